@@ -1,0 +1,335 @@
+package descopehttp
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Config says which Descope project signs people in and how this server
+// delivers their tokens. Only ProjectID is required; the zero value of every
+// other field is the safe choice.
+//
+// A Config is read once, by [New]. Changing it afterwards has no effect.
+type Config struct {
+	// ProjectID is the id of the Descope project, "P2…" in the console. It must
+	// match ^P[A-Za-z0-9]{27,35}$, because it becomes part of a host name.
+	ProjectID string
+
+	// BaseURL is where Descope answers. The default is the project's region, as
+	// Descope's own clients derive it from the id: https://api.descope.com, or
+	// https://api.<region>.descope.com. Set it for a custom domain. It must be
+	// https, except for a loopback address.
+	BaseURL string
+
+	// HTTPClient makes the calls to Descope. The default is a client over
+	// [http.DefaultTransport]. New copies it: the copy has no Jar, which would
+	// send one user's cookies with another user's call, follows no redirects,
+	// which would carry tokens to another host, and takes at most 10 s a call.
+	HTTPClient *http.Client
+
+	// AuthManagementKey is sent along with every call, for projects in which
+	// public access to the authentication API is disabled.
+	AuthManagementKey Secret
+
+	// Audience, if set, must be among the "aud" of every session token.
+	// Refresh tokens are held to it only where they carry an audience.
+	Audience string
+
+	// AcceptOAuth also takes OAuth access tokens of this project for session
+	// tokens: tokens without the "drn" claim and with a "token_type" of
+	// "access_token". It requires Audience, because such tokens are issued for
+	// many applications.
+	AcceptOAuth bool
+
+	// Leeway is how far the clock of this machine may be from Descope's when
+	// "exp" and "nbf" are judged. The default, 0, is 5 s; -1 is none; at most
+	// a minute.
+	Leeway time.Duration
+
+	// Cookies says how session cookies are named and scoped.
+	Cookies Cookies
+
+	// Tokens says how tokens reach the client. The default is InCookies.
+	Tokens Delivery
+
+	// TrustedOrigins may send cross-origin requests with cookies, each as
+	// "scheme://host[:port]". See [http.CrossOriginProtection].
+	TrustedOrigins []string
+
+	// LoginOptions, if set, may edit the options of a sign-in before they go to
+	// Descope: add customClaims, ssoAppId, tenantId or templateId, or remove
+	// what the client asked for. Of a client's own options only stepup, mfa,
+	// locale, templateOptions and revokeOtherSessions are in the map. An error
+	// refuses the sign-in with a 403 and is not shown to the client.
+	LoginOptions func(r *http.Request, loginID string, options map[string]any) error
+
+	// ErrorHandler, if set, answers requests that the middleware refuses, in
+	// place of [Auth.WriteError]. The next handler is never called after it.
+	// Cookies that the refusal deletes are already in the header. The flows do
+	// not use it: their clients expect JSON.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
+
+	// Logger receives what an operator should know. It is never given a token,
+	// a code, a key or a QR code. The default is [slog.Default].
+	Logger *slog.Logger
+}
+
+// Delivery says how session and refresh tokens reach the client.
+type Delivery int
+
+const (
+	// InCookies keeps both tokens in HttpOnly cookies; scripts see neither.
+	// This suits server-rendered pages and single-page applications alike.
+	InCookies Delivery = iota
+
+	// SessionInBody answers with the session token in the JSON body, for the
+	// client to send as a Bearer token, and keeps the refresh token in an
+	// HttpOnly cookie.
+	SessionInBody
+
+	// InBody answers with both tokens in the JSON body, for native clients.
+	// Cookies are neither read nor written.
+	InBody
+)
+
+// Cookies says how session cookies are named and scoped. The zero value gives
+// __Host-DS and __Host-DSR: Secure, HttpOnly, SameSite=Lax, Path=/ and bound to
+// the host, so that no subdomain can plant one (RFC 6265bis, section 4.1.3.2).
+type Cookies struct {
+	// PlainNames uses DS and DSR, the names that Descope's own clients use.
+	PlainNames bool
+
+	// Domain lets subdomains share the session. It implies plain names, and it
+	// trusts every subdomain with the session.
+	Domain string
+
+	// InsecureHTTP leaves out the Secure attribute, for development over plain
+	// http. It implies plain names.
+	InsecureHTTP bool
+
+	// SameSite of both cookies. The default is Lax, with which a link from
+	// another site arrives signed in. None needs Secure cookies.
+	SameSite http.SameSite
+}
+
+// A Secret is a string that does not print: not with %+v, nor in JSON, nor in a
+// log line, and not from inside another struct either. The zero value is empty.
+type Secret struct {
+	// A func, because fmt calls no methods on unexported fields of a user's
+	// struct; of a func it can print no more than an address.
+	reveal func() string
+}
+
+// NewSecret returns s as a Secret.
+func NewSecret(s string) Secret {
+	if s == "" {
+		return Secret{}
+	}
+	return Secret{reveal: func() string { return s }}
+}
+
+// String returns a fixed text, or the empty string for an empty Secret.
+func (s Secret) String() string {
+	if s.reveal == nil {
+		return ""
+	}
+	return "[secret]"
+}
+
+// GoString returns what String does.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText returns what String does.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue returns what String does.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+func (s Secret) value() string {
+	if s.reveal == nil {
+		return ""
+	}
+	return s.reveal()
+}
+
+// A ConfigError is one mistake in a [Config]. New reports all of them at once,
+// joined; [errors.As] finds the first.
+type ConfigError struct {
+	Field  string // name of the field, such as "BaseURL" or "Cookies.Domain"
+	Reason string
+}
+
+// Error returns a sentence that names the field.
+func (e *ConfigError) Error() string {
+	return "descopehttp: Config." + e.Field + ": " + e.Reason
+}
+
+// Bounds on Config and on what New makes of it.
+const (
+	defaultLeeway = 5 * time.Second
+	maxLeeway     = time.Minute
+	upstreamLimit = 10 * time.Second // the longest a call to Descope may take
+)
+
+var (
+	projectIDPattern = regexp.MustCompile(`^P[A-Za-z0-9]{27,35}$`)
+	// The last label starts with a letter, which keeps addresses out.
+	domainPattern = regexp.MustCompile(`^\.?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]*$`)
+)
+
+// New returns an Auth that behaves as cfg says. It makes no network call:
+// [Auth.Ready] tells whether Descope's keys can be had. If cfg is invalid, New
+// reports every mistake in it, each a [*ConfigError], joined by [errors.Join].
+func New(cfg Config) (*Auth, error) {
+	var errs configErrors
+	errs.checkProject(&cfg)
+	errs.checkTokens(&cfg)
+	errs.checkCookies(&cfg.Cookies)
+	base := errs.baseURL(&cfg)
+	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+
+	log := cmp.Or(cfg.Logger, slog.Default())
+	api := &api{
+		client:    restrictClient(cfg.HTTPClient),
+		base:      base,
+		projectID: cfg.ProjectID,
+		key:       cfg.AuthManagementKey,
+	}
+	a := &Auth{
+		projectID:    cfg.ProjectID,
+		delivery:     cfg.Tokens,
+		loginOptions: cfg.LoginOptions,
+		errorHandler: cfg.ErrorHandler,
+		log:          log,
+		csrf:         csrf,
+		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, log),
+		rules: tokenRules{
+			projectID:   cfg.ProjectID,
+			audience:    cfg.Audience,
+			acceptOAuth: cfg.AcceptOAuth,
+			leeway:      leeway(cfg.Leeway),
+		},
+		api:  api,
+		keys: newKeySet(api, log),
+	}
+	a.refresher = newRefresher(a)
+	return a, nil
+}
+
+type configErrors []error
+
+func (errs *configErrors) add(field, format string, args ...any) {
+	*errs = append(*errs, &ConfigError{Field: field, Reason: fmt.Sprintf(format, args...)})
+}
+
+func (errs *configErrors) checkProject(cfg *Config) {
+	switch {
+	case cfg.ProjectID == "":
+		errs.add("ProjectID", "is required")
+	case !projectIDPattern.MatchString(cfg.ProjectID):
+		errs.add("ProjectID", "must match %s", projectIDPattern)
+	}
+	// The parts of the Authorization header are joined by colons.
+	if key := cfg.AuthManagementKey.value(); strings.ContainsFunc(key, notVisibleASCII) || strings.Contains(key, ":") {
+		errs.add("AuthManagementKey", "must be visible ASCII without a colon")
+	}
+}
+
+func (errs *configErrors) checkTokens(cfg *Config) {
+	if cfg.AcceptOAuth && cfg.Audience == "" {
+		errs.add("AcceptOAuth", "requires Audience")
+	}
+	if (cfg.Leeway < 0 && cfg.Leeway != -1) || cfg.Leeway > maxLeeway {
+		errs.add("Leeway", "must be -1 or between 0 and %v", maxLeeway)
+	}
+	if cfg.Tokens < InCookies || cfg.Tokens > InBody {
+		errs.add("Tokens", "must be InCookies, SessionInBody or InBody")
+	}
+}
+
+func (errs *configErrors) checkCookies(c *Cookies) {
+	if c.Domain != "" && !domainPattern.MatchString(c.Domain) {
+		errs.add("Cookies.Domain", "must be a domain name of at least two labels")
+	}
+	if c.SameSite < 0 || c.SameSite > http.SameSiteNoneMode {
+		errs.add("Cookies.SameSite", "must be Lax, Strict or None")
+	}
+	if c.SameSite == http.SameSiteNoneMode && c.InsecureHTTP {
+		errs.add("Cookies.SameSite", "None needs Secure cookies, which InsecureHTTP switches off")
+	}
+}
+
+func (errs *configErrors) crossOriginProtection(origins []string) *http.CrossOriginProtection {
+	p := http.NewCrossOriginProtection()
+	for i, origin := range origins {
+		if err := p.AddTrustedOrigin(origin); err != nil {
+			errs.add(fmt.Sprintf("TrustedOrigins[%d]", i), `must be "scheme://host[:port]"`)
+		}
+	}
+	return p
+}
+
+func (errs *configErrors) baseURL(cfg *Config) string {
+	if cfg.BaseURL == "" {
+		return regionURL(cfg.ProjectID)
+	}
+	u, err := url.Parse(cfg.BaseURL)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		errs.add("BaseURL", "must be an absolute URL")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		errs.add("BaseURL", "must have no user, query or fragment")
+	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+		errs.add("BaseURL", "must be https, or http to a loopback address")
+	}
+	return strings.TrimRight(cfg.BaseURL, "/")
+}
+
+// regionURL follows Descope's clients: ids of 32 characters and more carry the
+// region of the project after the leading P.
+func regionURL(projectID string) string {
+	if len(projectID) < 32 {
+		return "https://api.descope.com"
+	}
+	return "https://api." + projectID[1:5] + ".descope.com"
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+func notVisibleASCII(r rune) bool { return r <= ' ' || r > '~' }
+
+func leeway(d time.Duration) time.Duration {
+	switch d {
+	case 0:
+		return defaultLeeway
+	case -1:
+		return 0
+	}
+	return d
+}
+
+func restrictClient(c *http.Client) *http.Client {
+	var restricted http.Client
+	if c != nil {
+		restricted = *c
+	}
+	restricted.Jar = nil
+	restricted.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if restricted.Timeout <= 0 || restricted.Timeout > upstreamLimit {
+		restricted.Timeout = upstreamLimit
+	}
+	return &restricted
+}

@@ -1,0 +1,179 @@
+package descopehttp
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// Browsers drop a cookie whose name and value are longer together
+	// (RFC 6265bis, section 5.6).
+	maxCookieSize = 4096
+	// Of cookies of one name no more are looked at. A browser sends several when
+	// they were set for different paths or domains.
+	maxCookieCandidates = 4
+)
+
+// A cookiePolicy is the compiled form of Config.Cookies, and the one place that
+// reads and writes session cookies.
+type cookiePolicy struct {
+	session, refresh string // names; session is "" where no session cookie is used
+	domain           string
+	secure           bool
+	sameSite         http.SameSite
+	log              *slog.Logger
+}
+
+// newCookiePolicy returns the policy, whose names are empty for a delivery that
+// uses no cookies.
+func newCookiePolicy(c Cookies, delivery Delivery, log *slog.Logger) *cookiePolicy {
+	p := &cookiePolicy{
+		session:  "__Host-" + sessionDRN,
+		refresh:  "__Host-" + refreshDRN,
+		domain:   c.Domain,
+		secure:   !c.InsecureHTTP,
+		sameSite: c.SameSite,
+		log:      log,
+	}
+	if c.PlainNames || c.Domain != "" || c.InsecureHTTP {
+		p.session, p.refresh = sessionDRN, refreshDRN
+	}
+	if p.sameSite == 0 || p.sameSite == http.SameSiteDefaultMode {
+		p.sameSite = http.SameSiteLaxMode
+	}
+	switch delivery {
+	case SessionInBody:
+		p.session = ""
+	case InBody:
+		p.session, p.refresh = "", ""
+	}
+	return p
+}
+
+// read returns the values of the request's session and refresh cookies.
+func (p *cookiePolicy) read(r *http.Request) (session, refresh []string) {
+	return valuesOf(r, p.session), valuesOf(r, p.refresh)
+}
+
+func valuesOf(r *http.Request, name string) []string {
+	if name == "" {
+		return nil
+	}
+	var values []string
+	for _, c := range r.CookiesNamed(name) {
+		if c.Value != "" && len(values) < maxCookieCandidates {
+			values = append(values, c.Value)
+		}
+	}
+	return values
+}
+
+// write sets the cookies of a renewed or new session. Both live until until,
+// when the refresh token expires: a session cookie that went with its own token
+// would take along the only hint that there is something to refresh. refresh is
+// "" if the client's own stays in force.
+func (p *cookiePolicy) write(w http.ResponseWriter, session, refresh string, until time.Time) {
+	if p.refresh == "" {
+		return
+	}
+	p.forbidCaching(w)
+	if p.session != "" {
+		if len(p.session)+len(session) <= maxCookieSize {
+			p.set(w, p.session, session, until)
+		} else {
+			p.log.Error("descopehttp: session token is too large for a cookie; every request will have to refresh. " +
+				"Leave claims out of the project's JWT template, or use SessionInBody")
+			p.expire(w, p.session)
+		}
+	}
+	if refresh != "" {
+		p.set(w, p.refresh, refresh, until)
+	}
+}
+
+// delete removes both cookies, in every form in which this policy or an earlier
+// configuration of it may have set them.
+func (p *cookiePolicy) delete(w http.ResponseWriter) {
+	if p.refresh == "" {
+		return
+	}
+	p.forbidCaching(w)
+	for _, name := range []string{p.session, p.refresh} {
+		if name != "" {
+			p.expire(w, name)
+		}
+	}
+}
+
+func (p *cookiePolicy) expire(w http.ResponseWriter, name string) {
+	c := p.cookie(name, "")
+	c.MaxAge = -1
+	http.SetCookie(w, c)
+	if p.domain != "" {
+		c.Domain = "" // the host-only one, set before Domain was configured
+		http.SetCookie(w, c)
+	}
+}
+
+func (p *cookiePolicy) set(w http.ResponseWriter, name, value string, until time.Time) {
+	c := p.cookie(name, value)
+	// Max-Age rather than Expires: it does not depend on the browser's clock.
+	if c.MaxAge = int(time.Until(until) / time.Second); c.MaxAge <= 0 {
+		c.MaxAge = -1
+	}
+	http.SetCookie(w, c)
+}
+
+func (p *cookiePolicy) cookie(name, value string) *http.Cookie {
+	return &http.Cookie{
+		Name:     name,
+		Value:    value,
+		Path:     "/",
+		Domain:   p.domain,
+		Secure:   p.secure,
+		HttpOnly: true,
+		SameSite: p.sameSite,
+	}
+}
+
+// forbidCaching keeps an answer with somebody's cookies out of every cache. The
+// CDN headers are there because http.FileServer and http.ServeContent remove
+// Cache-Control from the errors that they answer.
+func (p *cookiePolicy) forbidCaching(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("CDN-Cache-Control", "no-store")
+	h.Set("Surrogate-Control", "no-store")
+	for _, v := range h.Values("Vary") {
+		if v == "Cookie" {
+			return
+		}
+	}
+	h.Add("Vary", "Cookie")
+}
+
+// replace returns header with the session cookie set to session and no refresh
+// cookie, for the handler behind a renewal: it must neither see the expired
+// token nor spend the refresh token a second time.
+func (p *cookiePolicy) replace(header http.Header, session string) http.Header {
+	header = header.Clone()
+	var kept []string
+	for _, line := range header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = strings.TrimSpace(pair)
+			name, _, _ := strings.Cut(pair, "=")
+			if pair != "" && name != p.session && name != p.refresh {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	if p.session != "" {
+		kept = append(kept, p.session+"="+session)
+	}
+	if header.Del("Cookie"); len(kept) > 0 {
+		header.Set("Cookie", strings.Join(kept, "; "))
+	}
+	return header
+}

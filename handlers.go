@@ -1,0 +1,643 @@
+package descopehttp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds on a flow's request.
+const (
+	flowBudget     = 9 * time.Second // of a whole flow, all its calls to Descope together
+	maxBodySize    = 64 << 10        // bytes
+	maxLoginIDSize = 256             // bytes
+	minCodeLength  = 4               // digits; Descope's TOTP codes have 6
+	maxCodeLength  = 10
+)
+
+// A route is one flow: what it takes and what serves it.
+type route struct {
+	method string
+	class  class
+	needs  credential
+	serve  func(*Auth, *flow) error
+}
+
+// A class groups calls to Descope by whom a failure hurts.
+type class int
+
+const (
+	// classSession: Descope's browser clients forget their tokens on any 4xx
+	// answer to these, so a 4xx must mean that the session is over.
+	classSession class = iota
+	// classAccount: calls about a signed-in user that no client takes for a
+	// verdict on the session.
+	classAccount
+	// classAnonymous: calls that anybody can make.
+	classAnonymous
+)
+
+// credential says what a flow needs to know about who calls.
+type credential int
+
+const (
+	anybody       credential = iota
+	signedIn                 // a refresh token, or 401
+	maybeSignedIn            // the flow itself decides what to do without
+)
+
+// routes is keyed by Descope's own paths, so that Descope's clients work on the
+// mount as they are.
+var routes = map[string]*route{
+	pathTOTPSignUp:   {http.MethodPost, classAnonymous, anybody, (*Auth).signUp},
+	pathTOTPVerify:   {http.MethodPost, classAnonymous, anybody, (*Auth).verify},
+	pathTOTPUpdate:   {http.MethodPost, classAccount, signedIn, (*Auth).update},
+	pathRefresh:      {http.MethodPost, classSession, signedIn, (*Auth).refresh},
+	pathTryRefresh:   {http.MethodPost, classSession, maybeSignedIn, (*Auth).tryRefresh},
+	pathLogout:       {http.MethodPost, classSession, maybeSignedIn, (*Auth).logout},
+	pathLogoutAll:    {http.MethodPost, classSession, maybeSignedIn, (*Auth).logoutAll},
+	pathMe:           {http.MethodGet, classSession, signedIn, (*Auth).me},
+	pathHistory:      {http.MethodGet, classSession, signedIn, (*Auth).history},
+	pathMyTenants:    {http.MethodPost, classSession, signedIn, (*Auth).myTenants},
+	pathSelectTenant: {http.MethodPost, classAccount, signedIn, (*Auth).selectTenant},
+}
+
+// Handler returns a handler for all flows, at Descope's own paths: POST
+// /v1/auth/totp/signup, /v1/auth/totp/verify, /v1/auth/totp/update,
+// /v1/auth/refresh, /v1/auth/try-refresh, /v1/auth/logout, /v1/auth/logoutall,
+// /v1/auth/me/tenants and /v1/auth/tenant/select; GET /v1/auth/me and
+// /v1/auth/me/history. It looks at the path from its last /v1/auth/ on and so
+// works under any prefix, stripped or not. Descope's clients work on it with
+// their base URL set to the mount.
+//
+// Every answer is JSON and must not be cached. Errors are problem documents
+// (RFC 9457) that also carry Descope's error fields. Cross-origin requests are
+// refused but for Config.TrustedOrigins. CORS headers are left to a middleware
+// around it.
+func (a *Auth) Handler() http.Handler {
+	// No ServeMux: its 404s, 405s and redirects are not JSON, and the redirects
+	// would lose the prefix.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rt := routes[flowPath(r.URL.Path)]; rt != nil {
+			a.serve(rt, w, r)
+			return
+		}
+		writeFlowError(w, problemNotFound.because("no such path"))
+	})
+}
+
+// flowPath cuts the mount's prefix off.
+func flowPath(path string) string {
+	return path[max(0, strings.LastIndex(path, "/v1/auth/")):]
+}
+
+// TOTPSignUp starts a sign-up: {"loginId", "user"?} is answered with the key,
+// its provisioning URL and a QR code as base64 PNG. It is the handler of one
+// flow, for those who choose their own path; like the others below it answers
+// as [Auth.Handler] says.
+func (a *Auth) TOTPSignUp(w http.ResponseWriter, r *http.Request) {
+	a.serve(routes[pathTOTPSignUp], w, r)
+}
+
+// TOTPVerify signs in, or finishes a sign-up or an update: {"loginId", "code",
+// "loginOptions"?}. With loginOptions.stepup or mfa it needs the refresh token
+// of the same user. A wrong code and an unknown user get the same 401.
+func (a *Auth) TOTPVerify(w http.ResponseWriter, r *http.Request) {
+	a.serve(routes[pathTOTPVerify], w, r)
+}
+
+// TOTPUpdate gives the signed-in user a new key: {"loginId"} is answered like a
+// sign-up. The old key works until a code of the new one is verified. A loginId
+// that is not the user's is a 403.
+func (a *Auth) TOTPUpdate(w http.ResponseWriter, r *http.Request) {
+	a.serve(routes[pathTOTPUpdate], w, r)
+}
+
+// Refresh renews the session.
+func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathRefresh], w, r) }
+
+// Logout ends the session. The cookies are deleted whatever Descope says, and
+// without a session it is a 200 as well. A session token that was issued before
+// stays valid until it expires; it is only gone from this browser.
+func (a *Auth) Logout(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathLogout], w, r) }
+
+// LogoutAll ends all sessions of the user, on all devices. Unlike Logout it is a
+// 401 without a session, because nothing has been ended then.
+func (a *Auth) LogoutAll(w http.ResponseWriter, r *http.Request) {
+	a.serve(routes[pathLogoutAll], w, r)
+}
+
+// Me answers with Descope's record of the signed-in user.
+func (a *Auth) Me(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathMe], w, r) }
+
+// A flow is one request to a flow.
+type flow struct {
+	ctx       context.Context
+	w         http.ResponseWriter
+	r         *http.Request
+	refresh   *token // of whoever calls; nil without
+	inHeader  bool   // it came in the Authorization header
+	noRefresh error  // why refresh is nil
+}
+
+// serve runs a flow. Nothing is written before the flow has ended, so an error
+// or a panic always finds the answer still open.
+func (a *Auth) serve(rt *route, w http.ResponseWriter, r *http.Request) {
+	defer a.recoverFlow(w, r)
+	ctx, cancel := context.WithTimeout(r.Context(), flowBudget)
+	defer cancel()
+	if err := a.begin(rt, &flow{ctx: ctx, w: w, r: r}); err != nil {
+		f := flowFailure(rt, err)
+		a.log.LogAttrs(ctx, slog.LevelDebug, "descopehttp: flow refused", slog.String("reason", f.Error()))
+		writeFlowError(w, f)
+	}
+}
+
+func (a *Auth) recoverFlow(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	// The stack names functions, not values; the panic's own text might quote
+	// the request.
+	a.log.LogAttrs(r.Context(), slog.LevelError, "descopehttp: a flow panicked", slog.String("stack", string(debug.Stack())))
+	writeFlowError(w, problemInternal.because("panic"))
+}
+
+func (a *Auth) begin(rt *route, f *flow) error {
+	if f.r.Method != rt.method {
+		return &failure{problem: problemMethod, allow: rt.method}
+	}
+	// Sign-in too: signing somebody in as somebody else is an attack as well.
+	if err := a.checkOrigin(f.r); err != nil {
+		return err
+	}
+	value, err := a.flowBearer(f.r.Header)
+	if err != nil {
+		return err
+	}
+	if rt.needs != anybody {
+		f.noRefresh = a.findRefresh(f, value)
+	}
+	if rt.needs == signedIn && f.refresh == nil {
+		return f.noRefresh
+	}
+	return rt.serve(a, f)
+}
+
+// flowBearer returns the refresh token in the Authorization header, or "". Here
+// the header is that of Descope's clients, "Bearer <projectId>[:<refreshJwt>]
+// [:<key>]", never a session token. A management key is dropped; ours is added
+// when Descope is called.
+func (a *Auth) flowBearer(h http.Header) (string, error) {
+	value, ok, err := bearerValue(h)
+	if err != nil || !ok {
+		return "", err
+	}
+	parts := strings.Split(value, ":")
+	if parts[0] != a.projectID || len(parts) > 3 {
+		return "", problemForeignProject.because("bearer value does not name this project")
+	}
+	if len(parts) > 1 && strings.Count(parts[1], ".") == 2 {
+		return parts[1], nil
+	}
+	return "", nil
+}
+
+// findRefresh sets f.refresh from the header or else from the cookies, or says
+// why it cannot.
+func (a *Auth) findRefresh(f *flow, bearer string) error {
+	now := time.Now()
+	if bearer != "" {
+		t, err := a.judgeRefresh(f.ctx, bearer, now)
+		if err != nil {
+			return problemInvalidRefreshToken.because(failureOf(err).reason)
+		}
+		f.refresh, f.inHeader = t, true
+		return nil
+	}
+	// The session cookie is judged only for whether it names another user: no
+	// keys are fetched for that.
+	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), f.r, now)
+	switch {
+	case c.conflict:
+		a.cookies.delete(f.w)
+		return problemConflictingCookies.because("cookies of more than one user")
+	case c.refreshExpired && c.refresh == nil:
+		a.cookies.delete(f.w)
+		return errTokenExpired
+	case c.refresh == nil:
+		return problemNoRefreshToken.because("no refresh token")
+	}
+	f.refresh = c.refresh
+	return nil
+}
+
+// flowFailure turns the error of a flow into what its client is told.
+func flowFailure(rt *route, err error) *failure {
+	var refused *upstreamRefusal
+	if !errors.As(err, &refused) {
+		f := failureOf(err)
+		if rt.class == classAnonymous && errors.Is(err, errUpstreamLimit) {
+			return &failure{problem: problemTooManyRequests, reason: f.reason, retryAfter: f.retryAfter}
+		}
+		return f
+	}
+	var own *failure
+	if errors.As(err, &own) {
+		return own
+	}
+	switch {
+	case rt.class != classAnonymous && refused.endsSession():
+		return &failure{problem: problemSessionEnded, reason: "Descope refused the refresh token", cause: err}
+	case rt.class == classSession:
+		return &failure{problem: problemOddRefusal, reason: "Descope refused the call", cause: err}
+	case refused.code == codeUserExists:
+		return &failure{problem: problemUserExists, cause: err}
+	}
+	return &failure{problem: problemRefused, reason: "Descope refused the call with " + refused.code, cause: err}
+}
+
+// signUpRequest is what goes to Descope of a sign-up; anything else that a client
+// sends stays here.
+type signUpRequest struct {
+	LoginID string     `json:"loginId"`
+	User    signUpUser `json:"user,omitzero"`
+}
+
+type signUpUser struct {
+	Name       string `json:"name,omitzero"`
+	Email      string `json:"email,omitzero"`
+	Phone      string `json:"phone,omitzero"`
+	GivenName  string `json:"givenName,omitzero"`
+	MiddleName string `json:"middleName,omitzero"`
+	FamilyName string `json:"familyName,omitzero"`
+}
+
+func (a *Auth) signUp(f *flow) error {
+	var req signUpRequest
+	if err := f.decode(&req); err != nil {
+		return err
+	}
+	if err := checkLoginID(req.LoginID); err != nil {
+		return err
+	}
+	return a.passOn(f, pathTOTPSignUp, nil, &req)
+}
+
+type verifyRequest struct {
+	LoginID string         `json:"loginId"`
+	Code    string         `json:"code"`
+	Options map[string]any `json:"loginOptions,omitempty"`
+}
+
+// clientOptions are the login options that a client may choose. The others, such
+// as customClaims, say something about the session that a server vouches for.
+type clientOptions struct {
+	StepUp              bool              `json:"stepup,omitzero"`
+	MFA                 bool              `json:"mfa,omitzero"`
+	Locale              string            `json:"locale,omitzero"`
+	TemplateOptions     map[string]string `json:"templateOptions,omitempty"`
+	RevokeOtherSessions bool              `json:"revokeOtherSessions,omitzero"`
+}
+
+func (a *Auth) verify(f *flow) error {
+	var in struct {
+		LoginID string        `json:"loginId"`
+		Code    string        `json:"code"`
+		Options clientOptions `json:"loginOptions"`
+	}
+	if err := f.decode(&in); err != nil {
+		return err
+	}
+	if err := checkLoginID(in.LoginID); err != nil {
+		return err
+	}
+	if err := checkCode(in.Code); err != nil {
+		return err
+	}
+	req := verifyRequest{LoginID: in.LoginID, Code: in.Code}
+	var err error
+	if req.Options, err = a.optionsOf(f, in.LoginID, &in.Options); err != nil {
+		return err
+	}
+	presented, err := a.secondFactorOf(f, req.Options)
+	if err != nil {
+		return err
+	}
+	answer, err := a.post(f, pathTOTPVerify, presented, &req)
+	if err != nil {
+		return verifyFailure(err)
+	}
+	return a.signIn(f, answer, presented)
+}
+
+// optionsOf returns the client's options as Config.LoginOptions leaves them.
+func (a *Auth) optionsOf(f *flow, loginID string, in *clientOptions) (map[string]any, error) {
+	options := make(map[string]any)
+	encoded, err := json.Marshal(in)
+	if err == nil {
+		err = json.Unmarshal(encoded, &options)
+	}
+	if err != nil {
+		return nil, problemMalformedBody.because("login options do not encode")
+	}
+	if a.loginOptions == nil {
+		return options, nil
+	}
+	if err := a.loginOptions(f.r, loginID, options); err != nil {
+		return nil, &failure{problem: problemForbidden, reason: "LoginOptions refused the sign-in", cause: err}
+	}
+	return options, nil
+}
+
+// secondFactorOf returns the refresh token that a step-up or a second factor
+// adds to. Without them none is sent: Descope's browser client sends the one it
+// has stored with every call, and a dead one must not make a sign-in fail.
+func (a *Auth) secondFactorOf(f *flow, options map[string]any) (*token, error) {
+	if options["stepup"] != true && options["mfa"] != true {
+		return nil, nil
+	}
+	value, err := a.flowBearer(f.r.Header)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.findRefresh(f, value); err != nil {
+		return nil, err
+	}
+	return f.refresh, nil
+}
+
+// verifyFailure makes a wrong code and an unknown user look alike, whatever codes
+// Descope has for them. Only a request that is malformed in Descope's eyes is
+// told apart, because no guess at a user or a code can change that.
+func verifyFailure(err error) error {
+	var refused *upstreamRefusal
+	if errors.As(err, &refused) && !strings.HasPrefix(refused.code, codeBadRequest) {
+		return &failure{problem: problemInvalidCode, reason: "Descope refused the sign-in with " + refused.code, cause: err}
+	}
+	return err
+}
+
+func (a *Auth) update(f *flow) error {
+	var req struct {
+		LoginID string `json:"loginId"`
+	}
+	if err := f.decode(&req); err != nil {
+		return err
+	}
+	if err := checkLoginID(req.LoginID); err != nil {
+		return err
+	}
+	// Whether Descope itself compares the login id with the token is not
+	// documented; a new key for somebody else would be a way into their account.
+	own, err := a.ownLoginID(f, req.LoginID)
+	if err != nil {
+		return err
+	}
+	req.LoginID = own
+	return a.passOn(f, pathTOTPUpdate, f.refresh, &req)
+}
+
+// ownLoginID returns the login id of the signed-in user that loginID names, as
+// Descope spells it.
+func (a *Auth) ownLoginID(f *flow, loginID string) (string, error) {
+	answer, err := a.api.call(f.ctx, http.MethodGet, pathMe, f.refresh.raw, nil)
+	if err != nil {
+		return "", err
+	}
+	var user struct {
+		LoginIDs []string `json:"loginIds"`
+	}
+	if json.Unmarshal(answer.body, &user) != nil {
+		return "", problemUnavailable.because("Descope's answer has an unexpected form")
+	}
+	for _, own := range user.LoginIDs {
+		if strings.EqualFold(own, loginID) {
+			return own, nil
+		}
+	}
+	return "", problemForeignLoginID.because("loginId is not the user's")
+}
+
+func (a *Auth) refresh(f *flow) error {
+	r, err := a.refresher.refresh(f.ctx, f.refresh)
+	if err != nil {
+		return err
+	}
+	return a.writeTokens(f, r)
+}
+
+// tryRefresh is refresh for a client that does not know whether it has a
+// session; for it, having none is not an error.
+func (a *Auth) tryRefresh(f *flow) error {
+	if f.refresh == nil {
+		return writeEmpty(f)
+	}
+	err := a.refresh(f)
+	if errors.Is(err, ErrSessionEnded) && failureOf(err).problem != problemOddRefusal {
+		return writeEmpty(f)
+	}
+	return err
+}
+
+func (a *Auth) logout(f *flow) error {
+	a.cookies.delete(f.w)
+	if f.refresh == nil {
+		return writeEmpty(f)
+	}
+	return a.endSession(f, pathLogout)
+}
+
+func (a *Auth) logoutAll(f *flow) error {
+	a.cookies.delete(f.w)
+	if f.refresh == nil {
+		return f.noRefresh
+	}
+	return a.endSession(f, pathLogoutAll)
+}
+
+// endSession has Descope end what the refresh token stands for. A refusal means
+// that it has ended already.
+func (a *Auth) endSession(f *flow, path string) error {
+	_, err := a.post(f, path, f.refresh, struct{}{})
+	var refused *upstreamRefusal
+	if errors.As(err, &refused) && refused.endsSession() {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return writeEmpty(f)
+}
+
+func (a *Auth) me(f *flow) error { return a.passOnGet(f, pathMe) }
+
+func (a *Auth) history(f *flow) error { return a.passOnGet(f, pathHistory) }
+
+func (a *Auth) myTenants(f *flow) error {
+	var req struct {
+		DCT bool     `json:"dct,omitzero"`
+		IDs []string `json:"ids,omitempty"`
+	}
+	if err := f.decode(&req); err != nil {
+		return err
+	}
+	if req.DCT && len(req.IDs) > 0 {
+		return &failure{problem: problemInvalidField, field: "ids", reason: "dct and ids exclude each other"}
+	}
+	return a.passOn(f, pathMyTenants, f.refresh, &req)
+}
+
+func (a *Auth) selectTenant(f *flow) error {
+	var req struct {
+		Tenant string `json:"tenant"`
+	}
+	if err := f.decode(&req); err != nil {
+		return err
+	}
+	if req.Tenant == "" {
+		return &failure{problem: problemMissingField, field: "tenant"}
+	}
+	answer, err := a.post(f, pathSelectTenant, f.refresh, &req)
+	if err != nil {
+		return err
+	}
+	return a.signIn(f, answer, f.refresh)
+}
+
+// post sends req to Descope, with the refresh token t if there is one. What is
+// sent was decoded and is encoded anew: a client's own bytes, with a name twice
+// say, could be judged as one user and taken by Descope as another.
+func (a *Auth) post(f *flow, path string, t *token, req any) (*answer, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, problemMalformedBody.because("request does not encode")
+	}
+	raw := ""
+	if t != nil {
+		raw = t.raw
+	}
+	return a.api.call(f.ctx, http.MethodPost, path, raw, body)
+}
+
+// passOn posts req and answers with what Descope answered.
+func (a *Auth) passOn(f *flow, path string, t *token, req any) error {
+	answer, err := a.post(f, path, t, req)
+	if err != nil {
+		return err
+	}
+	writeFlowJSON(f.w, answer.body)
+	return nil
+}
+
+func (a *Auth) passOnGet(f *flow, path string) error {
+	answer, err := a.api.call(f.ctx, http.MethodGet, path, f.refresh.raw, nil)
+	if err != nil {
+		return err
+	}
+	writeFlowJSON(f.w, answer.body)
+	return nil
+}
+
+// signIn hands on an answer that carries tokens, once they have passed the
+// checks.
+func (a *Auth) signIn(f *flow, answer *answer, presented *token) error {
+	tokens, err := tokensOf(answer)
+	if err != nil {
+		return err
+	}
+	r, err := a.refresher.accept(f.ctx, tokens, presented)
+	if err != nil {
+		return err
+	}
+	return a.writeTokens(f, r)
+}
+
+// writeTokens delivers tokens the way Config.Tokens says. Whatever goes into a
+// cookie is emptied in the body, where scripts could read it.
+func (a *Auth) writeTokens(f *flow, r *renewal) error {
+	session, refresh := "", ""
+	switch a.delivery {
+	case SessionInBody:
+		session = r.answer.session
+	case InBody:
+		session, refresh = r.answer.session, r.answer.refresh
+	}
+	body, err := withTokens(r.answer.body, session, refresh)
+	if err != nil {
+		return err
+	}
+	cookie := r.refresh
+	if cookie == "" && f.inHeader {
+		cookie = f.refresh.raw // this client has no refresh cookie yet
+	}
+	a.cookies.write(f.w, r.answer.session, cookie, r.until)
+	writeFlowJSON(f.w, body)
+	return nil
+}
+
+func writeEmpty(f *flow) error {
+	writeFlowJSON(f.w, []byte("{}"))
+	return nil
+}
+
+func writeFlowJSON(w http.ResponseWriter, body jsontext.Value) {
+	writeJSON(w, http.StatusOK, "application/json", body)
+}
+
+// decode reads the request's body, one JSON object, into v. Names that v does
+// not have are ignored; Descope's clients send more than is needed here.
+func (f *flow) decode(v any) error {
+	mediaType, _, err := mime.ParseMediaType(f.r.Header.Get("Content-Type"))
+	if err != nil || mediaType != "application/json" {
+		return problemMediaType.because("wrong content type")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(f.w, f.r.Body, maxBodySize))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return problemBodyTooLarge.because("body too large")
+	case err != nil:
+		return problemMalformedBody.because("body could not be read")
+	case jsontext.Value(body).Kind() != '{' || json.Unmarshal(body, v) != nil:
+		return problemMalformedBody.because("body does not decode")
+	}
+	return nil
+}
+
+func checkLoginID(id string) error {
+	switch {
+	case strings.TrimSpace(id) == "":
+		return &failure{problem: problemMissingField, field: "loginId"}
+	case len(id) > maxLoginIDSize || strings.ContainsFunc(id, isControl):
+		return &failure{problem: problemInvalidField, field: "loginId"}
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+func checkCode(code string) error {
+	switch {
+	case code == "":
+		return &failure{problem: problemMissingField, field: "code"}
+	case len(code) < minCodeLength || len(code) > maxCodeLength || strings.ContainsFunc(code, isNoDigit):
+		return &failure{problem: problemInvalidField, field: "code"}
+	}
+	return nil
+}
+
+func isNoDigit(r rune) bool { return r < '0' || r > '9' }

@@ -1,0 +1,385 @@
+package descopehttp
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Bounds on fetching and keeping keys.
+const (
+	keyFetchFloor    = 5 * time.Second  // between the beginnings of two fetches, whatever arrives
+	keyUrgentFloor   = time.Second      // the same, for a token in Descope's own answer
+	keyFetchTimeout  = 5 * time.Second  // of one fetch
+	keyRefreshAfter  = time.Hour        // older keys are fetched anew beside a request
+	keyMaxStale      = 24 * time.Hour   // keys serve this long without a successful fetch
+	absentKeyMemory  = 30 * time.Second // an unknown kid is remembered this long
+	maxAbsentKeys    = 4096             // unknown kids remembered at a time
+	maxKeys          = 100              // looked at of one key set
+	maxRetiredKeys   = 100              // remembered after they left the set
+	minRSABits       = 2048
+	maxRSABits       = 8192
+	minRSAExponent   = 3
+	maxKeySetSize    = 1 << 20 // bytes
+	pendingKeyRetry  = time.Second
+	unknownKeyReason = "key is not in the key set"
+)
+
+var (
+	errUnknownKey  = problemInvalidToken.because(unknownKeyReason)
+	errKeyNotHeld  = problemUnavailable.because("key is not held")
+	errKeysTimeout = &failure{problem: problemUnavailable, reason: "keys did not come in time", timeout: true, retryAfter: keyFetchFloor}
+)
+
+// A keySet holds the project's public keys. keyfunc asks it for them through
+// KeyRead; of jwkset.Storage that is the only method it calls, so the others are
+// those of an empty set.
+//
+// The key lookup of jwkset's own HTTP client is not used: one token with an
+// invented kid would keep it from seeing a real rotation for minutes, and it
+// cannot tell an unknown key from an outage.
+type keySet struct {
+	*jwkset.MemoryJWKSet
+	find  keyfunc.Keyfunc
+	api   *api
+	log   *slog.Logger
+	tasks tasks
+
+	held atomic.Pointer[heldKeys] // nil until the first successful fetch
+
+	mu      sync.Mutex // guards all below
+	began   time.Time  // when the last fetch began
+	fetch   chan struct{}
+	retired []jwkset.JWK
+	absent  map[[sha256.Size]byte]time.Time // hash of an unknown kid → when it was first seen
+}
+
+// heldKeys is one key set as Descope published it; it is never written to.
+type heldKeys struct {
+	byID  map[string]jwkset.JWK
+	began time.Time // when the fetch that brought it began
+}
+
+// usable reports whether the keys may still be trusted. Keys that could not be
+// fetched again for a day are not: their revocation would have gone unseen.
+func (h *heldKeys) usable(now time.Time) bool {
+	return h != nil && now.Sub(h.began) <= keyMaxStale
+}
+
+func newKeySet(api *api, log *slog.Logger) *keySet {
+	s := &keySet{
+		MemoryJWKSet: jwkset.NewMemoryStorage(),
+		api:          api,
+		log:          log,
+		absent:       make(map[[sha256.Size]byte]time.Time),
+	}
+	find, err := keyfunc.New(keyfunc.Options{Storage: s})
+	if err != nil {
+		panic(err) // only without a Storage
+	}
+	s.find = find
+	return s
+}
+
+// A fetchPolicy says what may be done about a key that is not held. It travels
+// in the context, because keyfunc stands between the caller and KeyRead.
+type fetchPolicy int
+
+const (
+	fetchIfFloorAllows fetchPolicy = iota
+	fetchNever                     // the answer does not matter enough
+	fetchPastFloor                 // the kid comes from Descope itself
+)
+
+type fetchPolicyKey struct{}
+
+func withFetchPolicy(ctx context.Context, p fetchPolicy) context.Context {
+	return context.WithValue(ctx, fetchPolicyKey{}, p)
+}
+
+// verify checks the signature of t with the key of its kid.
+func (s *keySet) verify(ctx context.Context, t *token) error {
+	key, err := s.find.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": t.alg, jwkset.HeaderKID: t.kid}})
+	var f *failure
+	switch {
+	case errors.As(err, &f):
+		return f // keyfunc's own text quotes the token
+	case err != nil:
+		return errTokenKeyAlg
+	}
+	return t.verifySignature(key)
+}
+
+// KeyRead implements the one method of [jwkset.Storage] that keyfunc calls. It
+// returns a held key at once. For another it may fetch the set, at most once in
+// five seconds, and says that the key is unknown only when a fetch that began
+// after the kid was first seen did not bring it: before that, nobody can tell.
+func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
+	policy, _ := ctx.Value(fetchPolicyKey{}).(fetchPolicy)
+	now := time.Now()
+	held := s.held.Load()
+	if held.usable(now) {
+		if key, ok := held.byID[kid]; ok {
+			if now.Sub(held.began) > keyRefreshAfter {
+				s.begin(now, fetchIfFloorAllows)
+			}
+			return key, nil
+		}
+	}
+	if policy == fetchNever {
+		return jwkset.JWK{}, errKeyNotHeld
+	}
+
+	firstSeen := s.noteAbsent(kid, now)
+	if err := s.await(ctx, s.begin(now, policy)); err != nil {
+		return jwkset.JWK{}, err
+	}
+	held = s.held.Load()
+	if !held.usable(now) {
+		return jwkset.JWK{}, s.unavailable("no keys could be fetched")
+	}
+	if key, ok := held.byID[kid]; ok {
+		return key, nil
+	}
+	if held.began.Before(firstSeen) {
+		return jwkset.JWK{}, s.unavailable("key is not known yet")
+	}
+	return jwkset.JWK{}, errUnknownKey
+}
+
+// ready returns nil if keys are held, fetching them if none are.
+func (s *keySet) ready(ctx context.Context) error {
+	now := time.Now()
+	if s.held.Load().usable(now) {
+		return nil
+	}
+	if err := s.await(ctx, s.begin(now, fetchIfFloorAllows)); err != nil {
+		return err
+	}
+	if !s.held.Load().usable(now) {
+		return s.unavailable("no keys could be fetched")
+	}
+	return nil
+}
+
+// unavailable is "cannot tell", until the floor allows the next fetch.
+func (s *keySet) unavailable(reason string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait := max(time.Until(s.began.Add(keyFetchFloor)), pendingKeyRetry)
+	return &failure{problem: problemUnavailable, reason: reason, retryAfter: wait}
+}
+
+// begin starts a fetch if none is under way and the floor allows one. It returns
+// the channel that is closed when the fetch under way ends, or nil.
+func (s *keySet) begin(now time.Time, policy fetchPolicy) <-chan struct{} {
+	floor := keyFetchFloor
+	if policy == fetchPastFloor {
+		floor = keyUrgentFloor
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fetch == nil && (s.began.IsZero() || now.Sub(s.began) >= floor) {
+		done := make(chan struct{})
+		s.fetch, s.began = done, now
+		// In a goroutine of its own and on a context of its own: one caller who
+		// hangs up must not take the keys from all others.
+		s.tasks.start(func() {
+			defer func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.fetch = nil
+				close(done)
+			}()
+			s.replace(now)
+		})
+	}
+	return s.fetch
+}
+
+func (s *keySet) await(ctx context.Context, fetch <-chan struct{}) error {
+	if fetch == nil {
+		return nil
+	}
+	select {
+	case <-fetch:
+		return nil
+	case <-ctx.Done():
+		return errKeysTimeout
+	}
+}
+
+// replace fetches the key set and takes it over. A set without one usable key
+// never replaces a good one.
+func (s *keySet) replace(began time.Time) {
+	ctx, cancel := context.WithTimeout(context.Background(), keyFetchTimeout)
+	defer cancel()
+	body, err := s.api.keys(ctx)
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: key set could not be fetched", slog.String("reason", failureOf(err).reason))
+		return
+	}
+	keys := parseKeySet(body)
+	if len(keys) == 0 {
+		s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: key set has no usable key; the last good one stays in use")
+		return
+	}
+	old := s.held.Swap(&heldKeys{byID: keys, began: began})
+	if old != nil {
+		s.retire(old.byID, keys)
+	}
+}
+
+// retire remembers keys that have left the set. They open nothing; refresh tokens,
+// which outlive the keys that signed them, are checked against them before they
+// are passed on to Descope.
+func (s *keySet) retire(old, current map[string]jwkset.JWK) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for kid, key := range old {
+		if _, stays := current[kid]; !stays {
+			s.retired = append(s.retired, key)
+		}
+	}
+	if n := len(s.retired) - maxRetiredKeys; n > 0 {
+		s.retired = slices.Delete(s.retired, 0, n)
+	}
+}
+
+// filter checks a refresh token against held and retired keys, without a fetch.
+// It returns errKeyNotHeld if its key is neither: only Descope can tell then.
+func (s *keySet) filter(ctx context.Context, t *token) error {
+	err := s.verify(withFetchPolicy(ctx, fetchNever), t)
+	if err != errKeyNotHeld {
+		return err
+	}
+	s.mu.Lock()
+	i := slices.IndexFunc(s.retired, func(k jwkset.JWK) bool { return k.Marshal().KID == t.kid })
+	var key jwkset.JWK
+	if i >= 0 {
+		key = s.retired[i]
+	}
+	s.mu.Unlock()
+	switch {
+	case i < 0:
+		return errKeyNotHeld
+	case key.Marshal().ALG.String() != t.alg:
+		return errTokenKeyAlg
+	}
+	return t.verifySignature(key.Key())
+}
+
+// noteAbsent returns when kid was first missed. Kids are remembered by hash,
+// because whoever sends them chooses their length.
+func (s *keySet) noteAbsent(kid string, now time.Time) time.Time {
+	id := sha256.Sum256([]byte(kid))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seen, ok := s.absent[id]; ok && now.Sub(seen) < absentKeyMemory {
+		return seen
+	}
+	if len(s.absent) >= maxAbsentKeys {
+		maps.DeleteFunc(s.absent, func(_ [sha256.Size]byte, seen time.Time) bool {
+			return now.Sub(seen) >= absentKeyMemory
+		})
+	}
+	// Full all the same, a kid is not remembered: it is "cannot tell" until a
+	// fetch begins with it, never a refusal.
+	if len(s.absent) < maxAbsentKeys {
+		s.absent[id] = now
+	}
+	return now
+}
+
+// parseKeySet decodes a JWK Set (RFC 7517, section 5) key by key. What it cannot
+// use, it skips: one odd key must not take the others along, as it would with
+// jwkset's own decoder.
+func parseKeySet(body []byte) map[string]jwkset.JWK {
+	var set struct {
+		Keys []jsontext.Value `json:"keys"`
+	}
+	// A key with duplicate names is refused alone, below.
+	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if json.Unmarshal(body, &set, lenient) != nil {
+		return nil
+	}
+	keys := make(map[string]jwkset.JWK)
+	ambiguous := make(map[string]bool)
+	for _, raw := range set.Keys[:min(len(set.Keys), maxKeys)] {
+		kid, key, ok := parseKey(raw)
+		if !ok {
+			continue
+		}
+		if other, twice := keys[kid]; twice && !sameKey(other, key) {
+			ambiguous[kid] = true
+		}
+		keys[kid] = key
+	}
+	maps.DeleteFunc(keys, func(kid string, _ jwkset.JWK) bool { return ambiguous[kid] })
+	return keys
+}
+
+// parseKey decodes one JWK that is meant for verifying signatures. Only the
+// members named here reach jwkset: given an x5u, it would fetch that URL.
+func parseKey(raw jsontext.Value) (kid string, key jwkset.JWK, ok bool) {
+	var k struct {
+		KTY    string   `json:"kty"`
+		KID    string   `json:"kid"`
+		ALG    string   `json:"alg"`
+		USE    string   `json:"use"`
+		KeyOps []string `json:"key_ops"`
+		N      string   `json:"n"`
+		E      string   `json:"e"`
+		CRV    string   `json:"crv"`
+		X      string   `json:"x"`
+		Y      string   `json:"y"`
+	}
+	if json.Unmarshal(raw, &k) != nil || k.KID == "" {
+		return "", jwkset.JWK{}, false
+	}
+	if k.USE != "" && k.USE != "sig" || k.KeyOps != nil && !slices.Contains(k.KeyOps, "verify") {
+		return "", jwkset.JWK{}, false
+	}
+	key, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
+		KTY: jwkset.KTY(k.KTY), KID: k.KID, ALG: jwkset.ALG(k.ALG),
+		N: k.N, E: k.E, CRV: jwkset.CRV(k.CRV), X: k.X, Y: k.Y,
+	}, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	if err != nil || !keyFits(key.Key(), k.ALG) {
+		return "", jwkset.JWK{}, false
+	}
+	return k.KID, key, true
+}
+
+// keyFits reports whether the key is of the kind and strength that alg asks for
+// (RFC 7518, sections 3.3 and 3.4).
+func keyFits(key any, alg string) bool {
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		bits := key.N.BitLen()
+		return alg == "RS256" && minRSABits <= bits && bits <= maxRSABits && key.E >= minRSAExponent
+	case *ecdsa.PublicKey:
+		bits := key.Curve.Params().BitSize
+		return alg == "ES256" && bits == 256 || alg == "ES384" && bits == 384
+	}
+	return false
+}
+
+func sameKey(a, b jwkset.JWK) bool {
+	key, ok := a.Key().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b.Key()) && a.Marshal().ALG == b.Marshal().ALG
+}

@@ -1,0 +1,441 @@
+// Package descopehttp signs people in with Descope from an existing net/http
+// server. It carries Descope's TOTP flows as handlers, checks the session token
+// of every request against the project's keys, and renews expired sessions
+// with the refresh token without the page noticing.
+//
+//	a, err := descopehttp.New(descopehttp.Config{ProjectID: "P2…"})
+//	mux.Handle("/auth/", a.Handler())
+//	mux.Handle("/app/", a.RequireSession(app))
+//
+// Its promises, in this order: nobody gets in who should not; nobody is signed
+// out by a fault of ours or of the network; a valid session costs next to
+// nothing; it is easy to mount, to test and to read. A change that trades an
+// earlier one for a later one does not belong in here.
+//
+// Each file keeps one decision to itself: token.go judges tokens, jwks.go keeps
+// keys, refresh.go renews, cookies.go reads and writes cookies, api.go knows
+// Descope's wire, errors.go turns errors into answers. This file is the path of
+// a request through them.
+package descopehttp
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// An Auth signs people in with one Descope project and judges their requests.
+// Make one with [New]. It is safe for concurrent use, keeps no goroutine while
+// idle and needs no closing; after the server's Shutdown, [Auth.Wait] waits for
+// refreshes that have outlived their requests.
+type Auth struct {
+	projectID    string
+	delivery     Delivery
+	loginOptions func(*http.Request, string, map[string]any) error
+	errorHandler func(http.ResponseWriter, *http.Request, error)
+	log          *slog.Logger
+	csrf         *http.CrossOriginProtection
+	cookies      *cookiePolicy
+	rules        tokenRules
+	api          *api
+	keys         *keySet
+	refresher    *refresher
+}
+
+// String returns a text without a secret.
+func (a *Auth) String() string { return "descopehttp.Auth(" + a.projectID + ")" }
+
+// Budgets of one request in the middleware: store, keys and the call to Descope
+// together.
+const (
+	authenticateBudget = 5 * time.Second
+	loadBudget         = time.Second // where the page can do without a session
+)
+
+// A Guard decides whether a session is enough for a request. It returns nil, or
+// an error that wraps one of this package's; any other error is a 403 whose
+// text the client does not see. It must be safe for concurrent use.
+type Guard func(*http.Request, *Session) error
+
+// RequireSession returns a handler that calls next only for requests with a
+// valid session, which next finds with [SessionFromContext]. An expired session
+// is renewed first, and its new cookies are set before next runs. All other
+// requests are answered by Config.ErrorHandler or [Auth.WriteError].
+//
+// The ResponseWriter is passed on as it is, never wrapped.
+func (a *Auth) RequireSession(next http.Handler) http.Handler {
+	return a.Require()(next)
+}
+
+// Require returns a middleware like [Auth.RequireSession] that also asks every
+// guard; all must agree. It authenticates by itself, so that used alone, nested
+// or in the wrong order it can only close a route, never open one. Inside
+// another middleware of the same Auth it uses the session found there.
+func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			v, err := a.authenticate(w, r, required)
+			if err == nil {
+				r = v.admit(a, r)
+				err = checkGuards(r, v.session, guards)
+			}
+			if err != nil {
+				a.refuse(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// LoadSession returns a handler that always calls next, with a session if the
+// request has one. Pages that greet a visitor by name want it; it protects
+// nothing. It deletes no cookies. While Descope is away, GET and HEAD go on
+// without a session and [SessionError] says so; other methods, which might act
+// on the absence of a user, are answered 503.
+func (a *Auth) LoadSession(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, err := a.authenticate(w, r, optional)
+		switch {
+		case err == nil:
+			r = v.admit(a, r)
+		case failureOf(err).problem == problemUnavailable && r.Method != http.MethodGet && r.Method != http.MethodHead:
+			a.refuse(w, r, err)
+			return
+		default:
+			r = r.WithContext(&sessionContext{Context: r.Context(), auth: a, err: err})
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Authenticate decides who a request belongs to. It may set cookies on w, which
+// must not have been written to: those of a renewed session, or the deletion of
+// cookies that can never work again. It writes no answer. The session's own
+// middleware and every adapter are a few lines around it.
+//
+// The error wraps one of [ErrNoSession], [ErrInvalidToken], [ErrSessionExpired],
+// [ErrSessionEnded], [ErrConflictingCookies], [ErrCrossOrigin] and
+// [ErrUnavailable]; WriteError answers it. It takes at most five seconds.
+func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, error) {
+	v, err := a.authenticate(w, r, required)
+	return v.session, err
+}
+
+// VerifyToken judges a session token that came another way than in a request's
+// header or cookie, such as the first message on a WebSocket. It never renews.
+// The error wraps [ErrInvalidToken], [ErrSessionExpired] or [ErrUnavailable].
+func (a *Auth) VerifyToken(ctx context.Context, sessionToken string) (*Session, error) {
+	now := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, now.Add(authenticateBudget))
+	defer cancel()
+	return a.judgeSession(ctx, sessionToken, now)
+}
+
+// Ready returns nil once the project's keys are held. If none are, it fetches
+// them; the error then wraps [ErrUnavailable]. It suits a readiness probe.
+func (a *Auth) Ready(ctx context.Context) error { return a.keys.ready(ctx) }
+
+// Wait returns when no refresh or key fetch is under way any more, or with the
+// context's error. Call it after the server's Shutdown, so that a refresh that
+// has spent a token can still be completed.
+func (a *Auth) Wait(ctx context.Context) error {
+	if err := a.refresher.tasks.wait(ctx); err != nil {
+		return err
+	}
+	return a.keys.tasks.wait(ctx)
+}
+
+// strictness tells RequireSession's judgement from LoadSession's.
+type strictness int
+
+const (
+	required strictness = iota
+	optional            // delete nothing, and do not wait long
+)
+
+// A verdict is a session and how it came about.
+type verdict struct {
+	session *Session
+	nested  bool // an outer middleware found it; the request carries it already
+	renewed bool // its cookies differ from the request's
+}
+
+// authenticate is the main path. Its order matters: what is decided early is
+// cheap and changes nothing, and a credential that is presented is judged, never
+// passed over in favour of another.
+func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness) (verdict, error) {
+	if c := sessionContextOf(r.Context()); c != nil && c.auth == a && c.session != nil {
+		return verdict{session: c.session, nested: true}, nil
+	}
+	now := time.Now()
+	bearer, err := a.bearerToken(r.Header)
+	if err != nil {
+		return verdict{}, err
+	}
+	if bearer != "" {
+		// Cookies are not looked at: a script that sends a token means that
+		// user, and a browser adds no header on behalf of another site.
+		session, err := a.judgeBearer(r.Context(), bearer, now)
+		return verdict{session: session}, err
+	}
+	if a.delivery == InBody {
+		return verdict{}, problemNoSession.because("no bearer token")
+	}
+	if err := a.checkOrigin(r); err != nil {
+		return verdict{}, err
+	}
+	return a.authenticateCookies(w, r, s, now)
+}
+
+// admit returns the request as the next handler sees it.
+func (v verdict) admit(a *Auth, r *http.Request) *http.Request {
+	if v.nested {
+		return r
+	}
+	r = r.WithContext(&sessionContext{Context: r.Context(), auth: a, session: v.session})
+	if v.renewed {
+		r.Header = a.cookies.replace(r.Header, v.session.Token())
+	}
+	return r
+}
+
+func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if a.log.Enabled(r.Context(), slog.LevelDebug) {
+		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", failureOf(err).Error()))
+	}
+	if a.errorHandler != nil {
+		a.errorHandler(w, r, err)
+		return
+	}
+	a.WriteError(w, r, err)
+}
+
+func checkGuards(r *http.Request, s *Session, guards []Guard) error {
+	for _, guard := range guards {
+		if err := guard(r, s); err != nil {
+			return guardFailure(err)
+		}
+	}
+	return nil
+}
+
+// bearerToken returns the session token in the Authorization header, or "" if
+// cookies are to be looked at: there is no such header, it is of another scheme,
+// or it names the project, which is what Descope's own clients send with every
+// call and which is no session.
+func (a *Auth) bearerToken(h http.Header) (string, error) {
+	value, ok, err := bearerValue(h)
+	if err != nil || !ok {
+		return "", err
+	}
+	if first, _, _ := strings.Cut(value, ":"); first == a.projectID {
+		return "", nil
+	}
+	if strings.Count(value, ".") != 2 {
+		return "", problemForeignProject.because("bearer value is neither a token nor this project")
+	}
+	return value, nil
+}
+
+// bearerValue returns what follows "Bearer " (RFC 6750, section 2.1; the scheme
+// is case-insensitive, RFC 9110, section 11.1). Two Authorization headers are
+// refused, because two readers could each take another one.
+func bearerValue(h http.Header) (value string, ok bool, err error) {
+	lines := h["Authorization"]
+	switch len(lines) {
+	case 0:
+		return "", false, nil
+	case 1:
+	default:
+		return "", false, problemInvalidToken.because("more than one Authorization header")
+	}
+	scheme, value, _ := strings.Cut(lines[0], " ")
+	if strings.EqualFold(scheme, "DPoP") {
+		// RFC 9449. To look at cookies instead would judge somebody else.
+		return "", false, problemInvalidToken.because("DPoP is not supported")
+	}
+	return strings.Trim(value, " "), strings.EqualFold(scheme, "Bearer"), nil
+}
+
+// checkOrigin refuses what another site sends with this user's cookies. A
+// WebSocket handshake is a GET that another site can send, and what it opens is
+// not safe: it is judged like a POST.
+func (a *Auth) checkOrigin(r *http.Request) error {
+	if isUpgrade(r) {
+		post := *r
+		post.Method = http.MethodPost
+		r = &post
+	}
+	if a.csrf.Check(r) != nil {
+		return problemCrossOrigin.because("cross-origin request")
+	}
+	return nil
+}
+
+func isUpgrade(r *http.Request) bool {
+	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
+}
+
+func (a *Auth) judgeBearer(ctx context.Context, raw string, now time.Time) (*Session, error) {
+	ctx, cancel := context.WithDeadline(ctx, now.Add(authenticateBudget))
+	defer cancel()
+	return a.judgeSession(ctx, raw, now)
+}
+
+// judgeSession judges a session token by all the rules, those first that need no
+// network.
+func (a *Auth) judgeSession(ctx context.Context, raw string, now time.Time) (*Session, error) {
+	t, err := a.rules.parse(raw, sessionDRN)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.rules.checkTime(&t.claims, now); err != nil {
+		return nil, err
+	}
+	if err := a.keys.verify(ctx, t); err != nil {
+		return nil, err
+	}
+	return t.session(), nil
+}
+
+// session returns the session of a token that has passed all checks.
+func (t *token) session() *Session {
+	return &Session{shared: &verified{claims: t.claims, payload: t.payload}, token: &t.raw}
+}
+
+// authenticateCookies judges the cookies of a request and renews the session if
+// it has expired, is gone or cannot be used, and there is a refresh token.
+func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, s strictness, now time.Time) (verdict, error) {
+	budget := authenticateBudget
+	if s == optional {
+		budget = loadBudget
+	}
+	ctx, cancel := context.WithDeadline(r.Context(), now.Add(budget))
+	defer cancel()
+
+	c := a.judgeCookies(ctx, r, now)
+	switch {
+	case c.conflict:
+		if s == required {
+			a.cookies.delete(w)
+		}
+		return verdict{}, problemConflictingCookies.because("cookies of more than one user")
+	case c.session != nil:
+		return verdict{session: c.session}, nil
+	case c.refresh == nil:
+		if c.refreshExpired && s == required {
+			a.cookies.delete(w) // nothing can renew these
+		}
+		return verdict{}, c.err
+	case isUpgrade(r):
+		// The answer to a handshake is the user's library's: new cookies would
+		// be lost, and with rotation the session with them.
+		return verdict{}, problemSessionExpired.because("an upgrade request does not refresh")
+	}
+	renewed, err := a.refresher.refresh(ctx, c.refresh)
+	if err != nil {
+		return verdict{}, err
+	}
+	a.cookies.write(w, renewed.session.Token(), renewed.refresh, renewed.until)
+	return verdict{session: renewed.session, renewed: true}, nil
+}
+
+// judgedCookies is what the cookies of a request amount to.
+type judgedCookies struct {
+	session        *Session // valid, or nil
+	refresh        *token   // worth sending to Descope, or nil
+	refreshExpired bool     // there was a refresh token, but its time has passed
+	conflict       bool     // they name more than one user
+	err            error    // why there is no session, for when refresh is nil too
+}
+
+// judgeCookies judges every candidate and ignores those that fail: a cookie that
+// somebody planted, or that a neighbouring application left, must not lock the
+// owner of the others out. Those that remain must all name one user, or else a
+// planted one could turn this user into another.
+func (a *Auth) judgeCookies(ctx context.Context, r *http.Request, now time.Time) judgedCookies {
+	sessions, refreshes := a.cookies.read(r)
+	c := judgedCookies{err: problemNoSession.because("no session cookie")}
+	var users userSet
+	for _, raw := range sessions {
+		t, err := a.judgeSessionCookie(ctx, raw, now)
+		if t != nil {
+			users.add(t.claims.user())
+		}
+		switch {
+		case err == nil:
+			if c.session == nil || c.session.Expiry().Before(t.claims.expiry) {
+				c.session = t.session()
+			}
+		case failureOf(c.err).problem != problemUnavailable:
+			c.err = err // "cannot tell" outweighs a refusal
+		}
+	}
+	for _, raw := range refreshes {
+		t, err := a.judgeRefresh(ctx, raw, now)
+		if err != nil {
+			c.refreshExpired = c.refreshExpired || err == errTokenExpired
+			continue
+		}
+		users.add(t.claims.user())
+		if c.refresh == nil || c.refresh.claims.issuedAt.Before(t.claims.issuedAt) {
+			c.refresh = t
+		}
+	}
+	if c.refreshExpired && len(sessions) == 0 {
+		c.err = errTokenExpired
+	}
+	c.conflict = users.conflict
+	return c
+}
+
+// userSet notes whether more than one user was added.
+type userSet struct {
+	user     string
+	conflict bool
+}
+
+func (s *userSet) add(user string) {
+	s.conflict = s.conflict || s.user != "" && s.user != user
+	s.user = user
+}
+
+// judgeSessionCookie judges one session cookie. For an expired one it returns
+// the token beside the error if its signature verifies: it no longer opens
+// anything, yet says whose browser this is.
+func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now time.Time) (*token, error) {
+	t, err := a.rules.parse(raw, sessionDRN)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.rules.checkTime(&t.claims, now); err != nil {
+		if a.keys.filter(ctx, t) != nil {
+			return nil, err
+		}
+		return t, err
+	}
+	if err := a.keys.verify(ctx, t); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// judgeRefresh judges a refresh token by all that can be told here. Its key may
+// have left the key set long ago, so a key that is not held is no reason against
+// it: whether the token is still good is Descope's to say.
+func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token, error) {
+	t, err := a.rules.parse(raw, refreshDRN)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.keys.filter(ctx, t); err != nil && err != errKeyNotHeld {
+		return nil, err
+	}
+	if err := a.rules.checkTime(&t.claims, now); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
