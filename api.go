@@ -109,14 +109,7 @@ type response struct {
 	cookies []*http.Cookie
 }
 
-func (c *api) send(ctx context.Context, method, path, token string, body []byte, limit int64) (res *response, err error) {
-	// A transport of the user's that panics must not end the process: calls are
-	// made in goroutines where nobody else recovers.
-	defer func() {
-		if recover() != nil {
-			res, err = nil, problemUnavailable.because("the HTTP transport panicked")
-		}
-	}()
+func (c *api) send(ctx context.Context, method, path, token string, body []byte, limit int64) (*response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, problemInternal.because("request could not be built")
@@ -157,6 +150,22 @@ func (c *api) authorization(token string) string {
 	return strings.Join(parts, ":")
 }
 
+// A calmTransport turns a panic of the user's transport into an error. Calls are
+// made in goroutines where nobody else recovers, so it would end the process.
+type calmTransport struct{ http.RoundTripper }
+
+var errTransportPanic = errors.New("descopehttp: the HTTP transport panicked")
+
+// RoundTrip implements [http.RoundTripper].
+func (t calmTransport) RoundTrip(r *http.Request) (res *http.Response, err error) {
+	defer func() {
+		if recover() != nil {
+			res, err = nil, errTransportPanic
+		}
+	}()
+	return t.RoundTripper.RoundTrip(r)
+}
+
 // transportFailure names what went wrong in fixed words. The error itself may
 // quote anything that a transport put into it.
 func transportFailure(err error) *failure {
@@ -167,6 +176,8 @@ func transportFailure(err error) *failure {
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		f.reason, f.timeout = "Descope did not answer in time", true
+	case errors.Is(err, errTransportPanic):
+		f.reason = "the HTTP transport panicked"
 	case errors.Is(err, context.Canceled):
 		f.reason = "the call to Descope was cancelled"
 	case errors.As(err, &dns):

@@ -326,6 +326,7 @@ func restrictClient(c *http.Client) *http.Client {
 	if c != nil {
 		restricted = *c
 	}
+	restricted.Transport = calmTransport{cmp.Or(restricted.Transport, http.DefaultTransport)}
 	restricted.Jar = nil
 	restricted.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if restricted.Timeout <= 0 || restricted.Timeout > upstreamLimit {

@@ -203,8 +203,8 @@ func writeProblem(w http.ResponseWriter, f *failure, status int) {
 		}
 		h.Set("WWW-Authenticate", challenge)
 	}
-	if f.retryAfter > 0 {
-		h.Set("Retry-After", retryAfterSeconds(f.retryAfter))
+	if f.is == ErrUnavailable {
+		h.Set("Retry-After", retryAfterSeconds(cmp.Or(f.retryAfter, defaultRetryAfter)))
 	}
 	if f.allow != "" {
 		h.Set("Allow", f.allow)

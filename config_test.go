@@ -1,0 +1,169 @@
+package descopehttp_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+)
+
+const projectID = "P2abcdefghijklmnopqrstuvwxyz"
+
+func TestConfigMistakes(t *testing.T) {
+	for _, tt := range []struct {
+		field string
+		edit  func(*descopehttp.Config)
+	}{
+		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = "" }},
+		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = "P2short" }},
+		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = projectID + ".evil.example/" }},
+		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = projectID + "\n" }},
+		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "api.descope.com" }},
+		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "http://api.descope.com" }},
+		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "http://127.0.0.1.evil.example" }},
+		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "https://user:pass@api.descope.com" }},
+		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "https://api.descope.com?x=1" }},
+		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "https:api.descope.com" }},
+		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "://" }},
+		{"AuthManagementKey", func(c *descopehttp.Config) { c.AuthManagementKey = descopehttp.NewSecret("a:b") }},
+		{"AuthManagementKey", func(c *descopehttp.Config) { c.AuthManagementKey = descopehttp.NewSecret("a\r\nb") }},
+		{"AcceptOAuth", func(c *descopehttp.Config) { c.AcceptOAuth = true }},
+		{"Leeway", func(c *descopehttp.Config) { c.Leeway = -time.Second }},
+		{"Leeway", func(c *descopehttp.Config) { c.Leeway = time.Hour }},
+		{"Tokens", func(c *descopehttp.Config) { c.Tokens = 3 }},
+		{"Tokens", func(c *descopehttp.Config) { c.Tokens = -1 }},
+		{"Cookies.Domain", func(c *descopehttp.Config) { c.Cookies.Domain = "com" }},
+		{"Cookies.Domain", func(c *descopehttp.Config) { c.Cookies.Domain = "10.0.0.1" }},
+		{"Cookies.Domain", func(c *descopehttp.Config) { c.Cookies.Domain = "example.com:443" }},
+		{"Cookies.Domain", func(c *descopehttp.Config) { c.Cookies.Domain = "example.com; Path=/x" }},
+		{"Cookies.SameSite", func(c *descopehttp.Config) { c.Cookies.SameSite = 9 }},
+		{"Cookies.SameSite", func(c *descopehttp.Config) {
+			c.Cookies.SameSite, c.Cookies.InsecureHTTP = http.SameSiteNoneMode, true
+		}},
+		{"TrustedOrigins[1]", func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://a.example", "a.example"} }},
+		{"TrustedOrigins[0]", func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://a.example/"} }},
+	} {
+		cfg := descopehttp.Config{ProjectID: projectID}
+		tt.edit(&cfg)
+		a, err := descopehttp.New(cfg)
+		assert.Nil(t, a)
+		var mistake *descopehttp.ConfigError
+		if assert.ErrorAs(t, err, &mistake, tt.field) {
+			assert.Equal(t, tt.field, mistake.Field)
+			assert.Contains(t, err.Error(), "Config."+tt.field)
+		}
+	}
+}
+
+func TestConfigMistakesAreReportedAtOnce(t *testing.T) {
+	_, err := descopehttp.New(descopehttp.Config{
+		BaseURL:           "http://descope.example",
+		AuthManagementKey: descopehttp.NewSecret("K2topsecret:"),
+		AcceptOAuth:       true,
+		Leeway:            -7,
+		Tokens:            9,
+		Cookies:           descopehttp.Cookies{Domain: "com", SameSite: 9},
+		TrustedOrigins:    []string{"x"},
+	})
+	joined, ok := err.(interface{ Unwrap() []error })
+	require.True(t, ok)
+	fields := make(map[string]bool)
+	for _, err := range joined.Unwrap() {
+		var mistake *descopehttp.ConfigError
+		require.True(t, errors.As(err, &mistake))
+		fields[mistake.Field] = true
+	}
+	for _, field := range []string{"ProjectID", "BaseURL", "AuthManagementKey", "AcceptOAuth", "Leeway", "Tokens",
+		"Cookies.Domain", "Cookies.SameSite", "TrustedOrigins[0]"} {
+		assert.True(t, fields[field], field)
+	}
+	assert.NotContains(t, err.Error(), "topsecret")
+}
+
+func TestGoodConfigs(t *testing.T) {
+	for name, edit := range map[string]func(*descopehttp.Config){
+		"zero":            func(*descopehttp.Config) {},
+		"region":          func(c *descopehttp.Config) { c.ProjectID = "Peuc12abcdefghijklmnopqrstuvwxyz" },
+		"loopback":        func(c *descopehttp.Config) { c.BaseURL = "http://127.0.0.1:8090" },
+		"loopback name":   func(c *descopehttp.Config) { c.BaseURL = "http://localhost:8090/prefix/" },
+		"loopback IPv6":   func(c *descopehttp.Config) { c.BaseURL = "http://[::1]:8090" },
+		"custom domain":   func(c *descopehttp.Config) { c.BaseURL = "https://auth.example.com" },
+		"no leeway":       func(c *descopehttp.Config) { c.Leeway = -1 },
+		"cookie domain":   func(c *descopehttp.Config) { c.Cookies.Domain = "example.com" },
+		"leading dot":     func(c *descopehttp.Config) { c.Cookies.Domain = ".example.co.uk" },
+		"trusted origins": func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://app.example.com"} },
+	} {
+		cfg := descopehttp.Config{ProjectID: projectID}
+		edit(&cfg)
+		_, err := descopehttp.New(cfg)
+		assert.NoError(t, err, name)
+	}
+}
+
+// The HTTP client that calls Descope must not keep cookies of one user for the
+// next, and must not carry tokens to where a redirect points.
+func TestHTTPClientIsCopiedAndRestricted(t *testing.T) {
+	k := newKit(t)
+	tokens := k.srv.SignIn(ada)
+	jar := &countingJar{}
+	var hosts []string
+	client := &http.Client{Jar: jar, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		hosts = append(hosts, r.URL.Host)
+		if strings.HasPrefix(r.URL.Path, "/v1/auth/me") {
+			return &http.Response{
+				StatusCode: http.StatusTemporaryRedirect, Body: http.NoBody, Request: r,
+				Header: http.Header{"Location": {"https://evil.example/"}, "Set-Cookie": {"a=b"}},
+			}, nil
+		}
+		return k.srv.Client().Transport.RoundTrip(r)
+	})}
+	a := kitFor(t, k.srv, func(c *descopehttp.Config) { c.HTTPClient = client })
+	require.NoError(t, a.Ready(t.Context()))
+	res := serve(a.Handler(), withCookies(get("/v1/auth/me"), "", tokens.Refresh))
+	requireProblem(t, res, http.StatusBadGateway, "unavailable")
+	assert.NotContains(t, hosts, "evil.example")
+	assert.Zero(t, jar.uses)
+	assert.NotNil(t, client.Jar, "the caller's client is left as it was")
+	assert.Nil(t, client.CheckRedirect)
+}
+
+func TestSecretDoesNotPrint(t *testing.T) {
+	secret := descopehttp.NewSecret("K2topsecret")
+	type holder struct {
+		Public  descopehttp.Secret
+		private descopehttp.Secret
+	}
+	h := holder{secret, secret}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		assert.NotContains(t, fmt.Sprintf(verb, secret), "topsecret", verb)
+		assert.NotContains(t, fmt.Sprintf(verb, h), "topsecret", verb)
+		assert.NotContains(t, fmt.Sprintf(verb, &h), "topsecret", verb)
+	}
+	encoded, err := json.Marshal(h)
+	require.NoError(t, err)
+	assert.NotContains(t, string(encoded), "topsecret")
+	var log logBuffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", secret, "holder", h)
+	assert.NotContains(t, log.String(), "topsecret")
+	assert.Empty(t, descopehttp.NewSecret("").String())
+}
+
+// countingJar counts its uses.
+type countingJar struct{ uses int }
+
+func (j *countingJar) SetCookies(*url.URL, []*http.Cookie)    { j.uses++ }
+func (j *countingJar) Cookies(*url.URL) (none []*http.Cookie) { j.uses++; return none }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

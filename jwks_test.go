@@ -1,0 +1,329 @@
+package descopehttp_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+const keysPath = "/v2/keys"
+
+func TestReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Fail(keysPath, descopetest.Fault{Status: 500})
+		assert.ErrorIs(t, k.Ready(t.Context()), descopehttp.ErrUnavailable)
+		assert.ErrorIs(t, k.Ready(t.Context()), descopehttp.ErrUnavailable, "the floor holds for failures too")
+		assert.Equal(t, 1, k.srv.Requests(keysPath))
+		elapse(5 * time.Second)
+		assert.NoError(t, k.Ready(t.Context()))
+		assert.NoError(t, k.Ready(t.Context()))
+		assert.Equal(t, 2, k.srv.Requests(keysPath))
+	})
+}
+
+// A rotation is seen by the first request that comes when the floor allows a
+// fetch again, and not before.
+func TestRotatedKeyIsAcceptedAfterTheFloor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		require.NoError(t, k.Ready(t.Context()))
+		k.srv.RotateKeys()
+		token := k.srv.SignIn(ada).Session
+		h := k.RequireSession(new(spy))
+
+		elapse(4 * time.Second)
+		res := serve(h, withBearer(get("/"), token))
+		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		wait, err := strconv.Atoi(res.Header.Get("Retry-After"))
+		require.NoError(t, err)
+		assert.Equal(t, 1, wait, "the floor allows the next fetch in a second")
+		assert.Equal(t, 1, k.srv.Requests(keysPath))
+
+		elapse(time.Second)
+		assert.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode)
+		assert.Equal(t, 2, k.srv.Requests(keysPath))
+	})
+}
+
+// A kid is refused only after a fetch that began when it had been seen already.
+func TestUnknownKeyIsRefusedOnlyAfterAFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHostile(t)
+		require.NoError(t, h.Ready(t.Context()))
+		invented := h.header(`{"alg":"RS256","kid":"SKinvented"}`)
+		handler := h.RequireSession(new(spy))
+
+		elapse(time.Second)
+		requireProblem(t, serve(handler, withBearer(get("/"), invented)), http.StatusServiceUnavailable, "unavailable")
+		elapse(4 * time.Second)
+		requireProblem(t, serve(handler, withBearer(get("/"), invented)), http.StatusUnauthorized, "invalid_token")
+		assert.Equal(t, 2, h.srv.Requests(keysPath))
+		elapse(time.Second)
+		requireProblem(t, serve(handler, withBearer(get("/"), invented)), http.StatusUnauthorized, "invalid_token")
+		assert.Equal(t, 2, h.srv.Requests(keysPath), "the refusal is remembered")
+	})
+}
+
+func TestInventedKidsDoNotFloodTheKeyEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHostile(t)
+		require.NoError(t, h.Ready(t.Context()))
+		payload := claimsJSON(t, h.claims(map[string]any{"exp": time.Now().Add(time.Hour).Unix()}))
+		handler := h.RequireSession(new(spy))
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			token := segment(fmt.Sprintf(`{"alg":"RS256","kid":"SK%d"}`, i)) + "." + segment(payload) + "." + segment("forged")
+			wg.Go(func() {
+				elapse(time.Duration(i) * 20 * time.Millisecond) // 20 s of flood
+				res := serve(handler, withBearer(get("/"), token))
+				assert.Contains(t, []int{401, 503}, res.StatusCode)
+			})
+		}
+		wg.Wait()
+		seconds := int(time.Since(began) / time.Second)
+		assert.LessOrEqual(t, h.srv.Requests(keysPath), 1+seconds/5+1)
+	})
+}
+
+func TestKeysNotToBeHad(t *testing.T) {
+	for name, fault := range map[string]descopetest.Fault{
+		"500":             {Status: 500},
+		"404":             {Status: 404, Body: `{"errorCode":"E011001"}`},
+		"dropped":         {Drop: true},
+		"silent":          {Delay: time.Minute},
+		"not JSON":        {Status: 200, Body: "<html>"},
+		"no keys":         {Status: 200, Body: `{"keys":[]}`},
+		"no usable key":   {Status: 200, Body: `{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}`},
+		"too large":       {Status: 200, Body: `{"keys":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`},
+		"redirect":        {Status: 302, Header: http.Header{"Location": {"https://evil.example/"}}},
+		"cut":             {Truncate: 20},
+		"no object":       {Status: 200, Body: `[]`},
+		"keys not a list": {Status: 200, Body: `{"keys":{}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				tokens := k.srv.SignIn(ada)
+				fault.Times = -1
+				k.srv.Fail(keysPath, fault)
+				next := new(spy)
+				began := time.Now()
+				for way, r := range map[string]*http.Request{
+					"bearer":  withBearer(get("/"), tokens.Session),
+					"cookie":  withCookies(get("/"), tokens.Session, ""),
+					"cookies": withCookies(get("/"), tokens.Session, tokens.Refresh),
+					"refresh": withCookies(get("/"), "", tokens.Refresh),
+				} {
+					res := serve(k.RequireSession(next), r)
+					requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+					assert.NotEmpty(t, res.Header.Get("Retry-After"), way)
+					assert.Empty(t, res.Cookies(), way)
+				}
+				assert.LessOrEqual(t, time.Since(began), 20*time.Second)
+				assert.Zero(t, next.calls)
+				assert.Zero(t, k.srv.Requests("/v1/auth/refresh"), "no refresh is begun while its answer could not be judged")
+				require.NoError(t, k.Wait(t.Context()))
+			})
+		})
+	}
+}
+
+// Held keys outlive a key endpoint that is away, for a day.
+func TestKeysSurviveAnOutageForADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+		token := k.srv.SignIn(ada).Session
+		require.NoError(t, k.Ready(t.Context()))
+		k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
+		h := k.RequireSession(new(spy))
+
+		elapse(23 * time.Hour)
+		assert.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode)
+		elapse(2 * time.Hour)
+		requireProblem(t, serve(h, withBearer(get("/"), token)), http.StatusServiceUnavailable, "unavailable")
+		k.srv.Reset()
+		elapse(5 * time.Second)
+		assert.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode)
+	})
+}
+
+// Keys older than an hour are fetched beside a request, not in its way.
+func TestOldKeysAreRefreshedBesideTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+		token := k.srv.SignIn(ada).Session
+		require.NoError(t, k.Ready(t.Context()))
+		elapse(61 * time.Minute)
+		k.srv.Fail(keysPath, descopetest.Fault{Delay: 3 * time.Second})
+		began := time.Now()
+		assert.Equal(t, http.StatusOK, serve(k.RequireSession(new(spy)), withBearer(get("/"), token)).StatusCode)
+		assert.Zero(t, time.Since(began))
+		require.NoError(t, k.Wait(t.Context()))
+		assert.Equal(t, 2, k.srv.Requests(keysPath))
+	})
+}
+
+// A key that has left the set stops being trusted with the fetch that shows it.
+func TestRevokedKeyIsNoLongerTrusted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		old := k.srv.SignIn(ada).Session
+		require.NoError(t, k.Ready(t.Context()))
+		k.srv.RevokeKeys()
+		elapse(5 * time.Second)
+		h := k.RequireSession(new(spy))
+		assert.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), k.srv.SignIn(ada).Session)).StatusCode)
+		elapse(5 * time.Second)
+		requireProblem(t, serve(h, withBearer(get("/"), old)), http.StatusUnauthorized, "invalid_token")
+	})
+}
+
+// A token in Descope's own answer is worth a fetch that the floor would not
+// allow yet: the daily rotation must not sign anybody out.
+func TestAnswerOfDescopeFetchesPastTheFloor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		tokens := k.srv.SignIn(ada)
+		elapse(11 * time.Minute)
+		require.NoError(t, k.Ready(t.Context()))
+		elapse(2 * time.Second)
+		k.srv.RotateKeys()
+		next := new(spy)
+		res := serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Equal(t, 1, next.calls)
+		assert.Equal(t, 2, k.srv.Requests(keysPath))
+	})
+}
+
+// One caller who hangs up takes the keys from nobody else.
+func TestKeyFetchOutlivesItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		token := k.srv.SignIn(ada).Session
+		k.srv.Fail(keysPath, descopetest.Fault{Delay: 2 * time.Second})
+		h := k.RequireSession(new(spy))
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				r := withBearer(get("/"), token)
+				want := http.StatusOK
+				if i == 0 {
+					ctx, cancel := contextWithTimeout(r, time.Second)
+					defer cancel()
+					r, want = r.WithContext(ctx), http.StatusServiceUnavailable
+				} else {
+					elapse(time.Millisecond)
+				}
+				assert.Equal(t, want, serve(h, r).StatusCode)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 1, k.srv.Requests(keysPath))
+	})
+}
+
+// keySetOf serves a key set document and returns a kit that reads it.
+func keySetOf(t *testing.T, h *hostile, document string) *kit {
+	t.Helper()
+	return kitFor(t, h.srv, func(c *descopehttp.Config) {
+		inner := c.HTTPClient.Transport
+		c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if !strings.HasPrefix(r.URL.Path, keysPath) {
+				return inner.RoundTrip(r)
+			}
+			return &http.Response{StatusCode: http.StatusOK, Request: r, Body: io.NopCloser(strings.NewReader(document))}, nil
+		})}
+	})
+}
+
+func TestKeyPolicy(t *testing.T) {
+	h := newHostile(t)
+	_, ec := testKeys()
+	b64 := base64.RawURLEncoding.EncodeToString
+	rsaJWK := func(changes map[string]any) map[string]any {
+		k := map[string]any{"kty": "RSA", "kid": rsaKid, "alg": "RS256", "use": "sig", "n": b64(h.rsa.N.Bytes()), "e": "AQAB"}
+		for name, value := range changes {
+			k[name] = value
+			if value == nil {
+				delete(k, name)
+			}
+		}
+		return k
+	}
+	raw, err := ec.PublicKey.Bytes()
+	require.NoError(t, err)
+	ecJWK := map[string]any{"kty": "EC", "kid": ecKid, "alg": "ES256", "crv": "P-256", "x": b64(raw[1:33]), "y": b64(raw[33:])}
+	set := func(keys ...any) string {
+		encoded, err := json.Marshal(map[string]any{"keys": keys})
+		require.NoError(t, err)
+		return string(encoded)
+	}
+	good := set(rsaJWK(nil))
+	odd := make([]any, 100)
+	for i := range odd {
+		odd[i] = map[string]any{"kty": "OKP2", "kid": fmt.Sprint(i)}
+	}
+
+	for name, tt := range map[string]struct {
+		document string
+		ok       bool
+	}{
+		"good":                   {good, true},
+		"without use":            {set(rsaJWK(map[string]any{"use": nil})), true},
+		"key_ops verify":         {set(rsaJWK(map[string]any{"key_ops": []string{"verify"}})), true},
+		"beside odd keys":        {set(7, "x", nil, map[string]any{"kty": "new"}, ecJWK, rsaJWK(nil)), true},
+		"beside duplicate names": {strings.Replace(good, `[`, `[{"kty":"RSA","kty":"EC","kid":"a"},`, 1), true},
+		"twice the same":         {set(rsaJWK(nil), rsaJWK(nil)), true},
+		"x5u is not fetched":     {set(rsaJWK(map[string]any{"x5u": "http://127.0.0.1:1/x"})), true},
+		"unknown member":         {set(rsaJWK(map[string]any{"new": true})), true},
+
+		"no alg":               {set(ecJWK, rsaJWK(map[string]any{"alg": nil})), false},
+		"alg of another kind":  {set(ecJWK, rsaJWK(map[string]any{"alg": "ES256"})), false},
+		"alg RS512":            {set(ecJWK, rsaJWK(map[string]any{"alg": "RS512"})), false},
+		"use enc":              {set(ecJWK, rsaJWK(map[string]any{"use": "enc"})), false},
+		"key_ops encrypt":      {set(ecJWK, rsaJWK(map[string]any{"key_ops": []string{"encrypt"}})), false},
+		"key_ops empty":        {set(ecJWK, rsaJWK(map[string]any{"key_ops": []string{}})), false},
+		"exponent 1":           {set(ecJWK, rsaJWK(map[string]any{"e": "AQ"})), false},
+		"1024 bits":            {set(ecJWK, rsaJWK(map[string]any{"n": b64(h.rsa.N.Bytes()[:128])})), false},
+		"no kid":               {set(ecJWK, rsaJWK(map[string]any{"kid": nil})), false},
+		"kid in another case":  {set(ecJWK, rsaJWK(map[string]any{"kid": strings.ToLower(rsaKid)})), false},
+		"two keys, one kid":    {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))})), false},
+		"two algs, one kid":    {set(ecJWK, rsaJWK(nil), map[string]any{"kty": "EC", "kid": rsaKid, "alg": "ES256", "crv": "P-256", "x": ecJWK["x"], "y": ecJWK["y"]}), false},
+		"after a hundred keys": {set(append(append([]any{ecJWK}, odd...), rsaJWK(nil))...), false},
+		"duplicate names":      {strings.Replace(set(rsaJWK(nil), ecJWK), `"alg":"RS256"`, `"alg":"RS256","alg":"RS256"`, 1), false},
+	} {
+		k := keySetOf(t, h, tt.document)
+		_, err := k.VerifyToken(t.Context(), h.with(nil))
+		if tt.ok {
+			assert.NoError(t, err, name)
+		} else {
+			assert.ErrorIs(t, err, descopehttp.ErrInvalidToken, name)
+		}
+	}
+}
+
+// otherModulus returns a modulus of the same length.
+func otherModulus(n []byte) []byte {
+	other := append([]byte(nil), n...)
+	other[40] ^= 1
+	return other
+}
