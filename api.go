@@ -28,6 +28,7 @@ type api struct {
 	base      string
 	projectID string
 	key       Secret
+	gates     [classes]gate
 }
 
 // Descope's paths, which are also the paths of our own handlers.
@@ -91,10 +92,19 @@ type answer struct {
 	cookies []*http.Cookie
 }
 
-// call makes one call of the authentication API. token, if not empty, is the
+// call makes one call of the authentication API. token, if not nil, is the
 // refresh token of the user it is about; body is JSON or nil.
-func (c *api) call(ctx context.Context, method, path, token string, body []byte) (*answer, error) {
-	res, err := c.send(ctx, method, path, token, body, maxAnswerSize)
+func (c *api) call(ctx context.Context, class class, method, path string, token *token, body []byte) (*answer, error) {
+	g := &c.gates[class]
+	if err := g.enter(time.Now()); err != nil {
+		return nil, err
+	}
+	raw := ""
+	if token != nil {
+		raw = token.raw
+	}
+	res, err := c.send(ctx, method, path, raw, body, maxAnswerSize)
+	g.leave(time.Now(), err)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +179,7 @@ func (t calmTransport) RoundTrip(r *http.Request) (res *http.Response, err error
 // transportFailure names what went wrong in fixed words. The error itself may
 // quote anything that a transport put into it.
 func transportFailure(err error) *failure {
-	f := &failure{problem: problemUnavailable, reason: "connection to Descope failed"}
+	f := &failure{problem: problemUnavailable, reason: "connection to Descope failed", unreachable: true}
 	var timeout interface{ Timeout() bool }
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
@@ -179,7 +189,7 @@ func transportFailure(err error) *failure {
 	case errors.Is(err, errTransportPanic):
 		f.reason = "the HTTP transport panicked"
 	case errors.Is(err, context.Canceled):
-		f.reason = "the call to Descope was cancelled"
+		f.reason, f.unreachable = "the call to Descope was cancelled", false
 	case errors.As(err, &dns):
 		f.reason = "Descope's host name was not resolved"
 	case errors.As(err, &cert):
@@ -203,7 +213,19 @@ func statusFailure(resp *http.Response, content []byte) error {
 	if status/100 == 4 && json.Unmarshal(content, &body, lenient) == nil && errorCodePattern.MatchString(body.ErrorCode) {
 		return &upstreamRefusal{status: status, code: body.ErrorCode}
 	}
-	return &failure{problem: problemUnavailable, reason: "Descope answered " + strconv.Itoa(status), retryAfter: retryAfter(resp.Header)}
+	return &failure{
+		problem:     problemUnavailable,
+		reason:      "Descope answered " + strconv.Itoa(status),
+		retryAfter:  retryAfter(resp.Header),
+		unreachable: isGatewayTrouble(status),
+	}
+}
+
+// isGatewayTrouble tells an outage from an answer to one odd request. What a
+// client can provoke, such as the 403 of a firewall or a 500, must not count:
+// it would let one client stop the calls of all.
+func isGatewayTrouble(status int) bool {
+	return 502 <= status && status <= 504 || 520 <= status && status <= 530
 }
 
 // errUpstreamLimit marks the "cannot tell" of a 429.

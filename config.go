@@ -71,6 +71,11 @@ type Config struct {
 	// refuses the sign-in with a 403 and is not shown to the client.
 	LoginOptions func(r *http.Request, loginID string, options map[string]any) error
 
+	// RefreshStore lets several replicas share the results of refreshes. With one
+	// replica, or with refresh token rotation off, none is needed. While it is
+	// away, each replica goes on alone.
+	RefreshStore RefreshStore
+
 	// ErrorHandler, if set, answers requests that the middleware refuses, in
 	// place of [Auth.WriteError]. The next handler is never called after it.
 	// Cookies that the refusal deletes are already in the header. The flows do
@@ -223,7 +228,7 @@ func New(cfg Config) (*Auth, error) {
 		api:  api,
 		keys: newKeySet(api, log),
 	}
-	a.refresher = newRefresher(a)
+	a.refresher = newRefresher(a, cfg.RefreshStore)
 	return a, nil
 }
 

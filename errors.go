@@ -122,9 +122,12 @@ type failure struct {
 	reason     string // fixed text for the log
 	field      string // the field of a 400, one of our own names
 	allow      string // Allow of a 405
-	timeout    bool   // whether "cannot tell" came from waiting too long
-	retryAfter time.Duration
 	cause      error
+	retryAfter time.Duration
+
+	timeout       bool // "cannot tell", because it took too long
+	unreachable   bool // "cannot tell", because Descope was not reached
+	deleteCookies bool // they can never work again
 }
 
 func (p *problem) because(reason string) *failure { return &failure{problem: p, reason: reason} }

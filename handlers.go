@@ -29,21 +29,22 @@ type route struct {
 	method string
 	class  class
 	needs  credential
-	serve  func(*Auth, *flow) error
+	// verdict: Descope's browser clients take any 4xx answer for the end of the
+	// session and forget their tokens, so a 4xx must mean just that.
+	verdict bool
+	serve   func(*Auth, *flow) error
 }
 
-// A class groups calls to Descope by whom a failure hurts.
+// A class groups calls to Descope that share a gate: a flood of one never
+// delays another, though all users of the kit have one address at Descope.
 type class int
 
 const (
-	// classSession: Descope's browser clients forget their tokens on any 4xx
-	// answer to these, so a 4xx must mean that the session is over.
-	classSession class = iota
-	// classAccount: calls about a signed-in user that no client takes for a
-	// verdict on the session.
-	classAccount
-	// classAnonymous: calls that anybody can make.
-	classAnonymous
+	classSession   class = iota // renewing and ending sessions
+	classAccount                // what a signed-in user asks and changes
+	classAnonymous              // what anybody can ask
+
+	classes // how many there are
 )
 
 // credential says what a flow needs to know about who calls.
@@ -58,17 +59,17 @@ const (
 // routes is keyed by Descope's own paths, so that Descope's clients work on the
 // mount as they are.
 var routes = map[string]*route{
-	pathTOTPSignUp:   {http.MethodPost, classAnonymous, anybody, (*Auth).signUp},
-	pathTOTPVerify:   {http.MethodPost, classAnonymous, anybody, (*Auth).verify},
-	pathTOTPUpdate:   {http.MethodPost, classAccount, signedIn, (*Auth).update},
-	pathRefresh:      {http.MethodPost, classSession, signedIn, (*Auth).refresh},
-	pathTryRefresh:   {http.MethodPost, classSession, maybeSignedIn, (*Auth).tryRefresh},
-	pathLogout:       {http.MethodPost, classSession, maybeSignedIn, (*Auth).logout},
-	pathLogoutAll:    {http.MethodPost, classSession, maybeSignedIn, (*Auth).logoutAll},
-	pathMe:           {http.MethodGet, classSession, signedIn, (*Auth).me},
-	pathHistory:      {http.MethodGet, classSession, signedIn, (*Auth).history},
-	pathMyTenants:    {http.MethodPost, classSession, signedIn, (*Auth).myTenants},
-	pathSelectTenant: {http.MethodPost, classAccount, signedIn, (*Auth).selectTenant},
+	pathTOTPSignUp:   {http.MethodPost, classAnonymous, anybody, false, (*Auth).signUp},
+	pathTOTPVerify:   {http.MethodPost, classAnonymous, anybody, false, (*Auth).verify},
+	pathTOTPUpdate:   {http.MethodPost, classAccount, signedIn, false, (*Auth).update},
+	pathRefresh:      {http.MethodPost, classSession, signedIn, true, (*Auth).refresh},
+	pathTryRefresh:   {http.MethodPost, classSession, maybeSignedIn, true, (*Auth).tryRefresh},
+	pathLogout:       {http.MethodPost, classSession, maybeSignedIn, false, (*Auth).logout},
+	pathLogoutAll:    {http.MethodPost, classSession, maybeSignedIn, false, (*Auth).logoutAll},
+	pathMe:           {http.MethodGet, classAccount, signedIn, true, (*Auth).me},
+	pathHistory:      {http.MethodGet, classAccount, signedIn, true, (*Auth).history},
+	pathMyTenants:    {http.MethodPost, classAccount, signedIn, true, (*Auth).myTenants},
+	pathSelectTenant: {http.MethodPost, classAccount, signedIn, false, (*Auth).selectTenant},
 }
 
 // Handler returns a handler for all flows, at Descope's own paths: POST
@@ -262,7 +263,7 @@ func flowFailure(rt *route, err error) *failure {
 	switch {
 	case rt.class != classAnonymous && refused.endsSession():
 		return &failure{problem: problemSessionEnded, reason: "Descope refused the refresh token", cause: err}
-	case rt.class == classSession:
+	case rt.verdict:
 		return &failure{problem: problemOddRefusal, reason: "Descope refused the call", cause: err}
 	case refused.code == codeUserExists:
 		return &failure{problem: problemUserExists, cause: err}
@@ -294,7 +295,12 @@ func (a *Auth) signUp(f *flow) error {
 	if err := checkLoginID(req.LoginID); err != nil {
 		return err
 	}
-	return a.passOn(f, pathTOTPSignUp, nil, &req)
+	answer, err := a.post(f.ctx, classAnonymous, pathTOTPSignUp, nil, &req)
+	if err != nil {
+		return err
+	}
+	writeFlowJSON(f.w, answer.body)
+	return nil
 }
 
 type verifyRequest struct {
@@ -337,11 +343,20 @@ func (a *Auth) verify(f *flow) error {
 	if err != nil {
 		return err
 	}
-	answer, err := a.post(f, pathTOTPVerify, presented, &req)
+	if presented != nil {
+		h, err := a.refresher.mint(f.ctx, presented, true, func(ctx context.Context, newest *token) (*answer, error) {
+			return a.post(ctx, classAnonymous, pathTOTPVerify, newest, &req)
+		})
+		if err != nil {
+			return verifyFailure(err)
+		}
+		return a.writeTokens(f, h)
+	}
+	answer, err := a.post(f.ctx, classAnonymous, pathTOTPVerify, nil, &req)
 	if err != nil {
 		return verifyFailure(err)
 	}
-	return a.signIn(f, answer, presented)
+	return a.signIn(f, answer)
 }
 
 // optionsOf returns the client's options as Config.LoginOptions leaves them.
@@ -401,20 +416,29 @@ func (a *Auth) update(f *flow) error {
 	if err := checkLoginID(req.LoginID); err != nil {
 		return err
 	}
+	t, err := a.refresher.newest(f.ctx, f.refresh)
+	if err != nil {
+		return err
+	}
 	// Whether Descope itself compares the login id with the token is not
 	// documented; a new key for somebody else would be a way into their account.
-	own, err := a.ownLoginID(f, req.LoginID)
+	own, err := a.ownLoginID(f.ctx, t, req.LoginID)
 	if err != nil {
 		return err
 	}
 	req.LoginID = own
-	return a.passOn(f, pathTOTPUpdate, f.refresh, &req)
+	answer, err := a.post(f.ctx, classAccount, pathTOTPUpdate, t, &req)
+	if err != nil {
+		return err
+	}
+	writeFlowJSON(f.w, answer.body)
+	return nil
 }
 
 // ownLoginID returns the login id of the signed-in user that loginID names, as
 // Descope spells it.
-func (a *Auth) ownLoginID(f *flow, loginID string) (string, error) {
-	answer, err := a.api.call(f.ctx, http.MethodGet, pathMe, f.refresh.raw, nil)
+func (a *Auth) ownLoginID(ctx context.Context, t *token, loginID string) (string, error) {
+	answer, err := a.api.call(ctx, classAccount, http.MethodGet, pathMe, t, nil)
 	if err != nil {
 		return "", err
 	}
@@ -433,11 +457,14 @@ func (a *Auth) ownLoginID(f *flow, loginID string) (string, error) {
 }
 
 func (a *Auth) refresh(f *flow) error {
-	r, err := a.refresher.refresh(f.ctx, f.refresh)
+	h, err := a.refresher.refresh(f.ctx, f.refresh, true)
 	if err != nil {
+		if failureOf(err).deleteCookies {
+			a.cookies.delete(f.w)
+		}
 		return err
 	}
-	return a.writeTokens(f, r)
+	return a.writeTokens(f, h)
 }
 
 // tryRefresh is refresh for a client that does not know whether it has a
@@ -447,7 +474,7 @@ func (a *Auth) tryRefresh(f *flow) error {
 		return writeEmpty(f)
 	}
 	err := a.refresh(f)
-	if errors.Is(err, ErrSessionEnded) && failureOf(err).problem != problemOddRefusal {
+	if err != nil && failureOf(err).problem == problemSessionEnded {
 		return writeEmpty(f)
 	}
 	return err
@@ -458,7 +485,10 @@ func (a *Auth) logout(f *flow) error {
 	if f.refresh == nil {
 		return writeEmpty(f)
 	}
-	return a.endSession(f, pathLogout)
+	if err := a.endSession(f, pathLogout); err != nil {
+		return err
+	}
+	return writeEmpty(f)
 }
 
 func (a *Auth) logoutAll(f *flow) error {
@@ -466,26 +496,39 @@ func (a *Auth) logoutAll(f *flow) error {
 	if f.refresh == nil {
 		return f.noRefresh
 	}
-	return a.endSession(f, pathLogoutAll)
+	if err := a.endSession(f, pathLogoutAll); err != nil {
+		return err
+	}
+	a.refresher.endUser(f.refresh.claims.user())
+	return writeEmpty(f)
 }
 
 // endSession has Descope end what the refresh token stands for. A refusal means
 // that it has ended already.
 func (a *Auth) endSession(f *flow, path string) error {
-	_, err := a.post(f, path, f.refresh, struct{}{})
-	var refused *upstreamRefusal
-	if errors.As(err, &refused) && refused.endsSession() {
-		err = nil
-	}
+	return a.refresher.end(f.ctx, f.refresh, func(ctx context.Context, newest *token) error {
+		_, err := a.post(ctx, classSession, path, newest, struct{}{})
+		return err
+	})
+}
+
+func (a *Auth) me(f *flow) error { return a.passOn(f, pathMe) }
+
+func (a *Auth) history(f *flow) error { return a.passOn(f, pathHistory) }
+
+// passOn answers with what Descope knows about the signed-in user.
+func (a *Auth) passOn(f *flow, path string) error {
+	t, err := a.refresher.newest(f.ctx, f.refresh)
 	if err != nil {
 		return err
 	}
-	return writeEmpty(f)
+	answer, err := a.api.call(f.ctx, classAccount, http.MethodGet, path, t, nil)
+	if err != nil {
+		return err
+	}
+	writeFlowJSON(f.w, answer.body)
+	return nil
 }
-
-func (a *Auth) me(f *flow) error { return a.passOnGet(f, pathMe) }
-
-func (a *Auth) history(f *flow) error { return a.passOnGet(f, pathHistory) }
 
 func (a *Auth) myTenants(f *flow) error {
 	var req struct {
@@ -498,7 +541,16 @@ func (a *Auth) myTenants(f *flow) error {
 	if req.DCT && len(req.IDs) > 0 {
 		return &failure{problem: problemInvalidField, field: "ids", reason: "dct and ids exclude each other"}
 	}
-	return a.passOn(f, pathMyTenants, f.refresh, &req)
+	t, err := a.refresher.newest(f.ctx, f.refresh)
+	if err != nil {
+		return err
+	}
+	answer, err := a.post(f.ctx, classAccount, pathMyTenants, t, &req)
+	if err != nil {
+		return err
+	}
+	writeFlowJSON(f.w, answer.body)
+	return nil
 }
 
 func (a *Auth) selectTenant(f *flow) error {
@@ -511,80 +563,62 @@ func (a *Auth) selectTenant(f *flow) error {
 	if req.Tenant == "" {
 		return &failure{problem: problemMissingField, field: "tenant"}
 	}
-	answer, err := a.post(f, pathSelectTenant, f.refresh, &req)
+	h, err := a.refresher.mint(f.ctx, f.refresh, false, func(ctx context.Context, newest *token) (*answer, error) {
+		return a.post(ctx, classAccount, pathSelectTenant, newest, &req)
+	})
 	if err != nil {
 		return err
 	}
-	return a.signIn(f, answer, f.refresh)
+	return a.writeTokens(f, h)
 }
 
 // post sends req to Descope, with the refresh token t if there is one. What is
 // sent was decoded and is encoded anew: a client's own bytes, with a name twice
 // say, could be judged as one user and taken by Descope as another.
-func (a *Auth) post(f *flow, path string, t *token, req any) (*answer, error) {
+func (a *Auth) post(ctx context.Context, class class, path string, t *token, req any) (*answer, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return nil, problemMalformedBody.because("request does not encode")
 	}
-	raw := ""
-	if t != nil {
-		raw = t.raw
-	}
-	return a.api.call(f.ctx, http.MethodPost, path, raw, body)
+	return a.api.call(ctx, class, http.MethodPost, path, t, body)
 }
 
-// passOn posts req and answers with what Descope answered.
-func (a *Auth) passOn(f *flow, path string, t *token, req any) error {
-	answer, err := a.post(f, path, t, req)
-	if err != nil {
-		return err
-	}
-	writeFlowJSON(f.w, answer.body)
-	return nil
-}
-
-func (a *Auth) passOnGet(f *flow, path string) error {
-	answer, err := a.api.call(f.ctx, http.MethodGet, path, f.refresh.raw, nil)
-	if err != nil {
-		return err
-	}
-	writeFlowJSON(f.w, answer.body)
-	return nil
-}
-
-// signIn hands on an answer that carries tokens, once they have passed the
+// signIn hands on the answer to a sign-in, once its tokens have passed the
 // checks.
-func (a *Auth) signIn(f *flow, answer *answer, presented *token) error {
+func (a *Auth) signIn(f *flow, answer *answer) error {
 	tokens, err := tokensOf(answer)
 	if err != nil {
 		return err
 	}
-	r, err := a.refresher.accept(f.ctx, tokens, presented)
+	r, err := a.refresher.accept(f.ctx, tokens, nil)
 	if err != nil {
 		return err
 	}
-	return a.writeTokens(f, r)
+	a.refresher.signedIn(r)
+	return a.writeTokens(f, handout{renewal: r, refresh: tokens.refresh, until: r.inForce.claims.expiry})
 }
 
 // writeTokens delivers tokens the way Config.Tokens says. Whatever goes into a
 // cookie is emptied in the body, where scripts could read it.
-func (a *Auth) writeTokens(f *flow, r *renewal) error {
+func (a *Auth) writeTokens(f *flow, h handout) error {
 	session, refresh := "", ""
 	switch a.delivery {
 	case SessionInBody:
-		session = r.answer.session
+		session = h.session.Token()
 	case InBody:
-		session, refresh = r.answer.session, r.answer.refresh
+		session, refresh = h.session.Token(), h.refresh
 	}
-	body, err := withTokens(r.answer.body, session, refresh)
+	body, err := withTokens(h.answer.body, session, refresh)
 	if err != nil {
 		return err
 	}
-	cookie := r.refresh
-	if cookie == "" && f.inHeader {
-		cookie = f.refresh.raw // this client has no refresh cookie yet
+	if !h.late {
+		cookie := h.refresh
+		if cookie == "" && f.inHeader {
+			cookie = f.refresh.raw // this client has no refresh cookie yet
+		}
+		a.cookies.write(f.w, h.session.Token(), cookie, h.until)
 	}
-	a.cookies.write(f.w, r.answer.session, cookie, r.until)
 	writeFlowJSON(f.w, body)
 	return nil
 }

@@ -216,11 +216,6 @@ func claimsJSON(t testing.TB, claims map[string]any, edits ...string) string {
 	return s
 }
 
-func expired(claims map[string]any) map[string]any {
-	claims["exp"] = time.Now().Add(-time.Minute).Unix()
-	return claims
-}
-
 func contextWithTimeout(r *http.Request, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(r.Context(), d)
 }

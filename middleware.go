@@ -298,6 +298,7 @@ func (a *Auth) judgeSession(ctx context.Context, raw string, now time.Time) (*Se
 	if err := a.keys.verify(ctx, t); err != nil {
 		return nil, err
 	}
+	a.refresher.notePresented(raw, now)
 	return t.session(), nil
 }
 
@@ -324,7 +325,8 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, s str
 		}
 		return verdict{}, problemConflictingCookies.because("cookies of more than one user")
 	case c.session != nil:
-		return verdict{session: c.session}, nil
+		a.refresher.notePresented(c.session.Token(), now)
+		return a.renewAhead(ctx, w, r, c, now), nil
 	case c.refresh == nil:
 		if c.refreshExpired && s == required {
 			a.cookies.delete(w) // nothing can renew these
@@ -335,12 +337,38 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, s str
 		// be lost, and with rotation the session with them.
 		return verdict{}, problemSessionExpired.because("an upgrade request does not refresh")
 	}
-	renewed, err := a.refresher.refresh(ctx, c.refresh)
+	h, err := a.refresher.refresh(ctx, c.refresh, false)
 	if err != nil {
+		if failureOf(err).deleteCookies && s == required {
+			a.cookies.delete(w)
+		}
 		return verdict{}, err
 	}
-	a.cookies.write(w, renewed.session.Token(), renewed.refresh, renewed.until)
-	return verdict{session: renewed.session, renewed: true}, nil
+	return a.take(w, h), nil
+}
+
+// take sets the cookies of a renewed session, unless newer ones are in use.
+func (a *Auth) take(w http.ResponseWriter, h handout) verdict {
+	if h.late {
+		a.cookies.forbidCaching(w)
+	} else {
+		a.cookies.write(w, h.session.Token(), h.refresh, h.until)
+	}
+	return verdict{session: h.session, renewed: true}
+}
+
+// renewAhead renews a session that is about to end, so that the end meets no
+// request. What cannot carry cookies is left alone, and a step-up ends when it
+// ends.
+func (a *Auth) renewAhead(ctx context.Context, w http.ResponseWriter, r *http.Request, c judgedCookies, now time.Time) verdict {
+	if c.refresh == nil || !isDue(&c.session.shared.claims, now) || isUpgrade(r) || c.session.StepUp() {
+		return verdict{session: c.session}
+	}
+	h, ok := a.refresher.ahead(ctx, c.refresh)
+	if !ok {
+		return verdict{session: c.session}
+	}
+	return a.take(w, h)
 }
 
 // judgedCookies is what the cookies of a request amount to.

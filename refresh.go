@@ -7,26 +7,41 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// refreshTimeout bounds one refresh, from the first look at the keys to the
-// verified answer.
-const refreshTimeout = 5 * time.Second
+// Bounds on renewing.
+const (
+	refreshTimeout  = 5 * time.Second  // of one refresh: keys, store and the call together
+	aheadOfEnd      = 30 * time.Second // a session is renewed when less is left of it,
+	aheadOfLife     = 10               // or less than this part of its life
+	aheadInterval   = 10 * time.Second // between two attempts for one token
+	maxSessionLife  = 24 * time.Hour   // for which an answer that nobody took is kept
+	maxRefreshTurns = 32               // looks at memory in one request
+)
 
 // A refresher renews sessions: one call to Descope per refresh token at a time,
-// however many requests wait for it. With rotation, a second call would present
-// a token that the first has spent.
+// however many requests wait for it, and its result for those who come late.
+// With rotation, a second call would present a token that the first has spent,
+// and sign its user out.
+//
+// Every call that carries a refresh token goes through it, because each has to
+// use the newest token and some spend it.
 type refresher struct {
-	api   *api
-	keys  *keySet
-	rules *tokenRules
-	log   *slog.Logger
-	tasks tasks
+	api    *api
+	keys   *keySet
+	rules  *tokenRules
+	shared *sharedMemory // nil without a RefreshStore
+	log    *slog.Logger
+	tasks  tasks
 
-	mu      sync.Mutex
+	unpresented atomic.Int64 // len(memory.sessions), to be read without the lock
+
+	mu      sync.Mutex // guards the rest
+	memory  memory
 	flights map[tokenHash]*flight
 
 	oddRefusals rate.Sometimes
@@ -38,108 +53,566 @@ type tokenHash [sha256.Size]byte
 
 func hashOf(token string) tokenHash { return sha256.Sum256([]byte(token)) }
 
-// A flight is one call to Descope that several requests may wait for.
+// A flight is a call to Descope about one refresh token, under way.
 type flight struct {
-	done   chan struct{} // closed when result and err are set
+	done   chan struct{} // closed when the fields below are set
+	shared bool          // whoever waits may have the result; else they look again
 	result *renewal
 	err    error
+	revoke error // a logout ended the flight, but what it brought could not be revoked
 }
 
 // A renewal is a verified answer of Descope with tokens in it.
 type renewal struct {
 	session *Session
-	refresh string    // the new refresh token, or "" if the old one stays in force
-	until   time.Time // when the refresh token in force expires
+	inForce *token // the refresh token to use from now on
 	answer  *tokenAnswer
 }
 
-func newRefresher(a *Auth) *refresher {
-	return &refresher{
+// A handout is what one client gets of a renewal.
+type handout struct {
+	*renewal
+	refresh string    // a refresh token that is new to this client, or ""
+	until   time.Time // when the refresh token in force expires
+	// late: the client's successor has been seen in use already. The session is
+	// for this request only: cookies that are set now would arrive after newer
+	// ones, or hand a thief of the old token the new one.
+	late bool
+}
+
+func newRefresher(a *Auth, store RefreshStore) *refresher {
+	f := &refresher{
 		api:         a.api,
 		keys:        a.keys,
 		rules:       &a.rules,
 		log:         a.log,
+		memory:      newMemory(),
 		flights:     make(map[tokenHash]*flight),
 		oddRefusals: rate.Sometimes{Interval: time.Minute},
 	}
+	if store != nil {
+		f.shared = &sharedMemory{store: store, seal: sealer{a.projectID}, log: a.log, warn: rate.Sometimes{Interval: time.Minute}}
+	}
+	return f
 }
+
+var errLoggedOut = problemSessionEnded.because("the session was logged out")
 
 // refresh renews the session of a refresh token that has passed the local
-// checks. It waits for a call under way for the same token, or begins one. The
-// call outlives ctx: if this client hangs up, the others still need the result.
+// checks. A spent token leads to its newest successor; only for that one, and
+// only if its session cannot serve, is Descope called. explicit is for clients
+// that ask for a refresh in so many words: a token that is still in force is
+// refreshed for them even if its session is fresh.
 //
 // The error is a *failure: the session ended, or "cannot tell".
-func (f *refresher) refresh(ctx context.Context, t *token) (*renewal, error) {
-	fl := f.join(ctx, t)
-	select {
-	case <-fl.done:
-		return fl.result, fl.err
-	case <-ctx.Done():
-		return nil, &failure{problem: problemUnavailable, reason: "refresh did not end in time", timeout: true, retryAfter: defaultRetryAfter}
+func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (handout, error) {
+	for range maxRefreshTurns {
+		turn, err := f.look(ctx, t, explicit)
+		switch {
+		case err != nil:
+			return handout{}, err
+		case turn.flight == nil && !f.stillTrusted(ctx, turn.link):
+			continue
+		case turn.flight == nil && f.outdated(ctx, turn):
+			continue
+		case turn.flight == nil:
+			return turn.handout(turn.link.renewal, t), nil
+		}
+		if err := turn.flight.wait(ctx); err != nil {
+			return handout{}, err
+		}
+		if turn.flight.shared {
+			if turn.flight.err != nil {
+				return handout{}, turn.flight.err
+			}
+			return turn.handout(turn.flight.result, t), nil
+		}
 	}
+	return handout{}, problemUnavailable.because("refresh token changes too fast")
 }
 
-func (f *refresher) join(ctx context.Context, t *token) *flight {
-	id := hashOf(t.raw)
+// A turn is one look at what is known about a refresh token.
+type turn struct {
+	link   *link   // what serves, or led to newest; may be nil
+	newest *token  // the newest successor
+	late   bool    // link's session has been presented
+	flight *flight // to be waited for; nil if link serves
+}
+
+func (t turn) handout(r *renewal, presented *token) handout {
+	h := handout{renewal: r, until: r.inForce.claims.expiry, late: t.late}
+	if !h.late && r.inForce.raw != presented.raw {
+		h.refresh = r.inForce.raw
+	}
+	return h
+}
+
+// look decides in one step, under the lock, whether memory serves, a flight is
+// under way or one has to begin. A flight writes to memory before it ends, so no
+// request falls in between.
+func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, error) {
+	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fl := f.flights[id]; fl != nil {
-		return fl
+	newest, last := f.memory.walk(t, now)
+	if f.memory.hasEnded(t, now) || f.memory.hasEnded(newest, now) {
+		return turn{}, errLoggedOut
 	}
-	fl := &flight{done: make(chan struct{})}
+	tn := turn{link: last, newest: newest, late: last != nil && last.presented}
+	if came := f.memory.cameWith(t, now); last == nil && !explicit {
+		tn.link = came
+	}
+	if f.serves(tn.link, now) && !(explicit && newest == t) {
+		return tn, nil
+	}
+	if f.memory.isRefused(newest, now) {
+		return turn{}, f.refuse(newest, now)
+	}
+	if tn.flight = f.flights[hashOf(newest.raw)]; tn.flight == nil {
+		var pending *link
+		if last != nil && last.renewal == nil {
+			pending = last
+		}
+		tn.flight = f.begin(ctx, newest, true, func(ctx context.Context, fl *flight) (*renewal, error) {
+			return f.renew(ctx, fl, newest, pending)
+		})
+	}
+	return tn, nil
+}
+
+func (f *refresher) serves(l *link, now time.Time) bool {
+	return l != nil && l.renewal != nil && !l.hidden && f.rules.checkTime(&l.renewal.session.shared.claims, now) == nil
+}
+
+// stillTrusted checks the session of a link once more against the keys: one that
+// was revoked since must not live on in memory.
+func (f *refresher) stillTrusted(ctx context.Context, l *link) bool {
+	t, err := f.rules.parse(l.renewal.session.Token(), sessionDRN)
+	if err == nil && f.keys.verify(withFetchPolicy(ctx, fetchNever), t) == nil {
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.hidden = true
+	return false
+}
+
+// outdated asks the other replicas whether the newest token that this one knows
+// has been spent on one of them, and remembers what it became.
+func (f *refresher) outdated(ctx context.Context, tn turn) bool {
+	if f.shared == nil || tn.late || !tn.link.rotated() {
+		return false
+	}
+	r := f.shared.peek(ctx, tn.newest)
+	if r == nil || r.Ended {
+		return false
+	}
+	f.remember(f.linkOf(tn.newest, r))
+	return true
+}
+
+// begin starts a flight; the lock is held. It outlives ctx: if this client hangs
+// up, the others still need the result.
+func (f *refresher) begin(ctx context.Context, t *token, shared bool, run func(context.Context, *flight) (*renewal, error)) *flight {
+	id := hashOf(t.raw)
+	fl := &flight{done: make(chan struct{}), shared: shared}
 	f.flights[id] = fl
 	detached := context.WithoutCancel(ctx)
 	f.tasks.start(func() {
 		ctx, cancel := context.WithTimeout(detached, refreshTimeout)
 		defer cancel()
-		fl.result, fl.err = f.fly(ctx, t)
-		f.mu.Lock()
-		delete(f.flights, id)
-		f.mu.Unlock()
-		close(fl.done)
+		defer func() {
+			// A panic of what the user plugged in, a store or a log handler,
+			// would end the process here, where nobody else can recover.
+			if recover() != nil {
+				fl.result, fl.err = nil, problemUnavailable.because("a panic ended the refresh")
+			}
+			f.mu.Lock()
+			delete(f.flights, id)
+			f.mu.Unlock()
+			close(fl.done)
+		}()
+		fl.result, fl.err = run(ctx, fl)
 	})
 	return fl
 }
 
-// fly makes the call. A panic in what the user plugged in, a transport or a log
-// handler, must not end the process from a goroutine where nobody can recover.
-func (f *refresher) fly(ctx context.Context, t *token) (r *renewal, err error) {
-	defer func() {
-		if recover() != nil {
-			r, err = nil, problemUnavailable.because("a panic ended the refresh")
-		}
-	}()
+func (fl *flight) wait(ctx context.Context) error {
+	select {
+	case <-fl.done:
+		return nil
+	case <-ctx.Done():
+		return &failure{problem: problemUnavailable, reason: "refresh did not end in time", timeout: true}
+	}
+}
+
+// renew spends t, or verifies the answer that it was spent for already.
+func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *link) (*renewal, error) {
+	began := time.Now()
 	// Without keys the answer could not be judged, and the token would be spent.
 	if err := f.keys.ready(ctx); err != nil {
 		return nil, err
 	}
-	a, err := f.api.call(ctx, http.MethodPost, pathRefresh, t.raw, []byte("{}"))
-	if err != nil {
-		return nil, f.refusal(ctx, err)
+	l := pending
+	if l == nil {
+		var err error
+		l, err = f.spend(ctx, t, func(ctx context.Context) (*answer, error) {
+			return f.api.call(ctx, classSession, http.MethodPost, pathRefresh, t, []byte("{}"))
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	tokens, err := tokensOf(a)
+	return f.conclude(ctx, fl, t, l, began)
+}
+
+// spend makes a call that may spend t, unless another replica has made it, and
+// remembers the answer before anything else can fail.
+func (f *refresher) spend(ctx context.Context, t *token, call func(context.Context) (*answer, error)) (*link, error) {
+	claim, err := f.shared.claim(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	return f.accept(ctx, tokens, t)
+	if r := claim.record; r != nil {
+		if r.Ended {
+			f.noteEnded(t)
+			return nil, errLoggedOut
+		}
+		return f.remember(f.linkOf(t, r)), nil
+	}
+	a, err := call(ctx)
+	if err != nil {
+		claim.release()
+		return nil, f.refusal(ctx, t, err, claim.away)
+	}
+	tokens, err := tokensOf(a)
+	if err == nil && tokens.session == "" {
+		err = problemUnavailable.because("Descope's answer has no session token")
+	}
+	if err != nil {
+		claim.release()
+		return nil, err
+	}
+	l := f.remember(&link{at: time.Now(), from: t, answer: tokens, life: f.lifeOf(tokens.session)})
+	switch stored := claim.publish(recordOf(l)); {
+	case stored == nil:
+	case stored.Ended:
+		f.noteEnded(t)
+	default:
+		l = f.remember(f.linkOf(t, stored))
+	}
+	return l, nil
+}
+
+// conclude verifies a link's answer, and hands out nothing if a logout came in
+// between: what the flight brought is revoked instead.
+func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link, began time.Time) (*renewal, error) {
+	r, err := f.accept(ctx, l.answer, t)
+	now := time.Now()
+	f.mu.Lock()
+	ended := f.memory.hasEnded(t, now) || f.memory.wasCut(t.claims.user(), began, now)
+	if ended {
+		f.memory.end(t, now)
+		l.hidden = true
+	} else if err == nil {
+		l.renewal = r
+	}
+	f.mu.Unlock()
+	if !ended {
+		return r, err
+	}
+	if l.rotated() {
+		fl.revoke = f.revoke(context.WithoutCancel(ctx), l.answer.refresh)
+	}
+	return nil, errLoggedOut
+}
+
+func (f *refresher) revoke(ctx context.Context, refresh string) error {
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	_, err := f.api.call(ctx, classSession, http.MethodPost, pathLogout, &token{raw: refresh}, []byte("{}"))
+	return ignoreEnded(err)
+}
+
+// ignoreEnded drops the error that says that a session has ended already.
+func ignoreEnded(err error) error {
+	var refused *upstreamRefusal
+	if errors.As(err, &refused) && refused.endsSession() {
+		return nil
+	}
+	return err
+}
+
+func (f *refresher) remember(l *link) *link {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.memory.remember(l)
+	f.unpresented.Store(int64(len(f.memory.sessions.entries)))
+	return l
+}
+
+func (f *refresher) noteEnded(t *token) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.memory.end(t, time.Now())
+}
+
+// linkOf returns the link that another replica tells of.
+func (f *refresher) linkOf(from *token, r *record) *link {
+	at := time.UnixMilli(r.At)
+	if now := time.Now(); at.After(now) {
+		at = now // its clock is ahead of ours
+	}
+	return &link{
+		at:     at,
+		from:   from,
+		answer: &tokenAnswer{session: r.Session, refresh: r.Refresh, body: r.Body},
+		life:   f.lifeOf(r.Session),
+		hidden: r.Hidden,
+	}
+}
+
+// lifeOf returns how long a session lives by its own account. It is a difference
+// of two of Descope's times and does not depend on the clock of this machine.
+func (f *refresher) lifeOf(session string) time.Duration {
+	t, err := f.rules.parse(session, sessionDRN)
+	if err != nil || t.claims.issuedAt.IsZero() {
+		return 0
+	}
+	return min(t.claims.expiry.Sub(t.claims.issuedAt), maxSessionLife)
 }
 
 // refusal turns what Descope said against a refresh token into a failure. Only
 // codes known to mean it end a session; a changed management key, say, must not
-// sign everybody out, so an operator is told.
-func (f *refresher) refusal(ctx context.Context, err error) error {
+// sign everybody out, so an operator is told. While the store is away, another
+// replica may have spent the token, and nothing is final.
+func (f *refresher) refusal(ctx context.Context, t *token, err error, storeAway bool) error {
 	var refused *upstreamRefusal
 	if !errors.As(err, &refused) {
 		return err
 	}
 	if refused.endsSession() {
-		return &failure{problem: problemSessionEnded, reason: "Descope refused the refresh token", cause: err}
+		if storeAway {
+			return &failure{problem: problemUnavailable, reason: "Descope refused the refresh token while the store is away", cause: err}
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.refuse(t, time.Now())
 	}
 	f.oddRefusals.Do(func() {
 		f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses refreshes for a reason that is not about the session; cookies are kept",
 			slog.Int("status", refused.status), slog.String("errorCode", refused.code))
 	})
 	return &failure{problem: problemOddRefusal, reason: "Descope refused the refresh for another reason", cause: err}
+}
+
+// refuse notes a refusal for good; the lock is held.
+func (f *refresher) refuse(t *token, now time.Time) error {
+	return &failure{
+		problem:       problemSessionEnded,
+		reason:        "Descope refused the refresh token",
+		deleteCookies: f.memory.refuse(t, now),
+	}
+}
+
+// newest returns the newest successor of t for a call that spends nothing, after
+// waiting for what is under way.
+func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
+	for range maxRefreshTurns {
+		now := time.Now()
+		f.mu.Lock()
+		newest, _ := f.memory.walk(t, now)
+		ended := f.memory.hasEnded(t, now) || f.memory.hasEnded(newest, now)
+		fl := f.flights[hashOf(newest.raw)]
+		f.mu.Unlock()
+		switch {
+		case ended:
+			return nil, errLoggedOut
+		case fl == nil:
+			return newest, nil
+		}
+		if err := fl.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, problemUnavailable.because("refresh token changes too fast")
+}
+
+// mint makes a call with the newest successor of t that may bring other tokens
+// for it, such as a step-up: alone, because it may spend the token. hidden keeps
+// the session out of memory: it is for who asked and for nobody else.
+func (f *refresher) mint(ctx context.Context, t *token, hidden bool, call func(context.Context, *token) (*answer, error)) (handout, error) {
+	for range maxRefreshTurns {
+		newest, err := f.newest(ctx, t)
+		if err != nil {
+			return handout{}, err
+		}
+		f.mu.Lock()
+		if f.flights[hashOf(newest.raw)] != nil {
+			f.mu.Unlock()
+			continue // somebody was faster
+		}
+		fl := f.begin(ctx, newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
+			return f.mintAlone(ctx, fl, newest, hidden, call)
+		})
+		f.mu.Unlock()
+		if err := fl.wait(ctx); err != nil {
+			return handout{}, err
+		}
+		if fl.err == errSpentElsewhere {
+			continue
+		}
+		if fl.err != nil {
+			return handout{}, fl.err
+		}
+		return turn{}.handout(fl.result, t), nil
+	}
+	return handout{}, problemUnavailable.because("refresh token changes too fast")
+}
+
+// errSpentElsewhere ends a flight that found the token spent by another replica.
+var errSpentElsewhere = errors.New("descopehttp: token was spent on another replica")
+
+func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, hidden bool, call func(context.Context, *token) (*answer, error)) (*renewal, error) {
+	began := time.Now()
+	if err := f.keys.ready(ctx); err != nil {
+		return nil, err
+	}
+	claim, err := f.shared.claim(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if r := claim.record; r != nil && !r.Ended {
+		if _, err := f.conclude(ctx, fl, t, f.remember(f.linkOf(t, r)), began); err != nil {
+			return nil, err
+		}
+		return nil, errSpentElsewhere
+	}
+	a, err := call(ctx, t)
+	if err != nil {
+		claim.release()
+		return nil, err
+	}
+	tokens, err := tokensOf(a)
+	if err != nil {
+		claim.release()
+		return nil, err
+	}
+	l := &link{at: time.Now(), from: t, answer: tokens, life: f.lifeOf(tokens.session), hidden: hidden}
+	if l.rotated() {
+		f.remember(l)
+		claim.publish(recordOf(l))
+	} else {
+		claim.release()
+	}
+	return f.conclude(ctx, fl, t, l, began)
+}
+
+// signedIn remembers the tokens of a sign-in that has been verified. Descope's
+// tokens are the same for the same second, so that a sign-in right after a
+// logout may bring the very token that was logged out.
+func (f *refresher) signedIn(r *renewal) {
+	f.mu.Lock()
+	f.memory.ended.drop(hashOf(r.inForce.raw))
+	f.mu.Unlock()
+	f.remember(&link{at: time.Now(), answer: r.answer, life: f.lifeOf(r.answer.session), renewal: r})
+}
+
+// end logs t and all that came of it out: call tells Descope about the newest
+// token. From here on nothing of it is handed out, here or on another replica,
+// by memory or by a flight that is still to land.
+func (f *refresher) end(ctx context.Context, t *token, call func(context.Context, *token) error) error {
+	now := time.Now()
+	f.mu.Lock()
+	newest := f.memory.end(t, now)
+	fl := f.flights[hashOf(newest.raw)]
+	f.mu.Unlock()
+	newest = f.endShared(ctx, t, newest)
+	if fl != nil {
+		if err := fl.wait(ctx); err != nil {
+			return err
+		}
+		if fl.revoke != nil {
+			return fl.revoke
+		}
+	}
+	return ignoreEnded(call(ctx, newest))
+}
+
+// endShared leaves tombstones in the store for t and newest, and for what the
+// other replicas know to have come of it. It returns the newest token.
+func (f *refresher) endShared(ctx context.Context, t, newest *token) *token {
+	if f.shared == nil {
+		return newest
+	}
+	if t.raw != newest.raw {
+		f.shared.end(ctx, t)
+	}
+	for range maxWalk {
+		r := f.shared.end(ctx, newest)
+		if r == nil || r.Ended || r.Refresh == "" || r.Refresh == newest.raw {
+			break
+		}
+		next, err := f.rules.parse(r.Refresh, refreshDRN)
+		if err != nil || next.claims.user() != t.claims.user() {
+			break
+		}
+		newest = next
+		f.noteEnded(newest)
+	}
+	return newest
+}
+
+// endUser drops what memory holds of a user who was logged out everywhere.
+func (f *refresher) endUser(user string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.memory.endUser(user, time.Now())
+}
+
+// notePresented notes that a client has shown a session token. It costs nothing
+// while every renewed session has been seen.
+func (f *refresher) notePresented(session string, now time.Time) {
+	if f.unpresented.Load() == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.memory.notePresented(session, now)
+	f.unpresented.Store(int64(len(f.memory.sessions.entries)))
+}
+
+// isDue reports whether so little is left of a session that it should be renewed
+// while it still serves.
+func isDue(c *claims, now time.Time) bool {
+	life := maxSessionLife
+	if !c.issuedAt.IsZero() {
+		life = c.expiry.Sub(c.issuedAt)
+	}
+	return c.expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
+}
+
+// ahead renews a session that is about to end, and returns false if it need not
+// or cannot: the old one still serves. Only the request that begins the call
+// waits for it.
+func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
+	now := time.Now()
+	f.mu.Lock()
+	newest, last := f.memory.walk(t, now)
+	_, tried := f.memory.tried.get(hashOf(t.raw), now)
+	if tried || last != nil || f.flights[hashOf(t.raw)] != nil || f.memory.isRefused(t, now) || f.memory.hasEnded(t, now) {
+		f.mu.Unlock()
+		return handout{}, false
+	}
+	f.memory.tried.put(hashOf(t.raw), struct{}{}, now, aheadInterval)
+	fl := f.begin(ctx, t, true, func(ctx context.Context, fl *flight) (*renewal, error) {
+		return f.renew(ctx, fl, t, nil)
+	})
+	f.mu.Unlock()
+	if fl.wait(ctx) != nil || fl.err != nil {
+		return handout{}, false
+	}
+	return turn{newest: newest}.handout(fl.result, t), true
 }
 
 // accept verifies an answer of Descope before any of it is handed on. presented
@@ -152,8 +625,7 @@ func (f *refresher) accept(ctx context.Context, a *tokenAnswer, presented *token
 		return nil, err
 	}
 	inForce := presented
-	rotated := a.refresh != "" && (presented == nil || a.refresh != presented.raw)
-	if rotated {
+	if a.refresh != "" && (presented == nil || a.refresh != presented.raw) {
 		if inForce, err = f.verify(ctx, a.refresh, refreshDRN); err != nil {
 			return nil, err
 		}
@@ -165,11 +637,7 @@ func (f *refresher) accept(ctx context.Context, a *tokenAnswer, presented *token
 		f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope answered a refresh token with the session of another user; refused")
 		return nil, problemOtherUser.because("the answer is about another user")
 	}
-	r := &renewal{session: session.session(), until: inForce.claims.expiry, answer: a}
-	if rotated {
-		r.refresh = a.refresh
-	}
-	return r, nil
+	return &renewal{session: session.session(), inForce: inForce, answer: a}, nil
 }
 
 // verify judges a token in Descope's own answer by all the rules. What fails

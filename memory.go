@@ -1,0 +1,242 @@
+package descopehttp
+
+import (
+	"container/list"
+	"time"
+)
+
+// Bounds on what is remembered of refresh tokens.
+const (
+	successorWindow = 60 * time.Second // a spent token still leads to its successor
+	maxWalk         = 16               // successors followed from one token
+	refusalWindow   = 60 * time.Second // a refusal is remembered
+	refusalConfirms = 10 * time.Second // a second refusal this much later deletes cookies
+	endedWindow     = 10 * time.Minute // a logout is remembered
+	maxLinks        = 10_000
+	maxRefusals     = 10_000
+	maxEnded        = 10_000
+)
+
+// memory remembers what became of refresh tokens, for those who come late: a
+// request that was under way while another spent its token, a client that never
+// got the answer. It is guarded by the refresher's lock.
+type memory struct {
+	links    fading[tokenHash, *link] // by the refresh token that was presented
+	issued   fading[tokenHash, *link] // by the refresh token that the answer brought
+	sessions fading[tokenHash, *link] // by the session token that nobody has presented yet
+
+	refused fading[tokenHash, time.Time] // when Descope first refused a token
+	ended   fading[tokenHash, struct{}]  // tokens that were logged out
+	cut     fading[string, time.Time]    // when a user was logged out everywhere
+	tried   fading[tokenHash, struct{}]  // tokens that were lately renewed ahead of need
+}
+
+func newMemory() memory {
+	return memory{
+		links:    newFading[tokenHash, *link](maxLinks),
+		issued:   newFading[tokenHash, *link](maxLinks),
+		sessions: newFading[tokenHash, *link](maxLinks),
+		refused:  newFading[tokenHash, time.Time](maxRefusals),
+		ended:    newFading[tokenHash, struct{}](maxEnded),
+		cut:      newFading[string, time.Time](maxEnded),
+		tried:    newFading[tokenHash, struct{}](maxLinks),
+	}
+}
+
+// A link leads from a refresh token to Descope's answer to it.
+type link struct {
+	at      time.Time // when the answer came: the token was spent no later
+	from    *token    // nil for a sign-in
+	answer  *tokenAnswer
+	life    time.Duration // of the session in the answer
+	renewal *renewal      // the answer verified, or nil: its key may not be there yet
+
+	presented bool // a client has shown the session, so the answer has arrived
+	hidden    bool // its session is for nobody else: step-up, or its key was revoked
+}
+
+// alive reports whether the link may still be followed: for a minute after the
+// token was spent, and while nobody has presented the successor for as long as
+// its session lives, because the client may never have got it.
+func (l *link) alive(now time.Time) bool {
+	age := now.Sub(l.at)
+	return age < successorWindow || !l.presented && age < l.life
+}
+
+// rotated reports whether the answer brought another refresh token.
+func (l *link) rotated() bool {
+	return l.answer.refresh != "" && (l.from == nil || l.answer.refresh != l.from.raw)
+}
+
+// remember keeps an answer before it is verified. What is spent is spent: should
+// verification fail for now, the next request tries it again on the same answer.
+func (m *memory) remember(l *link) {
+	keep := max(successorWindow, l.life)
+	if l.from != nil {
+		m.links.put(hashOf(l.from.raw), l, l.at, keep)
+	}
+	if l.rotated() {
+		m.issued.put(hashOf(l.answer.refresh), l, l.at, keep)
+	}
+	m.sessions.put(hashOf(l.answer.session), l, l.at, keep)
+}
+
+// walk follows a refresh token to the newest one that came of it. last is the
+// link that led there, or nil if nothing is known.
+func (m *memory) walk(t *token, now time.Time) (newest *token, last *link) {
+	newest = t
+	for range maxWalk {
+		l, ok := m.links.get(hashOf(newest.raw), now)
+		if !ok || !l.alive(now) {
+			break
+		}
+		last = l
+		if l.renewal == nil || !l.rotated() {
+			break
+		}
+		newest = l.renewal.inForce
+	}
+	return newest, last
+}
+
+// cameWith returns the link whose answer brought t, if that was within the last
+// minute: its session is as new as one that Descope would give for t now.
+func (m *memory) cameWith(t *token, now time.Time) *link {
+	l, ok := m.issued.get(hashOf(t.raw), now)
+	if !ok {
+		return nil
+	}
+	l.presented = true
+	if now.Sub(l.at) >= successorWindow {
+		return nil
+	}
+	return l
+}
+
+// notePresented notes that a client has the session token.
+func (m *memory) notePresented(session string, now time.Time) {
+	id := hashOf(session)
+	if l, ok := m.sessions.get(id, now); ok {
+		l.presented = true
+		m.sessions.drop(id)
+	}
+}
+
+// end notes a logout under t and all its successors and returns the newest.
+func (m *memory) end(t *token, now time.Time) (newest *token) {
+	newest = t
+	for range maxWalk {
+		id := hashOf(newest.raw)
+		m.ended.put(id, struct{}{}, now, endedWindow)
+		m.issued.drop(id)
+		l, ok := m.links.get(id, now)
+		m.links.drop(id)
+		if !ok || l.renewal == nil || !l.rotated() {
+			break
+		}
+		newest = l.renewal.inForce
+	}
+	return newest
+}
+
+// endUser drops what is remembered of a user, and what is under way for them
+// hands out nothing.
+func (m *memory) endUser(user string, now time.Time) {
+	m.cut.put(user, now, now, endedWindow)
+	for _, links := range []*fading[tokenHash, *link]{&m.links, &m.issued, &m.sessions} {
+		links.dropFunc(func(l *link) bool {
+			return l.renewal != nil && l.renewal.inForce.claims.user() == user ||
+				l.from != nil && l.from.claims.user() == user
+		})
+	}
+}
+
+// hasEnded reports whether t was logged out.
+func (m *memory) hasEnded(t *token, now time.Time) bool {
+	_, ok := m.ended.get(hashOf(t.raw), now)
+	return ok
+}
+
+// wasCut reports whether the user was logged out everywhere at or after since.
+func (m *memory) wasCut(user string, since, now time.Time) bool {
+	at, ok := m.cut.get(user, now)
+	return ok && !at.Before(since)
+}
+
+// refuse notes that Descope refused t for good, and returns whether that is
+// confirmed: cookies are deleted only then. A deletion cannot say "only if it is
+// still this token", and the first refusal may have crossed a new sign-in in
+// another tab.
+func (m *memory) refuse(t *token, now time.Time) (confirmed bool) {
+	id := hashOf(t.raw)
+	first, ok := m.refused.get(id, now)
+	if !ok {
+		m.refused.put(id, now, now, refusalWindow)
+		return false
+	}
+	return now.Sub(first) >= refusalConfirms
+}
+
+// isRefused returns whether t was refused within the last minute.
+func (m *memory) isRefused(t *token, now time.Time) bool {
+	_, ok := m.refused.get(hashOf(t.raw), now)
+	return ok
+}
+
+// A fading map forgets entries when their time is up and, when it is full, the
+// one that was put in first.
+type fading[K comparable, V any] struct {
+	limit   int
+	entries map[K]*list.Element
+	order   *list.List // of fadingEntry, oldest first
+}
+
+type fadingEntry[K comparable, V any] struct {
+	key   K
+	value V
+	until time.Time
+}
+
+func newFading[K comparable, V any](limit int) fading[K, V] {
+	return fading[K, V]{limit: limit, entries: make(map[K]*list.Element), order: list.New()}
+}
+
+func (f *fading[K, V]) get(key K, now time.Time) (value V, ok bool) {
+	e, ok := f.entries[key]
+	if !ok {
+		return value, false
+	}
+	entry := e.Value.(fadingEntry[K, V])
+	if !now.Before(entry.until) {
+		f.drop(key)
+		return value, false
+	}
+	return entry.value, true
+}
+
+func (f *fading[K, V]) put(key K, value V, now time.Time, keep time.Duration) {
+	f.drop(key)
+	f.entries[key] = f.order.PushBack(fadingEntry[K, V]{key, value, now.Add(keep)})
+	for oldest := f.order.Front(); oldest != nil; oldest = f.order.Front() {
+		entry := oldest.Value.(fadingEntry[K, V])
+		if len(f.entries) <= f.limit && now.Before(entry.until) {
+			return
+		}
+		f.drop(entry.key)
+	}
+}
+
+func (f *fading[K, V]) drop(key K) {
+	if e, ok := f.entries[key]; ok {
+		f.order.Remove(e)
+		delete(f.entries, key)
+	}
+}
+
+func (f *fading[K, V]) dropFunc(match func(V) bool) {
+	for key, e := range f.entries {
+		if match(e.Value.(fadingEntry[K, V]).value) {
+			f.drop(key)
+		}
+	}
+}
