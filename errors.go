@@ -89,7 +89,7 @@ var (
 	problemOtherUser = &problem{is: ErrSessionEnded, status: 401, code: "other_user", errorCode: "E061005",
 		detail: "The tokens belong to more than one user. Sign in again.", challenge: challengeInvalidToken}
 	problemUnavailable = &problem{is: ErrUnavailable, status: 503, flow: 502, code: "unavailable", errorCode: "unavailable",
-		detail: "The sign-in service cannot be reached. You are still signed in; try again shortly."}
+		detail: "The sign-in service cannot be reached now. Nothing has changed; try again shortly."}
 	problemTooManyRequests = &problem{is: ErrUnavailable, status: 429, code: "too_many_requests", errorCode: "E130429",
 		detail: "Too many requests. Try again later."}
 
@@ -206,9 +206,7 @@ func writeProblem(w http.ResponseWriter, f *failure, status int) {
 		}
 		h.Set("WWW-Authenticate", challenge)
 	}
-	if f.is == ErrUnavailable {
-		h.Set("Retry-After", retryAfterSeconds(cmp.Or(f.retryAfter, defaultRetryAfter)))
-	}
+	announceRetry(h, f)
 	if f.allow != "" {
 		h.Set("Allow", f.allow)
 	}
@@ -231,6 +229,13 @@ func writeProblem(w http.ResponseWriter, f *failure, status int) {
 		panic(err) // fixed strings always encode
 	}
 	writeJSON(w, status, "application/problem+json", body)
+}
+
+// announceRetry sets Retry-After where waiting helps.
+func announceRetry(h http.Header, f *failure) {
+	if f.is == ErrUnavailable {
+		h.Set("Retry-After", retryAfterSeconds(cmp.Or(f.retryAfter, defaultRetryAfter)))
+	}
 }
 
 // writeJSON writes the body of every answer of this package. None may be kept

@@ -132,7 +132,8 @@ func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) { a.serve(routes[
 func (a *Auth) Logout(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathLogout], w, r) }
 
 // LogoutAll ends all sessions of the user, on all devices. Unlike Logout it is a
-// 401 without a session, because nothing has been ended then.
+// 401 without a session, because nothing has been ended then, and it keeps the
+// cookies while Descope is away, so that it can be tried again.
 func (a *Auth) LogoutAll(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[pathLogoutAll], w, r)
 }
@@ -480,36 +481,41 @@ func (a *Auth) tryRefresh(f *flow) error {
 	return err
 }
 
+// logout deletes the cookies whatever happens: this browser is done with the
+// session, even if Descope cannot be told.
 func (a *Auth) logout(f *flow) error {
 	a.cookies.delete(f.w)
 	if f.refresh == nil {
 		return writeEmpty(f)
 	}
-	if err := a.endSession(f, pathLogout); err != nil {
-		return err
-	}
-	return writeEmpty(f)
-}
-
-func (a *Auth) logoutAll(f *flow) error {
-	a.cookies.delete(f.w)
-	if f.refresh == nil {
-		return f.noRefresh
-	}
-	if err := a.endSession(f, pathLogoutAll); err != nil {
-		return err
-	}
-	a.refresher.endUser(f.refresh.claims.user())
-	return writeEmpty(f)
-}
-
-// endSession has Descope end what the refresh token stands for. A refusal means
-// that it has ended already.
-func (a *Auth) endSession(f *flow, path string) error {
-	return a.refresher.end(f.ctx, f.refresh, func(ctx context.Context, newest *token) error {
-		_, err := a.post(ctx, classSession, path, newest, struct{}{})
+	err := a.refresher.end(f.ctx, f.refresh, func(ctx context.Context, newest *token) error {
+		_, err := a.post(ctx, classSession, pathLogout, newest, struct{}{})
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return writeEmpty(f)
+}
+
+// logoutAll keeps the cookies while it cannot tell: without them the user could
+// not try again to end the sessions on other devices.
+func (a *Auth) logoutAll(f *flow) error {
+	err := f.noRefresh
+	if f.refresh != nil {
+		err = a.refresher.endUser(f.ctx, f.refresh, func(ctx context.Context, newest *token) error {
+			_, err := a.post(ctx, classSession, pathLogoutAll, newest, struct{}{})
+			return err
+		})
+	}
+	var refused *upstreamRefusal
+	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) || errors.As(err, &refused) && refused.endsSession() {
+		a.cookies.delete(f.w)
+	}
+	if err != nil {
+		return err
+	}
+	return writeEmpty(f)
 }
 
 func (a *Auth) me(f *flow) error { return a.passOn(f, pathMe) }

@@ -207,6 +207,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", failureOf(err).Error()))
 	}
 	if a.errorHandler != nil {
+		announceRetry(w.Header(), failureOf(err))
 		a.errorHandler(w, r, err)
 		return
 	}

@@ -108,15 +108,18 @@ var errLoggedOut = problemSessionEnded.because("the session was logged out")
 func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (handout, error) {
 	for range maxRefreshTurns {
 		turn, err := f.look(ctx, t, explicit)
-		switch {
-		case err != nil:
+		if err != nil {
 			return handout{}, err
-		case turn.flight == nil && !f.stillTrusted(ctx, turn.link):
+		}
+		if turn.flight == nil {
+			current, err := f.isCurrent(ctx, turn)
+			if err != nil {
+				return handout{}, err
+			}
+			if current {
+				return turn.handout(turn.link.renewal, t), nil
+			}
 			continue
-		case turn.flight == nil && f.outdated(ctx, turn):
-			continue
-		case turn.flight == nil:
-			return turn.handout(turn.link.renewal, t), nil
 		}
 		if err := turn.flight.wait(ctx); err != nil {
 			return handout{}, err
@@ -184,31 +187,32 @@ func (f *refresher) serves(l *link, now time.Time) bool {
 	return l != nil && l.renewal != nil && !l.hidden && f.rules.checkTime(&l.renewal.session.shared.claims, now) == nil
 }
 
-// stillTrusted checks the session of a link once more against the keys: one that
-// was revoked since must not live on in memory.
-func (f *refresher) stillTrusted(ctx context.Context, l *link) bool {
-	t, err := f.rules.parse(l.renewal.session.Token(), sessionDRN)
-	if err == nil && f.keys.verify(withFetchPolicy(ctx, fetchNever), t) == nil {
-		return true
+// isCurrent reports whether what memory holds may be handed out: whether the key
+// of its session is still trusted, and whether no other replica has spent the
+// newest token or logged it out. If not, memory has been brought up to date.
+func (f *refresher) isCurrent(ctx context.Context, tn turn) (bool, error) {
+	t, err := f.rules.parse(tn.link.renewal.session.Token(), sessionDRN)
+	if err != nil || f.keys.verify(withFetchPolicy(ctx, fetchNever), t) != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		tn.link.hidden = true
+		return false, nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	l.hidden = true
-	return false
-}
-
-// outdated asks the other replicas whether the newest token that this one knows
-// has been spent on one of them, and remembers what it became.
-func (f *refresher) outdated(ctx context.Context, tn turn) bool {
-	if f.shared == nil || tn.late || !tn.link.rotated() {
-		return false
+	if f.shared == nil {
+		return true, nil
 	}
-	r := f.shared.peek(ctx, tn.newest)
-	if r == nil || r.Ended {
-		return false
+	switch r := f.shared.peek(ctx, tn.newest); {
+	case r == nil:
+		return true, nil
+	case r.Ended:
+		f.noteEnded(tn.newest)
+		return false, errLoggedOut
+	case tn.link.from != nil && tn.link.from.raw == tn.newest.raw:
+		return true, nil // without rotation this is the link itself
+	default:
+		f.remember(f.linkOf(tn.newest, r))
+		return false, nil
 	}
-	f.remember(f.linkOf(tn.newest, r))
-	return true
 }
 
 // begin starts a flight; the lock is held. It outlives ctx: if this client hangs
@@ -563,11 +567,23 @@ func (f *refresher) endShared(ctx context.Context, t, newest *token) *token {
 	return newest
 }
 
-// endUser drops what memory holds of a user who was logged out everywhere.
-func (f *refresher) endUser(user string) {
+// endUser logs the user of t out everywhere: call tells Descope with the newest
+// token. Only when that has succeeded is anything forgotten, so that it can be
+// tried again.
+func (f *refresher) endUser(ctx context.Context, t *token, call func(context.Context, *token) error) error {
+	newest, err := f.newest(ctx, t)
+	if err == nil {
+		err = call(ctx, newest)
+	}
+	if err != nil {
+		return err
+	}
+	f.endShared(ctx, t, newest)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.memory.endUser(user, time.Now())
+	f.memory.end(t, time.Now())
+	f.memory.endUser(t.claims.user(), time.Now())
+	return nil
 }
 
 // notePresented notes that a client has shown a session token. It costs nothing

@@ -1,0 +1,1071 @@
+package descopehttp_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// A browser keeps the two cookies the way a browser does.
+type browser struct {
+	mu               sync.Mutex
+	session, refresh string
+}
+
+func signIn(k *kit, loginID string) *browser {
+	tokens := k.srv.SignIn(loginID)
+	return &browser{session: tokens.Session, refresh: tokens.Refresh}
+}
+
+// do sends a request with the cookies as they are now and keeps what the answer
+// sets.
+func (b *browser) do(h http.Handler, r *http.Request) *http.Response {
+	b.mu.Lock()
+	session, refresh := b.session, b.refresh
+	b.mu.Unlock()
+	res := serve(h, withCookies(r, session, refresh))
+	b.keep(res)
+	return res
+}
+
+func (b *browser) keep(res *http.Response) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, c := range cookiesOf(res) {
+		value := c.Value
+		if c.MaxAge < 0 {
+			value = ""
+		}
+		switch name {
+		case sessionCookie:
+			b.session = value
+		case refreshCookie:
+			b.refresh = value
+		}
+	}
+}
+
+// copied returns a browser that does not see what this one keeps from now on: a
+// request of it that is already under way.
+func (b *browser) copied() *browser {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &browser{session: b.session, refresh: b.refresh}
+}
+
+func post(path, body string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
+func rotating(s *descopetest.Settings) { s.RotateRefresh = true }
+
+// newRotating returns a kit over a project that rotates refresh tokens, and a
+// browser whose session has just expired.
+func newRotating(t *testing.T, edits ...func(*descopehttp.Config)) (*kit, *browser) {
+	k := newKit(t, edits...)
+	k.srv.Configure(rotating)
+	b := signIn(k, ada)
+	elapse(past)
+	require.NoError(t, k.Ready(t.Context()))
+	return k, b
+}
+
+func TestTwoHundredAtOnce(t *testing.T) {
+	for _, rotate := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond})
+			h := k.RequireSession(new(spy))
+			var mu sync.Mutex
+			sessions, refreshes := make(map[string]int), make(map[string]int)
+			var wg sync.WaitGroup
+			for i := range 200 {
+				wg.Go(func() {
+					elapse(time.Duration(i) * time.Millisecond) // some during the call, some after it
+					res := b.copied().do(h, get("/"))
+					assert.Equal(t, http.StatusOK, res.StatusCode)
+					mu.Lock()
+					defer mu.Unlock()
+					for name, c := range cookiesOf(res) {
+						map[string]map[string]int{sessionCookie: sessions, refreshCookie: refreshes}[name][c.Value]++
+					}
+				})
+			}
+			wg.Wait()
+			assert.Len(t, sessions, 1)
+			if rotate {
+				assert.Len(t, refreshes, 1)
+			} else {
+				assert.Empty(t, refreshes, "the refresh token has not changed")
+			}
+			assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		})
+	}
+}
+
+func TestLateRequestGetsTheSuccessor(t *testing.T) {
+	for _, rotate := range []bool{false, true} {
+		for _, late := range []time.Duration{0, time.Second, 5 * time.Second, 30 * time.Second, 59 * time.Second} {
+			synctest.Test(t, func(t *testing.T) {
+				k, b := newRotating(t)
+				k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+				h := k.RequireSession(new(spy))
+				old := b.copied()
+				require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+				elapse(late)
+				require.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode, late)
+				assert.Equal(t, 1, k.srv.Requests(refreshPath))
+				assert.Equal(t, b.session, old.session)
+				assert.Equal(t, b.refresh, old.refresh)
+			})
+		}
+	}
+}
+
+// R1 → R2 → R3: whoever still has R1 gets R3.
+func TestLateRequestGetsTheNewestSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 20 * time.Second })
+		h := k.RequireSession(new(spy))
+		first := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		elapse(30 * time.Second)
+		second := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		require.Equal(t, 2, k.srv.Requests(refreshPath))
+		for _, old := range []*browser{second, first} {
+			require.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
+			assert.Equal(t, b.refresh, old.refresh)
+			assert.Equal(t, b.session, old.session)
+		}
+		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+	})
+}
+
+// Once the successor has been seen in use, a late request is served without
+// cookies: its answer must not overwrite newer ones, nor hand a thief the chain.
+func TestPresentedSuccessorIsNotHandedOutAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		next := new(spy)
+		h := k.RequireSession(next)
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		elapse(5 * time.Second)
+
+		res := serve(h, withCookies(get("/"), old.session, old.refresh))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Empty(t, res.Cookies())
+		assert.Equal(t, "no-store", res.Header.Get("CDN-Cache-Control"))
+		seen := next.last()
+		assert.Equal(t, sessionCookie+"="+b.session, seen.Header.Get("Cookie"), "the handler sees the session and no refresh token")
+
+		res = serve(k.Handler(), withCookies(post("/v1/auth/refresh", "{}"), old.session, old.refresh))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Empty(t, res.Cookies())
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+// A successor that nobody has presented may never have arrived. It is kept for
+// as long as its session lives.
+func TestUnpresentedSuccessorIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		h := k.RequireSession(new(spy))
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		elapse(9 * time.Minute)
+		assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
+		assert.Equal(t, b.refresh, old.refresh)
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+// After the window Descope decides, and its first refusal keeps the cookies.
+func TestAfterTheWindowDescopeDecides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		h := k.RequireSession(new(spy))
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		elapse(61 * time.Second)
+		res := old.do(h, get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, res.Cookies())
+		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+	})
+}
+
+// Without rotation the token stays good, and after the window it is refreshed
+// again.
+func TestUnrotatedTokenIsRefreshedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		b := signIn(k, ada)
+		h := k.RequireSession(new(spy))
+		for i := range 4 {
+			elapse(past)
+			require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+			require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+			assert.Equal(t, i+1, k.srv.Requests(refreshPath))
+		}
+	})
+}
+
+// Descope's answer is kept before it is verified: a key that is not there yet, a
+// key endpoint that is away or a wrong clock delays it, and nothing is spent
+// twice.
+func TestAnswerIsKeptBeforeItIsVerified(t *testing.T) {
+	for name, trouble := range map[string]func(k *kit){
+		"key appears late": func(k *kit) {
+			k.srv.Configure(func(s *descopetest.Settings) { s.KeyDelay = 8 * time.Second })
+			k.srv.RotateKeys()
+		},
+		"key endpoint away": func(k *kit) {
+			k.srv.RotateKeys()
+			k.srv.Fail(keysPath, descopetest.Fault{Status: 500})
+		},
+		"key endpoint slow": func(k *kit) {
+			k.srv.RotateKeys()
+			k.srv.Fail(keysPath, descopetest.Fault{Delay: 6 * time.Second})
+		},
+		"clock behind": func(k *kit) {
+			k.srv.Configure(func(s *descopetest.Settings) {
+				s.EditClaims = func(kind string, claims map[string]any) {
+					claims["nbf"] = time.Now().Add(20 * time.Second).Unix()
+				}
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k, b := newRotating(t)
+				elapse(10 * time.Second)
+				trouble(k)
+				h := k.RequireSession(new(spy))
+				old := b.copied()
+				res := b.do(h, get("/"))
+				requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+				assert.Empty(t, res.Cookies())
+				elapse(30 * time.Second)
+				assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+				assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
+				assert.Equal(t, 1, k.srv.Requests(refreshPath))
+				assert.Equal(t, b.refresh, old.refresh)
+			})
+		})
+	}
+}
+
+// With a clock far ahead every session seems expired. That is no reason to spend
+// one refresh token after another.
+func TestClockFarAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.Configure(func(s *descopetest.Settings) {
+			s.EditClaims = func(kind string, claims map[string]any) {
+				if kind == "DS" {
+					claims["iat"] = time.Now().Add(-time.Hour).Unix()
+					claims["exp"] = time.Now().Add(-50 * time.Minute).Unix()
+				}
+			}
+		})
+		h := k.RequireSession(new(spy))
+		for range 9 {
+			requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+			elapse(time.Minute)
+		}
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Contains(t, k.logs.String(), "is the clock right")
+	})
+}
+
+// Descope spends the token, and its answer is lost on the wire. There is no
+// blind retry; the cookies stay, and what comes next is Descope's to say: with
+// rotation it refuses the spent token, without it all is well.
+func TestLostAnswer(t *testing.T) {
+	for _, rotate := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+			k.srv.Fail(refreshPath, descopetest.Fault{Drop: true, After: true})
+			h := k.RequireSession(new(spy))
+			res := b.do(h, get("/"))
+			requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+			assert.Empty(t, res.Cookies())
+			assert.Equal(t, 1, k.srv.Requests(refreshPath))
+			res = b.do(h, get("/"))
+			assert.Equal(t, 2, k.srv.Requests(refreshPath))
+			if !rotate {
+				assert.Equal(t, http.StatusOK, res.StatusCode)
+				return
+			}
+			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			assert.Empty(t, res.Cookies())
+		})
+	}
+}
+
+// The first refusal keeps the cookies, the second one ten seconds later deletes
+// them, and Descope is not asked again in between.
+func TestRefusalIsConfirmedBeforeCookiesGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.LogOut(ada)
+		h := k.RequireSession(new(spy))
+		for _, wait := range []time.Duration{0, time.Second, 8 * time.Second} {
+			elapse(wait)
+			res := b.do(h, get("/"))
+			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			assert.Empty(t, res.Cookies())
+		}
+		elapse(time.Second)
+		assert.Empty(t, serve(k.LoadSession(new(spy)), withCookies(get("/"), b.session, b.refresh)).Cookies(), "LoadSession deletes nothing")
+		requireProblem(t, b.do(h, get("/")), http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, b.session)
+		assert.Empty(t, b.refresh)
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		requireProblem(t, b.do(h, get("/")), http.StatusUnauthorized, "no_session")
+	})
+}
+
+// A polls with a dead cookie while B signs in; A's refusal arrives last. The
+// cookies of the new sign-in are still there.
+func TestLateRefusalKeepsANewerSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.LogOut(ada)
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 3 * time.Second})
+		h := k.RequireSession(new(spy))
+		polled := make(chan *http.Response)
+		stale := b.copied()
+		go func() { polled <- serve(h, withCookies(get("/"), stale.session, stale.refresh)) }()
+		elapse(time.Second)
+		res := b.do(k.Handler(), post("/v1/auth/totp/verify", `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		signedIn := b.copied()
+		late := <-polled
+		requireProblem(t, late, http.StatusUnauthorized, "session_ended")
+		b.keep(late)
+		assert.Equal(t, signedIn.refresh, b.refresh)
+		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+	})
+}
+
+// Nothing but a known code in Descope's own JSON deletes cookies, however often
+// it comes; when it is mended, everybody is in again.
+func TestOtherRefusalsNeverDelete(t *testing.T) {
+	for name, fault := range map[string]descopetest.Fault{
+		"403 HTML":     {Status: 403, Body: "<html>"},
+		"404":          {Status: 404, Body: `{"errorCode":"E011001"}`},
+		"E061004":      {Status: 401, Body: `{"errorCode":"E061004"}`},
+		"400":          {Status: 400, Body: `{"errorCode":"E011003"}`},
+		"200 {}":       {Status: 200, Body: `{}`},
+		"unknown code": {Status: 401, Body: `{"errorCode":"E069999"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k, b := newRotating(t)
+				fault.Times = -1
+				k.srv.Fail(refreshPath, fault)
+				h := k.RequireSession(new(spy))
+				for range 10 {
+					res := b.do(h, get("/"))
+					assert.Contains(t, []int{401, 503}, res.StatusCode)
+					assert.Empty(t, res.Cookies())
+					elapse(7 * time.Second)
+				}
+				k.srv.Reset()
+				elapse(time.Minute)
+				assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+			})
+		})
+	}
+}
+
+func TestOddRefusalIsLoggedOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.Fail(refreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`, Times: -1})
+		h := k.RequireSession(new(spy))
+		for range 30 {
+			b.do(h, get("/"))
+			elapse(3 * time.Second)
+		}
+		assert.Equal(t, 2, strings.Count(k.logs.String(), "level=ERROR"))
+	})
+}
+
+// A refresh token that was issued a moment ago and comes without a session gets
+// the session it came with: a browser that cannot keep a large session cookie
+// must not refresh on every request.
+func TestFreshRefreshTokenWithoutSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		h := k.RequireSession(new(spy))
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		for range 5 {
+			elapse(10 * time.Second)
+			res := serve(h, withCookies(get("/"), "", b.refresh))
+			require.Equal(t, http.StatusOK, res.StatusCode)
+			assert.Equal(t, b.session, cookiesOf(res)[sessionCookie].Value)
+			assert.NotContains(t, cookiesOf(res), refreshCookie)
+		}
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		elapse(11 * time.Second)
+		require.Equal(t, http.StatusOK, serve(h, withCookies(get("/"), "", b.refresh)).StatusCode)
+		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+	})
+}
+
+// A client that asks for a refresh in so many words gets one.
+func TestExplicitRefreshIsNotServedFromMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		b := signIn(k, ada)
+		for i := range 3 {
+			elapse(2 * time.Second)
+			before := b.session
+			require.Equal(t, http.StatusOK, b.do(k.Handler(), post("/v1/auth/refresh", "{}")).StatusCode)
+			assert.NotEqual(t, before, b.session)
+			assert.Equal(t, i+1, k.srv.Requests(refreshPath))
+		}
+	})
+}
+
+// Mounted refresh and try-refresh share a call under way with the middleware.
+func TestHandlersShareTheFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+		app := k.RequireSession(new(spy))
+		var wg sync.WaitGroup
+		for _, do := range []func() *http.Response{
+			func() *http.Response { return b.copied().do(app, get("/")) },
+			func() *http.Response { return b.copied().do(k.Handler(), post("/v1/auth/refresh", "{}")) },
+			func() *http.Response { return b.copied().do(k.Handler(), post("/v1/auth/try-refresh", "{}")) },
+			func() *http.Response { return b.copied().do(k.Handler(), get("/v1/auth/me")) },
+		} {
+			wg.Go(func() { assert.Equal(t, http.StatusOK, do().StatusCode) })
+		}
+		wg.Wait()
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Zero(t, k.srv.Requests("/v1/auth/try-refresh"))
+	})
+}
+
+// Every other call that carries a refresh token uses the newest.
+func TestEveryCallFollowsTheSuccessor(t *testing.T) {
+	for name, request := range map[string]func(k *kit) *http.Request{
+		"me":      func(*kit) *http.Request { return get("/v1/auth/me") },
+		"history": func(*kit) *http.Request { return get("/v1/auth/me/history") },
+		"tenants": func(*kit) *http.Request { return post("/v1/auth/me/tenants", `{"dct":true}`) },
+		"update":  func(*kit) *http.Request { return post("/v1/auth/totp/update", `{"loginId":"`+ada+`"}`) },
+		"select":  func(*kit) *http.Request { return post("/v1/auth/tenant/select", `{"tenant":"T1"}`) },
+		"step-up": func(k *kit) *http.Request {
+			return post("/v1/auth/totp/verify", `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":{"stepup":true}}`)
+		},
+		"refresh": func(*kit) *http.Request { return post("/v1/auth/refresh", "{}") },
+	} {
+		for _, during := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				k.srv.Configure(rotating)
+				k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+				k.srv.RotateKeys()
+				b := signIn(k, ada)
+				if name == "select" {
+					b = signIn(k, "eve")
+				}
+				elapse(past)
+				require.NoError(t, k.Ready(t.Context()))
+				old := b.copied()
+				k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+				var wg sync.WaitGroup
+				wg.Go(func() { assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode) })
+				if during {
+					elapse(100 * time.Millisecond)
+				} else {
+					wg.Wait()
+				}
+				res := old.do(k.Handler(), request(k))
+				wg.Wait()
+				assert.Equal(t, http.StatusOK, res.StatusCode, "%s, during %v", name, during)
+				assert.Equal(t, 1, k.srv.Requests(refreshPath))
+			})
+		}
+	}
+}
+
+// What may mint tokens runs alone: two of them would spend one token twice.
+func TestMintingCallsRunOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(rotating)
+		k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}, "T2": {}}})
+		b := signIn(k, "eve")
+		elapse(past)
+		require.NoError(t, k.Ready(t.Context()))
+		for _, path := range []string{refreshPath, "/v1/auth/tenant/select"} {
+			k.srv.Fail(path, descopetest.Fault{Delay: time.Second, Times: 2})
+		}
+		var wg sync.WaitGroup
+		for _, r := range []*http.Request{
+			post("/v1/auth/tenant/select", `{"tenant":"T1"}`), post("/v1/auth/refresh", "{}"), post("/v1/auth/tenant/select", `{"tenant":"T2"}`),
+		} {
+			wg.Go(func() { assert.Equal(t, http.StatusOK, b.copied().do(k.Handler(), r).StatusCode) })
+		}
+		wg.Wait()
+	})
+}
+
+// A step-up is for the request that asked for it, never from memory.
+func TestStepUpNeverComesFromMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(rotating)
+		b := signIn(k, ada)
+		old := b.copied()
+		res := b.do(k.Handler(), post("/v1/auth/totp/verify", `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":{"stepup":true}}`))
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		s, err := k.VerifyToken(t.Context(), b.session)
+		require.NoError(t, err)
+		require.True(t, s.StepUp())
+
+		for _, other := range []*browser{{refresh: old.refresh}, {refresh: b.refresh}} {
+			next := new(spy)
+			require.Equal(t, http.StatusOK, other.do(k.RequireSession(next), get("/")).StatusCode)
+			s, ok := descopehttp.SessionFromContext(next.last().Context())
+			require.True(t, ok)
+			assert.False(t, s.StepUp())
+		}
+	})
+}
+
+func logout(k *kit, b *browser) *http.Response {
+	return b.do(k.Handler(), post("/v1/auth/logout", "{}"))
+}
+
+// requireLoggedOut checks that nothing of a sign-in is honoured any more, by the
+// kit or by Descope.
+func requireLoggedOut(t *testing.T, k *kit, tokens ...string) {
+	t.Helper()
+	for _, refresh := range tokens {
+		assert.False(t, k.srv.Honours(refresh))
+		res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", refresh))
+		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
+		for _, c := range res.Cookies() {
+			assert.Empty(t, c.Value)
+		}
+	}
+}
+
+func TestLogoutWins(t *testing.T) {
+	t.Run("before a refresh", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			old := b.copied()
+			assert.Equal(t, http.StatusOK, logout(k, b).StatusCode)
+			assert.Empty(t, b.refresh)
+			requireLoggedOut(t, k, old.refresh)
+			assert.Zero(t, k.srv.Requests(refreshPath))
+		})
+	})
+	t.Run("during a refresh", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			var brought string
+			k.srv.Configure(func(s *descopetest.Settings) {
+				s.EditClaims = func(kind string, claims map[string]any) {}
+			})
+			k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+			old := b.copied()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				res := serve(k.RequireSession(new(spy)), withCookies(get("/"), old.session, old.refresh))
+				assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
+				for _, c := range res.Cookies() {
+					brought += c.Value
+				}
+			})
+			elapse(500 * time.Millisecond)
+			assert.Equal(t, http.StatusOK, logout(k, b).StatusCode)
+			wg.Wait()
+			assert.Empty(t, brought)
+			requireLoggedOut(t, k, old.refresh)
+			assert.Equal(t, 2, k.srv.Requests("/v1/auth/logout"), "the flight revokes what it brought")
+		})
+	})
+	t.Run("after a refresh, with the new token", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			old := b.copied()
+			require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+			renewed := b.copied()
+			assert.Equal(t, http.StatusOK, logout(k, b).StatusCode)
+			requireLoggedOut(t, k, old.refresh, renewed.refresh)
+		})
+	})
+	t.Run("after a refresh, with the old token", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			old := b.copied()
+			require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+			renewed := b.copied()
+			assert.Equal(t, http.StatusOK, logout(k, old.copied()).StatusCode)
+			requireLoggedOut(t, k, old.refresh, renewed.refresh)
+		})
+	})
+	t.Run("twice, and without a session", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			old := b.copied()
+			for _, b := range []*browser{b, old, {}} {
+				res := logout(k, b)
+				assert.Equal(t, http.StatusOK, res.StatusCode)
+				assert.Len(t, res.Cookies(), 2)
+			}
+		})
+	})
+	t.Run("while Descope is away", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			old := b.copied()
+			k.srv.Fail("", descopetest.Fault{Status: 503, Times: -1})
+			requireProblem(t, logout(k, b), http.StatusBadGateway, "unavailable")
+			assert.Empty(t, b.refresh, "the cookies go all the same")
+			k.srv.Reset()
+			elapse(time.Minute)
+			res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", old.refresh))
+			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		})
+	})
+}
+
+func TestLogoutAllDropsWhatIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		other := signIn(k, ada)
+		assert.Equal(t, http.StatusOK, other.do(k.Handler(), post("/v1/auth/logoutall", "{}")).StatusCode)
+		elapse(time.Second)
+		requireLoggedOut(t, k, old.refresh, b.refresh)
+	})
+}
+
+// A refresh that is under way on one device while another signs out everywhere
+// must not bring a session.
+func TestLogoutAllDuringARefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
+		other := signIn(k, ada)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			res := b.do(k.RequireSession(new(spy)), get("/"))
+			assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
+		})
+		elapse(time.Second)
+		assert.Equal(t, http.StatusOK, other.do(k.Handler(), post("/v1/auth/logoutall", "{}")).StatusCode)
+		wg.Wait()
+	})
+}
+
+// While Descope is away, requests fail at once after a few have waited, and one
+// call at a time tries whether it is back.
+func TestOutageFailsFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, _ := newRotating(t)
+		var users []*browser
+		for range 20 {
+			users = append(users, signIn(k, ada))
+			elapse(time.Second)
+		}
+		elapse(past)
+		require.NoError(t, k.Ready(t.Context()))
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Hour, Times: -1})
+		h := k.RequireSession(new(spy))
+		began := time.Now()
+		for range 5 {
+			requireProblem(t, users[0].do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+		}
+		assert.Equal(t, 25*time.Second, time.Since(began))
+		calls := k.srv.Requests(refreshPath)
+		began = time.Now()
+		for _, b := range users {
+			res := b.do(h, get("/"))
+			requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+			assert.NotEmpty(t, res.Header.Get("Retry-After"))
+		}
+		assert.Zero(t, time.Since(began))
+		assert.Equal(t, calls, k.srv.Requests(refreshPath))
+
+		elapse(3 * time.Second)
+		var wg sync.WaitGroup
+		for _, b := range users {
+			wg.Go(func() { requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable") })
+		}
+		wg.Wait()
+		assert.Equal(t, calls+1, k.srv.Requests(refreshPath), "one probe")
+
+		require.NoError(t, k.Wait(t.Context()))
+		k.srv.Reset()
+		elapse(3 * time.Second)
+		for _, b := range users {
+			assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		}
+	})
+}
+
+// What a client can provoke does not count as an outage, and what anybody can
+// flood stops nobody's session from being renewed.
+func TestFloodOfOneClassStopsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.Fail("/v1/auth/totp/verify", descopetest.Fault{Status: 503, Times: -1})
+		for range 10 {
+			serve(k.Handler(), post("/v1/auth/totp/verify", `{"loginId":"x","code":"000000"}`))
+		}
+		assert.LessOrEqual(t, k.srv.Requests("/v1/auth/totp/verify"), 5)
+		assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+
+		k.srv.Reset()
+		elapse(time.Minute)
+		k.srv.Fail("/v1/auth/totp/verify", descopetest.Fault{Status: 403, Body: "<html>", Times: 20})
+		for range 20 {
+			serve(k.Handler(), post("/v1/auth/totp/verify", `{"loginId":"x' OR 1=1","code":"000000"}`))
+		}
+		assert.Equal(t, 20, k.srv.Requests("/v1/auth/totp/verify"))
+	})
+}
+
+// A session is renewed shortly before it ends. The request that begins the call
+// waits, others are served by the session that they have.
+func TestRenewingAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(rotating)
+		b := signIn(k, ada)
+		require.NoError(t, k.Ready(t.Context()))
+		h := k.RequireSession(new(spy))
+		elapse(10*time.Minute - 31*time.Second)
+		assert.Empty(t, b.do(h, get("/")).Cookies())
+		elapse(2 * time.Second)
+
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+		old := b.copied()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			began := time.Now()
+			assert.Len(t, b.do(h, get("/")).Cookies(), 2)
+			assert.Equal(t, time.Second, time.Since(began))
+		})
+		elapse(time.Millisecond)
+		began := time.Now()
+		for range 10 {
+			res := old.copied().do(h, get("/"))
+			assert.Equal(t, http.StatusOK, res.StatusCode)
+			assert.Empty(t, res.Cookies())
+		}
+		assert.Zero(t, time.Since(began))
+		wg.Wait()
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+
+		// Those who did not get the new cookies find them when the old end.
+		elapse(time.Minute)
+		assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
+		assert.Equal(t, b.refresh, old.refresh)
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+func TestRenewingAheadThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		b := signIn(k, ada)
+		require.NoError(t, k.Ready(t.Context()))
+		h := k.RequireSession(new(spy))
+		elapse(10*time.Minute - 20*time.Second)
+		k.srv.Fail(refreshPath, descopetest.Fault{Status: 500, Times: -1})
+		for range 5 {
+			res := b.do(h, get("/"))
+			assert.Equal(t, http.StatusOK, res.StatusCode, "the old session still serves")
+			assert.Empty(t, res.Cookies())
+		}
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+func TestNotRenewedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		plain, stepUp := k.srv.SignIn(ada), k.srv.StepUp(ada)
+		require.NoError(t, k.Ready(t.Context()))
+		h := k.RequireSession(new(spy))
+		elapse(10*time.Minute - 10*time.Second)
+		upgrade := withCookies(get("/"), plain.Session, plain.Refresh)
+		upgrade.Header.Set("Upgrade", "websocket")
+		for name, r := range map[string]*http.Request{
+			"bearer":           withBearer(get("/"), plain.Session),
+			"upgrade":          upgrade,
+			"step-up":          withCookies(get("/"), stepUp.Session, stepUp.Refresh),
+			"no refresh token": withCookies(get("/"), plain.Session, ""),
+		} {
+			res := serve(h, r)
+			assert.Equal(t, http.StatusOK, res.StatusCode, name)
+			assert.Empty(t, res.Cookies(), name)
+		}
+		assert.Zero(t, k.srv.Requests(refreshPath))
+	})
+}
+
+// A session in memory whose key was revoked since is not handed out.
+func TestRevokedKeyAndMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		h := k.RequireSession(new(spy))
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		k.srv.RevokeKeys()
+		elapse(6 * time.Second)
+		require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), k.srv.SignIn(ada).Session)).StatusCode)
+		res := serve(h, withCookies(get("/"), old.session, old.refresh))
+		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
+		assert.Empty(t, res.Cookies())
+	})
+}
+
+// memoryStore is a RefreshStore as its contract has it.
+type memoryStore struct {
+	mu      sync.Mutex
+	entries map[string]storeEntry
+	broken  error
+	calls   int
+}
+
+type storeEntry struct {
+	value []byte
+	final bool
+	owner string // of a lease; value is nil then
+	until time.Time
+}
+
+func newMemoryStore() *memoryStore { return &memoryStore{entries: make(map[string]storeEntry)} }
+
+func (s *memoryStore) entry(key string) (storeEntry, error) {
+	s.calls++
+	e := s.entries[key]
+	if !time.Now().Before(e.until) {
+		e = storeEntry{}
+	}
+	return e, s.broken
+}
+
+func (s *memoryStore) Claim(_ context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.entry(key)
+	if err != nil || e.value != nil {
+		return e.value, false, err
+	}
+	if e.owner == "" {
+		s.entries[key] = storeEntry{owner: owner, until: time.Now().Add(lease)}
+		return nil, true, nil
+	}
+	return nil, e.owner == owner, nil
+}
+
+func (s *memoryStore) Put(_ context.Context, key string, value []byte, ttl time.Duration, final bool) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.entry(key)
+	if err != nil {
+		return nil, err
+	}
+	if e.final || e.value != nil && !final {
+		return e.value, nil
+	}
+	s.entries[key] = storeEntry{value: value, final: final, until: time.Now().Add(ttl)}
+	return value, nil
+}
+
+func (s *memoryStore) Release(_ context.Context, key, owner string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.entry(key)
+	if err == nil && e.owner == owner {
+		delete(s.entries, key)
+	}
+	return err
+}
+
+// newReplicas returns n kits over one project and one store, and a browser whose
+// session has just expired.
+func newReplicas(t *testing.T, n int) ([]*kit, *memoryStore, *browser) {
+	store := newMemoryStore()
+	share := func(c *descopehttp.Config) { c.RefreshStore = store }
+	k, b := newRotating(t, share)
+	replicas := []*kit{k}
+	for range n - 1 {
+		other := kitFor(t, k.srv, share)
+		require.NoError(t, other.Ready(t.Context()))
+		replicas = append(replicas, other)
+	}
+	return replicas, store, b
+}
+
+func TestReplicasRefreshOnce(t *testing.T) {
+	for _, rotate := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			replicas, _, b := newReplicas(t, 3)
+			srv := replicas[0].srv
+			srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+			srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond})
+			var mu sync.Mutex
+			got := make(map[browser]int)
+			var wg sync.WaitGroup
+			for i := range 200 {
+				wg.Go(func() {
+					mine := b.copied()
+					assert.Equal(t, http.StatusOK, mine.do(replicas[i%3].RequireSession(new(spy)), get("/")).StatusCode)
+					mu.Lock()
+					defer mu.Unlock()
+					got[browser{session: mine.session, refresh: mine.refresh}]++
+				})
+			}
+			wg.Wait()
+			assert.Len(t, got, 1)
+			assert.Equal(t, 1, srv.Requests(refreshPath))
+		})
+	}
+}
+
+func TestLateRequestOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		srv := replicas[0].srv
+		first := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		elapse(30 * time.Second)
+		late := first.copied()
+		require.Equal(t, http.StatusOK, late.do(replicas[1].RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, b.refresh, late.refresh)
+		assert.Equal(t, 1, srv.Requests(refreshPath))
+	})
+}
+
+// R1 → R2 here, R2 → R3 on the other replica: whoever comes here with R1 gets R3.
+func TestChainAcrossReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		srv := replicas[0].srv
+		first := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		elapse(time.Second)
+		require.Equal(t, http.StatusOK, b.do(replicas[1].Handler(), post("/v1/auth/refresh", "{}")).StatusCode)
+		require.Equal(t, 2, srv.Requests(refreshPath))
+		require.Equal(t, http.StatusOK, first.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, b.refresh, first.refresh)
+		assert.Equal(t, 2, srv.Requests(refreshPath))
+	})
+}
+
+func TestLogoutOnAnotherReplica(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refreshAt, logoutAt time.Duration
+	}{
+		"before": {time.Second, 0},
+		"during": {0, 500 * time.Millisecond},
+		"after":  {0, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				replicas, _, b := newReplicas(t, 2)
+				srv := replicas[0].srv
+				srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+				old, renewed := b.copied(), b.copied()
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					elapse(tt.refreshAt)
+					renewed.do(replicas[1].RequireSession(new(spy)), get("/"))
+				})
+				wg.Go(func() {
+					elapse(tt.logoutAt)
+					assert.Equal(t, http.StatusOK, logout(replicas[0], b).StatusCode)
+				})
+				wg.Wait()
+				elapse(5 * time.Second)
+				for _, k := range replicas {
+					requireLoggedOut(t, k, old.refresh)
+					if renewed.refresh != "" {
+						requireLoggedOut(t, k, renewed.refresh)
+					}
+				}
+			})
+		})
+	}
+}
+
+// While the store is away each replica goes on alone, and no refusal is final:
+// the token may have been spent on another one.
+func TestStoreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newReplicas(t, 2)
+		srv := replicas[0].srv
+		store.mu.Lock()
+		store.broken = context.DeadlineExceeded
+		store.mu.Unlock()
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		for range 3 {
+			res := old.do(replicas[1].RequireSession(new(spy)), get("/"))
+			requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+			assert.Empty(t, res.Cookies())
+			elapse(11 * time.Second)
+		}
+		assert.Equal(t, 3, srv.Requests(refreshPath)-1)
+		assert.Contains(t, replicas[1].logs.String(), "refresh store is not available")
+	})
+}
+
+// What a store holds says nothing to whoever reads it, and what somebody writes
+// into it opens nothing.
+func TestStoreIsSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newReplicas(t, 2)
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		require.NotEmpty(t, store.entries)
+		for key, e := range store.entries {
+			for _, secret := range []string{old.refresh, old.session, b.refresh, b.session, ada} {
+				assert.NotContains(t, key, secret)
+				assert.NotContains(t, string(e.value), secret)
+			}
+			e.value[len(e.value)-1] ^= 1
+		}
+		// Nobody can read the value now; the lease is taken, so this waits and
+		// then cannot tell.
+		res := old.do(replicas[1].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		assert.Empty(t, res.Cookies())
+	})
+}
