@@ -71,6 +71,19 @@ type Config struct {
 	// refuses the sign-in with a 403 and is not shown to the client.
 	LoginOptions func(r *http.Request, loginID string, options map[string]any) error
 
+	// LoginURL, if set, is where the middleware sends a browser that navigates to
+	// a page without a session, in place of a 401: a path of this server, such
+	// as "/signin", or an https URL. The way back is added as the query
+	// parameter "return_to"; read it with [ReturnTo]. With "acr_values" the user
+	// is signed in and has to step up.
+	LoginURL string
+
+	// StepUpForUpdate makes the update flow ask for a step-up before it replaces
+	// the user's key. Without it, whoever holds a refresh token can bind their
+	// own authenticator to the account and keep it after the token is revoked.
+	// The step-up is read from the session cookie, so it requires InCookies.
+	StepUpForUpdate bool
+
 	// RefreshStore lets several replicas share the results of refreshes. With one
 	// replica, or with refresh token rotation off, none is needed. While it is
 	// away, each replica goes on alone.
@@ -200,6 +213,7 @@ func New(cfg Config) (*Auth, error) {
 	errs.checkCookies(&cfg.Cookies)
 	base := errs.baseURL(&cfg)
 	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
+	login := errs.loginURL(cfg.LoginURL)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
@@ -216,6 +230,8 @@ func New(cfg Config) (*Auth, error) {
 		delivery:     cfg.Tokens,
 		loginOptions: cfg.LoginOptions,
 		errorHandler: cfg.ErrorHandler,
+		loginURL:     login,
+		stepUpUpdate: cfg.StepUpForUpdate,
 		log:          log,
 		csrf:         csrf,
 		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, log),
@@ -261,6 +277,9 @@ func (errs *configErrors) checkTokens(cfg *Config) {
 	if cfg.Tokens < InCookies || cfg.Tokens > InBody {
 		errs.add("Tokens", "must be InCookies, SessionInBody or InBody")
 	}
+	if cfg.StepUpForUpdate && cfg.Tokens != InCookies {
+		errs.add("StepUpForUpdate", "requires Tokens to be InCookies")
+	}
 }
 
 func (errs *configErrors) checkCookies(c *Cookies) {
@@ -299,6 +318,18 @@ func (errs *configErrors) baseURL(cfg *Config) string {
 		errs.add("BaseURL", "must be https, or http to a loopback address")
 	}
 	return strings.TrimRight(cfg.BaseURL, "/")
+}
+
+func (errs *configErrors) loginURL(s string) *url.URL {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Fragment != "" || !isLocalPath(s) && (u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		errs.add("LoginURL", "must be a path of this server or an https URL")
+		return nil
+	}
+	return u
 }
 
 // regionURL follows Descope's clients: ids of 32 characters and more carry the

@@ -32,6 +32,9 @@ var (
 	ErrCrossOrigin = errors.New("descopehttp: cross-origin request")
 	// ErrForbidden: a guard refused the session. 403.
 	ErrForbidden = errors.New("descopehttp: forbidden")
+	// ErrStepUpRequired: the user has to prove again who they are, or with
+	// another factor. 401, and the session goes on.
+	ErrStepUpRequired = errors.New("descopehttp: step-up required")
 	// ErrUnavailable: whether there is a session cannot be told now, because
 	// Descope did not answer or its keys are not to be had. The cookies are
 	// kept. 503 from the middleware, 502 or 504 from the flows.
@@ -57,7 +60,12 @@ type problem struct {
 	challenge string
 }
 
-const challengeInvalidToken = `error="invalid_token"`
+const (
+	challengeInvalidToken = `error="invalid_token"`
+	// RFC 9470, section 3.
+	challengeStepUp = `error="insufficient_user_authentication", acr_values="stepup"`
+	challengeMFA    = `error="insufficient_user_authentication", acr_values="mfa"`
+)
 
 var (
 	problemNoSession = &problem{is: ErrNoSession, status: 401, code: "no_session", errorCode: "E061004",
@@ -82,6 +90,14 @@ var (
 		detail: "This request may only be sent by pages of the same origin."}
 	problemForbidden = &problem{is: ErrForbidden, status: 403, code: "forbidden", errorCode: "E061004",
 		detail: "The session does not allow this."}
+	problemMissingRole = &problem{is: ErrForbidden, status: 403, code: "missing_role", errorCode: "E061004",
+		detail: "This needs a role that the user does not have."}
+	problemMissingPermission = &problem{is: ErrForbidden, status: 403, code: "missing_permission", errorCode: "E061004",
+		detail: "This needs a permission that the user does not have."}
+	problemStepUp = &problem{is: ErrStepUpRequired, status: 401, code: "step_up_required", errorCode: "E061004",
+		detail: "Confirm with a new code that it is you.", challenge: challengeStepUp}
+	problemMFA = &problem{is: ErrStepUpRequired, status: 401, code: "mfa_required", errorCode: "E061004",
+		detail: "This needs a second factor.", challenge: challengeMFA}
 	problemForeignLoginID = &problem{is: ErrForbidden, status: 403, code: "foreign_login_id", errorCode: "E061004",
 		detail: "The loginId is not one of the signed-in user."}
 	problemOddRefusal = &problem{is: ErrSessionEnded, status: 401, flow: 502, code: "refresh_refused", errorCode: "E061004",
@@ -167,8 +183,15 @@ func failureOf(err error) *failure {
 // and Retry-After on a 503. It is for a Config.ErrorHandler that answers some
 // requests differently. An err that is not of this package is a 500 without its
 // text.
+//
+// With Config.LoginURL, a browser that navigates to a page is sent there instead
+// of being answered 401.
 func (a *Auth) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
+	if a.loginURL != nil && f.status == http.StatusUnauthorized && isNavigation(r) {
+		a.redirectToLogin(w, r, f)
+		return
+	}
 	writeProblem(w, f, f.status)
 }
 

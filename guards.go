@@ -1,13 +1,125 @@
 package descopehttp
 
-import "errors"
+import (
+	"errors"
+	"net/http"
+	"slices"
+)
+
+// A Guard decides whether a session is enough for a request. It returns nil, or
+// an error: one that wraps an error of this package is answered as such, any
+// other is a 403 whose text the client does not see. A Guard must be safe for
+// concurrent use.
+//
+// One's own is a function:
+//
+//	func owner(r *http.Request, s *descopehttp.Session) error {
+//		if r.PathValue("user") != s.Subject() {
+//			return descopehttp.ErrForbidden
+//		}
+//		return nil
+//	}
+type Guard func(*http.Request, *Session) error
+
+// Role returns a Guard that asks for a role in the project as a whole. A role in
+// a tenant does not count, even in the tenant that the user is working in: the
+// admin of one tenant is not an admin of all. It answers 403 missing_role.
+func Role(role string) Guard {
+	return func(_ *http.Request, s *Session) error {
+		return hold(s.HasRole("", role), problemMissingRole)
+	}
+}
+
+// Permission returns a Guard that asks for a permission in the project as a
+// whole, as [Role] does for roles. It answers 403 missing_permission.
+func Permission(permission string) Guard {
+	return func(_ *http.Request, s *Session) error {
+		return hold(s.HasPermission("", permission), problemMissingPermission)
+	}
+}
+
+// TenantRole returns a Guard that asks for a role in the tenant with the id that
+// tenant returns for the request; often that is part of the path:
+//
+//	TenantRole(func(r *http.Request) string { return r.PathValue("tenant") }, "admin")
+//
+// An empty id is refused: it never stands for the project. It answers 403
+// missing_role.
+func TenantRole(tenant func(*http.Request) string, role string) Guard {
+	return func(r *http.Request, s *Session) error {
+		id := tenant(r)
+		return hold(id != "" && s.HasRole(id, role), problemMissingRole)
+	}
+}
+
+// TenantPermission returns a Guard that asks for a permission in a tenant, as
+// [TenantRole] does for roles. It answers 403 missing_permission.
+func TenantPermission(tenant func(*http.Request) string, permission string) Guard {
+	return func(r *http.Request, s *Session) error {
+		id := tenant(r)
+		return hold(id != "" && s.HasPermission(id, permission), problemMissingPermission)
+	}
+}
+
+// StepUp returns a Guard that asks for a step-up: a user who has just proved
+// again who they are, with loginOptions.stepup. It answers 401 step_up_required
+// with the challenge of RFC 9470, so that a client knows to ask for a code.
+func StepUp() Guard {
+	return func(_ *http.Request, s *Session) error { return hold(s.StepUp(), problemStepUp) }
+}
+
+// MFA returns a Guard that asks for a user who signed in with more than one
+// factor: "mfa" among the "amr" of the session. It answers 401 mfa_required with
+// the challenge of RFC 9470.
+func MFA() Guard {
+	return func(_ *http.Request, s *Session) error {
+		return hold(slices.Contains(s.AuthMethods(), "mfa"), problemMFA)
+	}
+}
+
+// AnyOf returns a Guard that is content when one of guards is. Otherwise it
+// returns the error of the first; without guards it refuses everybody.
+func AnyOf(guards ...Guard) Guard {
+	return func(r *http.Request, s *Session) error {
+		first := ErrForbidden
+		for i, guard := range guards {
+			err := guard(r, s)
+			if err == nil {
+				return nil
+			}
+			if i == 0 {
+				first = err
+			}
+		}
+		return first
+	}
+}
+
+func hold(held bool, otherwise *problem) error {
+	if held {
+		return nil
+	}
+	return otherwise.because("")
+}
+
+func checkGuards(r *http.Request, s *Session, guards []Guard) error {
+	for _, guard := range guards {
+		if err := guard(r, s); err != nil {
+			return guardFailure(err)
+		}
+	}
+	return nil
+}
 
 // guardFailure turns the error of a guard into a failure. What a guard of the
 // user's own says is for the log.
 func guardFailure(err error) *failure {
 	var f *failure
-	if errors.As(err, &f) {
+	switch {
+	case errors.As(err, &f):
 		return f
+	case errors.Is(err, ErrStepUpRequired):
+		return &failure{problem: problemStepUp, cause: err}
 	}
 	return &failure{problem: problemForbidden, reason: "a guard refused the session", cause: err}
 }

@@ -146,9 +146,10 @@ type flow struct {
 	ctx       context.Context
 	w         http.ResponseWriter
 	r         *http.Request
-	refresh   *token // of whoever calls; nil without
-	inHeader  bool   // it came in the Authorization header
-	noRefresh error  // why refresh is nil
+	refresh   *token   // of whoever calls; nil without
+	session   *Session // the session cookie's, if it is valid; nil without
+	inHeader  bool     // it came in the Authorization header
+	noRefresh error    // why refresh is nil
 }
 
 // serve runs a flow. Nothing is written before the flow has ended, so an error
@@ -190,6 +191,9 @@ func (a *Auth) begin(rt *route, f *flow) error {
 	if err != nil {
 		return err
 	}
+	if rt.needs != anybody && a.stepUpUpdate {
+		_ = a.keys.ready(f.ctx) // without keys no session cookie shows a step-up
+	}
 	if rt.needs != anybody {
 		f.noRefresh = a.findRefresh(f, value)
 	}
@@ -230,8 +234,8 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 		f.refresh, f.inHeader = t, true
 		return nil
 	}
-	// The session cookie is judged only for whether it names another user: no
-	// keys are fetched for that.
+	// The session cookie is judged for whether it names another user, and for a
+	// step-up; no keys are fetched for that.
 	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), f.r, now)
 	switch {
 	case c.conflict:
@@ -243,7 +247,7 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 	case c.refresh == nil:
 		return problemNoRefreshToken.because("no refresh token")
 	}
-	f.refresh = c.refresh
+	f.refresh, f.session = c.refresh, c.session
 	return nil
 }
 
@@ -416,6 +420,9 @@ func (a *Auth) update(f *flow) error {
 	}
 	if err := checkLoginID(req.LoginID); err != nil {
 		return err
+	}
+	if a.stepUpUpdate && (f.session == nil || !f.session.StepUp()) {
+		return problemStepUp.because("update without a step-up")
 	}
 	t, err := a.refresher.newest(f.ctx, f.refresh)
 	if err != nil {

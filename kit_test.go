@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -227,4 +228,23 @@ func elapse(d time.Duration) {
 		panic("elapse outside of a bubble, whose clock starts in 2000")
 	}
 	<-time.After(d)
+}
+
+func urlQuery(s string) string { return url.QueryEscape(s) }
+
+// staysOnOrigin resolves a redirect the way browsers do: backslashes are slashes,
+// and control characters are dropped first.
+func staysOnOrigin(location string) bool {
+	cleaned := strings.Map(func(r rune) rune {
+		switch {
+		case r == '\\':
+			return '/'
+		case r < ' ' || r == 0x7f:
+			return -1
+		}
+		return r
+	}, location)
+	base := &url.URL{Scheme: "https", Host: "own.example", Path: "/signin"}
+	u, err := base.Parse(cleaned)
+	return err == nil && u.Scheme == "https" && u.Host == "own.example"
 }

@@ -22,6 +22,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -35,6 +36,8 @@ type Auth struct {
 	delivery     Delivery
 	loginOptions func(*http.Request, string, map[string]any) error
 	errorHandler func(http.ResponseWriter, *http.Request, error)
+	loginURL     *url.URL // nil without
+	stepUpUpdate bool
 	log          *slog.Logger
 	csrf         *http.CrossOriginProtection
 	cookies      *cookiePolicy
@@ -53,11 +56,6 @@ const (
 	authenticateBudget = 5 * time.Second
 	loadBudget         = time.Second // where the page can do without a session
 )
-
-// A Guard decides whether a session is enough for a request. It returns nil, or
-// an error that wraps one of this package's; any other error is a 403 whose
-// text the client does not see. It must be safe for concurrent use.
-type Guard func(*http.Request, *Session) error
 
 // RequireSession returns a handler that calls next only for requests with a
 // valid session, which next finds with [SessionFromContext]. An expired session
@@ -214,15 +212,6 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	a.WriteError(w, r, err)
 }
 
-func checkGuards(r *http.Request, s *Session, guards []Guard) error {
-	for _, guard := range guards {
-		if err := guard(r, s); err != nil {
-			return guardFailure(err)
-		}
-	}
-	return nil
-}
-
 // bearerToken returns the session token in the Authorization header, or "" if
 // cookies are to be looked at: there is no such header, it is of another scheme,
 // or it names the project, which is what Descope's own clients send with every
@@ -274,6 +263,27 @@ func (a *Auth) checkOrigin(r *http.Request) error {
 		return problemCrossOrigin.because("cross-origin request")
 	}
 	return nil
+}
+
+// RefreshUpgrades lets the middleware inside next renew an expired session on a
+// WebSocket handshake or another upgrade. It is off without this, because the
+// answer to a handshake is written by another library, and new cookies that it
+// leaves out are lost, with rotation the session with them.
+//
+// Use it where the library sends the writer's headers, as coder/websocket does,
+// or pass them on: gorilla/websocket sends only those that it is given,
+//
+//	upgrader.Upgrade(w, r, http.Header{"Set-Cookie": w.Header()["Set-Cookie"]})
+func (a *Auth) RefreshUpgrades(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), refreshUpgradesKey{}, true)))
+	})
+}
+
+type refreshUpgradesKey struct{}
+
+func mayRefreshUpgrade(r *http.Request) bool {
+	return r.Context().Value(refreshUpgradesKey{}) != nil
 }
 
 func isUpgrade(r *http.Request) bool {
@@ -333,9 +343,7 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, s str
 			a.cookies.delete(w) // nothing can renew these
 		}
 		return verdict{}, c.err
-	case isUpgrade(r):
-		// The answer to a handshake is the user's library's: new cookies would
-		// be lost, and with rotation the session with them.
+	case isUpgrade(r) && !mayRefreshUpgrade(r):
 		return verdict{}, problemSessionExpired.because("an upgrade request does not refresh")
 	}
 	h, err := a.refresher.refresh(ctx, c.refresh, false)

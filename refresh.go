@@ -15,7 +15,9 @@ import (
 
 // Bounds on renewing.
 const (
-	refreshTimeout  = 5 * time.Second  // of one refresh: keys, store and the call together
+	// of one refresh: keys, store and the call together. Shorter than the budget
+	// of a request, so that who waits learns how it ended.
+	refreshTimeout  = 4500 * time.Millisecond
 	aheadOfEnd      = 30 * time.Second // a session is renewed when less is left of it,
 	aheadOfLife     = 10               // or less than this part of its life
 	aheadInterval   = 10 * time.Second // between two attempts for one token

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -62,6 +63,9 @@ func (s *Session) IssuedAt() time.Time { return s.shared.claims.issuedAt }
 // should end then.
 func (s *Session) Expiry() time.Time { return s.shared.claims.expiry }
 
+// TimeLeft returns how long the session token is still valid, 0 if it is not.
+func (s *Session) TimeLeft() time.Duration { return max(time.Until(s.Expiry()), 0) }
+
 // RefreshExpiry returns until when the session can be renewed, the "rexp"
 // claim, or the zero time.
 func (s *Session) RefreshExpiry() time.Time { return s.shared.claims.refreshExpiry }
@@ -104,6 +108,16 @@ func (s *Session) Permissions(tenant string) []string {
 	return permissions
 }
 
+// HasRole reports whether the role is among Roles(tenant).
+func (s *Session) HasRole(tenant, role string) bool {
+	return slices.Contains(s.Roles(tenant), role)
+}
+
+// HasPermission reports whether the permission is among Permissions(tenant).
+func (s *Session) HasPermission(tenant, permission string) bool {
+	return slices.Contains(s.Permissions(tenant), permission)
+}
+
 // Claims decodes all claims of the token into v, which is what [json.Unmarshal]
 // takes: a pointer to a struct with json tags, or to a map. Names match by case.
 func (s *Session) Claims(v any) error {
@@ -111,6 +125,19 @@ func (s *Session) Claims(v any) error {
 		return errors.New("descopehttp: claims do not fit the type they are decoded into")
 	}
 	return nil
+}
+
+// Claim returns one claim of the token as a T, and whether it is there and is
+// one:
+//
+//	plan, ok := descopehttp.Claim[string](s, "plan")
+func Claim[T any](s *Session, name string) (value T, ok bool) {
+	var all map[string]jsontext.Value
+	if s.Claims(&all) != nil || all[name] == nil || json.Unmarshal(all[name], &value) != nil {
+		var zero T
+		return zero, false
+	}
+	return value, true
 }
 
 // Token returns the session token itself, to send along to another service of

@@ -1,0 +1,382 @@
+package descopehttp_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+func tenant(id string) func(*http.Request) string {
+	return func(*http.Request) string { return id }
+}
+
+// Every guard against every place where Descope can put a claim, and against
+// claims that are missing, empty, another tenant's or of a wrong type. A guard
+// that closes answers 403 or asks for more; it never signs out.
+func TestGuardsByClaims(t *testing.T) {
+	guards := map[string]descopehttp.Guard{
+		"role":             descopehttp.Role("admin"),
+		"permission":       descopehttp.Permission("write"),
+		"tenantRole":       descopehttp.TenantRole(tenant("T1"), "admin"),
+		"tenantPermission": descopehttp.TenantPermission(tenant("T1"), "write"),
+		"noTenant":         descopehttp.TenantRole(tenant(""), "admin"),
+		"stepUp":           descopehttp.StepUp(),
+		"mfa":              descopehttp.MFA(),
+		"anyOf":            descopehttp.AnyOf(descopehttp.Role("admin"), descopehttp.StepUp()),
+		"anyOfNone":        descopehttp.AnyOf(),
+	}
+	refusals := map[string]struct {
+		status int
+		code   string
+	}{
+		"role": {403, "missing_role"}, "permission": {403, "missing_permission"},
+		"tenantRole": {403, "missing_role"}, "tenantPermission": {403, "missing_permission"}, "noTenant": {403, "missing_role"},
+		"stepUp": {401, "step_up_required"}, "mfa": {401, "mfa_required"},
+		"anyOf": {403, "missing_role"}, "anyOfNone": {403, "forbidden"},
+	}
+	for _, tt := range []struct {
+		name   string
+		claims string
+		open   []string
+	}{
+		{"nothing", `{}`, nil},
+		{"project roles", `{"roles":["user","admin"]}`, []string{"role", "anyOf"}},
+		{"project permissions", `{"permissions":["write"]}`, []string{"permission"}},
+		{"empty lists", `{"roles":[],"permissions":[],"tenants":{}}`, nil},
+		{"tenant roles", `{"tenants":{"T1":{"roles":["admin"]}}}`, []string{"tenantRole"}},
+		{"tenant permissions", `{"tenants":{"T1":{"permissions":["write"]}}}`, []string{"tenantPermission"}},
+		{"tenant without lists", `{"tenants":{"T1":{}}}`, nil},
+		{"another tenant", `{"tenants":{"T2":{"roles":["admin"],"permissions":["write"]}}}`, nil},
+		{"tenant in another case", `{"tenants":{"t1":{"roles":["admin"]}}}`, nil},
+		{"tenant of no name", `{"tenants":{"":{"roles":["admin"]}}}`, nil},
+		{"project and tenants", `{"roles":["admin"],"tenants":{"T1":{}}}`, []string{"role", "anyOf"}},
+		{"current tenant, no tenants", `{"dct":"T1","roles":["admin"],"permissions":["write"]}`, []string{"tenantRole", "tenantPermission"}},
+		{"another current tenant, no tenants", `{"dct":"T2","roles":["admin"],"permissions":["write"]}`, nil},
+		{"current tenant and tenants", `{"dct":"T1","tenants":{"T1":{"roles":["admin"]}},"permissions":["write"]}`, []string{"tenantRole", "permission"}},
+		{"current tenant, tenants of a wrong type", `{"dct":"T1","tenants":7,"roles":["admin"]}`, []string{"role", "anyOf"}},
+		{"current tenant empty", `{"dct":"","roles":["admin"]}`, []string{"role", "anyOf"}},
+		{"current tenant of a wrong type", `{"dct":7,"roles":["admin"]}`, []string{"role", "anyOf"}},
+		{"roles a string", `{"roles":"admin"}`, nil},
+		{"roles an object", `{"roles":{"admin":true}}`, nil},
+		{"roles mixed", `{"roles":["admin",7]}`, nil},
+		{"roles null", `{"roles":null}`, nil},
+		{"role in another case", `{"roles":["Admin"]}`, nil},
+		{"Roles in another case", `{"Roles":["admin"]}`, nil},
+		{"tenants a list", `{"tenants":["T1"]}`, nil},
+		{"tenant a list", `{"tenants":{"T1":["admin"]}}`, nil},
+		{"tenant roles a string", `{"tenants":{"T1":{"roles":"admin","permissions":"write"}}}`, nil},
+		{"step-up", `{"su":true}`, []string{"stepUp", "anyOf"}},
+		{"step-up false", `{"su":false}`, nil},
+		{"step-up a string", `{"su":"true"}`, nil},
+		{"step-up a number", `{"su":1}`, nil},
+		{"mfa", `{"amr":["pwd","totp","mfa"]}`, []string{"mfa"}},
+		{"two factors by name only", `{"amr":["pwd","totp"]}`, nil},
+		{"amr a string", `{"amr":"mfa"}`, nil},
+		{"claims of the caller", `{"nsec":{"roles":["admin"],"permissions":["write"],"su":true,"amr":["mfa"],"tenants":{"T1":{"roles":["admin"]}}}}`, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHostile(t)
+			changes := map[string]any{"roles": nil, "permissions": nil, "tenants": nil, "dct": nil, "amr": nil}
+			require.NoError(t, json.Unmarshal([]byte(tt.claims), &changes))
+			token := signRaw(t, h.rsa, rs256Header, claimsWithNulls(t, h.claims(nil), changes, tt.claims))
+			for name, guard := range guards {
+				next := new(spy)
+				res := serve(h.Require(guard)(next), withCookies(get("/"), token, ""))
+				assert.Empty(t, res.Cookies(), "a guard never signs out")
+				opens := false
+				for _, open := range tt.open {
+					opens = opens || open == name
+				}
+				if opens {
+					assert.Equal(t, http.StatusOK, res.StatusCode, name)
+					continue
+				}
+				p := requireProblem(t, res, refusals[name].status, refusals[name].code)
+				assert.Zero(t, next.calls, name)
+				for _, value := range []string{"admin", "write", "T1"} {
+					assert.NotContains(t, p.Detail, value, "what was missing is told by kind, not by value")
+				}
+			}
+			assert.Equal(t, http.StatusOK, serve(h.RequireSession(new(spy)), withCookies(get("/"), token, "")).StatusCode)
+		})
+	}
+}
+
+// claimsWithNulls merges changes into claims: null stays null where the text says
+// so, and removes a default otherwise.
+func claimsWithNulls(t *testing.T, claims, changes map[string]any, text string) string {
+	t.Helper()
+	given := make(map[string]json.RawMessage)
+	require.NoError(t, json.Unmarshal([]byte(text), &given))
+	for name := range changes {
+		delete(claims, name)
+	}
+	for name, raw := range given {
+		claims[name] = raw
+	}
+	return claimsJSON(t, claims)
+}
+
+func TestStepUpChallenge(t *testing.T) {
+	k := newKit(t)
+	token := k.srv.SignIn(ada).Session
+	for guard, want := range map[string]string{"stepup": "stepup", "mfa": "mfa"} {
+		g := descopehttp.StepUp()
+		if guard == "mfa" {
+			g = descopehttp.MFA()
+		}
+		res := serve(k.Require(g)(new(spy)), withBearer(get("/"), token))
+		assert.Equal(t, `Bearer error="insufficient_user_authentication", acr_values="`+want+`"`, res.Header.Get("WWW-Authenticate"))
+	}
+	own := func(*http.Request, *descopehttp.Session) error {
+		return fmt.Errorf("own reason: %w", descopehttp.ErrStepUpRequired)
+	}
+	requireProblem(t, serve(k.Require(own)(new(spy)), withBearer(get("/"), token)), http.StatusUnauthorized, "step_up_required")
+}
+
+func TestTenantFromThePath(t *testing.T) {
+	k := newKit(t)
+	k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {Roles: []string{"admin"}}}})
+	b := signIn(k, "eve")
+	mux := http.NewServeMux()
+	guard := descopehttp.TenantRole(func(r *http.Request) string { return r.PathValue("tenant") }, "admin")
+	mux.Handle("/t/{tenant}/", k.Require(guard)(new(spy)))
+	mux.Handle("/none/", k.Require(guard)(new(spy)))
+	assert.Equal(t, http.StatusOK, b.do(mux, get("/t/T1/x")).StatusCode)
+	requireProblem(t, b.do(mux, get("/t/T2/x")), http.StatusForbidden, "missing_role")
+	requireProblem(t, b.do(mux, get("/none/")), http.StatusForbidden, "missing_role")
+}
+
+// No order of middleware serves a guarded route to someone who lacks the role.
+func TestNoCompositionOpensAGuardedRoute(t *testing.T) {
+	k := newKit(t)
+	k.srv.AddUser(descopetest.User{LoginID: "guest"})
+	other := kitFor(t, k.srv)
+	admin, guest := k.srv.SignIn(ada).Session, k.srv.SignIn("guest").Session
+	made, err := descopehttp.NewSession(map[string]any{"sub": "x", "roles": []string{"admin"}})
+	require.NoError(t, err)
+	plant := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r.WithContext(descopehttp.ContextWithSession(r.Context(), made)))
+		})
+	}
+	layers := []func(http.Handler) http.Handler{
+		k.LoadSession, k.RequireSession, k.Require(), plant, k.RefreshUpgrades,
+		other.LoadSession, other.RequireSession, other.Require(descopehttp.AnyOf(descopehttp.Role("admin"), func(*http.Request, *descopehttp.Session) error { return nil })),
+	}
+	const seed = 7
+	random := rand.New(rand.NewPCG(seed, seed))
+	for i := range 500 {
+		next := new(spy)
+		h := http.Handler(next)
+		guardAt := random.IntN(6)
+		for at := range 6 {
+			if at == guardAt {
+				h = k.Require(descopehttp.Role("admin"))(h)
+			}
+			h = layers[random.IntN(len(layers))](h)
+		}
+		for _, r := range []*http.Request{get("/"), withCookies(get("/"), guest, ""), withBearer(get("/"), guest), withBearer(get("/"), "x.y.z")} {
+			res := serve(h, r)
+			require.Zero(t, next.calls, "composition %d of seed %d", i, seed)
+			require.Contains(t, []int{401, 403}, res.StatusCode)
+		}
+		require.Equal(t, http.StatusOK, serve(h, withCookies(get("/"), admin, "")).StatusCode)
+		require.Equal(t, 1, next.calls)
+	}
+}
+
+// A step-up opens the guard, and when it has ended an ordinary renewal closes it
+// again.
+func TestStepUpFlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.StepUpTTL = 3 * time.Minute })
+		b := signIn(k, ada)
+		h := k.Require(descopehttp.StepUp())(new(spy))
+		requireProblem(t, b.do(h, get("/")), http.StatusUnauthorized, "step_up_required")
+		verify := func() *http.Request {
+			return post("/v1/auth/totp/verify", `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":{"stepup":true}}`)
+		}
+		require.Equal(t, http.StatusOK, b.do(k.Handler(), verify()).StatusCode)
+		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		elapse(4 * time.Minute)
+		res := b.do(h, get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "step_up_required")
+		assert.Contains(t, cookiesOf(res), sessionCookie, "the session itself was renewed")
+		assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.do(k.Handler(), verify()).StatusCode)
+		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+	})
+}
+
+func TestStepUpForUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		update := func() *http.Request { return post("/v1/auth/totp/update", `{"loginId":"`+ada+`"}`) }
+		k := newKit(t, func(c *descopehttp.Config) { c.StepUpForUpdate = true })
+		b := signIn(k, ada)
+		requireProblem(t, b.do(k.Handler(), update()), http.StatusUnauthorized, "step_up_required")
+		assert.Zero(t, k.srv.Requests("/v1/auth/totp/update"))
+
+		// A refresh token alone, in the header, shows no step-up either.
+		r := update()
+		r.Header.Set("Authorization", "Bearer "+k.srv.ProjectID()+":"+b.refresh)
+		requireProblem(t, serve(k.Handler(), r), http.StatusUnauthorized, "step_up_required")
+
+		tokens := k.srv.StepUp(ada)
+		stepped := &browser{session: tokens.Session, refresh: tokens.Refresh}
+		assert.Equal(t, http.StatusOK, stepped.do(k.Handler(), update()).StatusCode)
+		elapse(past)
+		requireProblem(t, stepped.do(k.Handler(), update()), http.StatusUnauthorized, "step_up_required")
+	})
+	_, err := descopehttp.New(descopehttp.Config{ProjectID: projectID, StepUpForUpdate: true, Tokens: descopehttp.InBody})
+	assert.ErrorContains(t, err, "StepUpForUpdate")
+}
+
+func TestSessionAccessors(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	s, err := descopehttp.NewSession(map[string]any{
+		"sub": "U2ada", "iss": projectID, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+		"rexp": now.Add(24 * time.Hour).Format(time.RFC3339), "amr": []string{"totp"}, "dct": "T1",
+		"roles": []string{"admin"}, "tenants": map[string]any{"T1": map[string]any{"roles": []string{"owner"}, "permissions": []string{"pay"}}},
+		"plan": "gold", "seats": 7,
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "U2ada", s.Subject())
+	assert.Equal(t, projectID, s.Issuer())
+	assert.Equal(t, "T1", s.Tenant())
+	assert.Equal(t, now.Unix(), s.IssuedAt().Unix())
+	assert.Equal(t, now.Add(time.Hour).Unix(), s.Expiry().Unix())
+	assert.Equal(t, now.Add(24*time.Hour).Unix(), s.RefreshExpiry().Unix())
+	assert.InDelta(t, time.Hour, s.TimeLeft(), float64(2*time.Second))
+	assert.Equal(t, []string{"totp"}, s.AuthMethods())
+	assert.False(t, s.StepUp())
+	assert.Equal(t, []string{"admin"}, s.Roles(""))
+	assert.Equal(t, []string{"owner"}, s.Roles("T1"))
+	assert.Equal(t, []string{"pay"}, s.Permissions("T1"))
+	assert.True(t, s.HasRole("T1", "owner"))
+	assert.False(t, s.HasRole("T2", "owner"))
+	assert.True(t, s.HasPermission("T1", "pay"))
+	assert.Empty(t, s.Token())
+
+	s.Roles("")[0] = "changed"
+	assert.Equal(t, []string{"admin"}, s.Roles(""), "slices are copies")
+
+	var own struct {
+		Plan string `json:"plan"`
+	}
+	require.NoError(t, s.Claims(&own))
+	assert.Equal(t, "gold", own.Plan)
+	assert.Error(t, s.Claims(&struct {
+		Plan int `json:"plan"`
+	}{}))
+	plan, ok := descopehttp.Claim[string](s, "plan")
+	assert.True(t, ok)
+	assert.Equal(t, "gold", plan)
+	seats, ok := descopehttp.Claim[int](s, "seats")
+	assert.True(t, ok)
+	assert.Equal(t, 7, seats)
+	_, ok = descopehttp.Claim[int](s, "plan")
+	assert.False(t, ok)
+	_, ok = descopehttp.Claim[string](s, "none")
+	assert.False(t, ok)
+
+	for _, claims := range []any{7, []string{"x"}, nil, func() {}, map[string]any{"exp": "soon"}} {
+		_, err := descopehttp.NewSession(claims)
+		assert.Error(t, err)
+	}
+}
+
+func TestReturnTo(t *testing.T) {
+	for _, back := range []string{"/", "/app", "/app/?q=1&r=//x", "/a%20b", "/app?u=https://x.example", "/app/..%2f"} {
+		r := get("/signin")
+		r.URL.RawQuery = "return_to=" + urlQuery(back)
+		assert.Equal(t, back, descopehttp.ReturnTo(r))
+	}
+	evil := []string{
+		"", "app", "//evil.example", "///evil.example", "////evil.example", `/\evil.example`, `\/evil.example`, `\\evil.example`,
+		`/\/evil.example`, `/\\evil.example`, "https:evil.example", "https:/evil.example", "https://evil.example", "http://evil.example",
+		"HTTPS://evil.example", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x", "mailto:x@y",
+		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "\t//evil.example", "\n//evil.example", " //evil.example",
+		"/\x00/evil.example", "\x00/", "/\x7f", "/a\x0b", "/%09/evil.example\t", "//evil.example/%2f..", "//user@evil.example", "//evil.example:443",
+		`/a\b`, "/%5c%5cevil.example", "/%2f/evil.example", "/%zz", ".//evil.example", "../", "?//evil.example", "#//evil.example",
+		"/app\r\nSet-Cookie: a=b", "//[::1]/", "//0x7f000001", "/" + string(make([]byte, 3000)), "file:///etc/passwd", "ftp://x", "@evil.example", ":evil",
+	}
+	require.GreaterOrEqual(t, len(evil), 40)
+	for _, back := range evil {
+		r := get("/signin")
+		r.URL.RawQuery = "return_to=" + urlQuery(back)
+		got := descopehttp.ReturnTo(r)
+		assert.True(t, staysOnOrigin(got), "%q became %q", back, got)
+		if back != "/%5c%5cevil.example" && back != "/%2f/evil.example" {
+			assert.Equal(t, "/", got, "%q", back)
+		}
+	}
+}
+
+func TestLoginURL(t *testing.T) {
+	k := newKit(t, func(c *descopehttp.Config) { c.LoginURL = "/signin?lang=en" })
+	next := new(spy)
+	navigate := func(method, target string) *http.Request {
+		r := httptest.NewRequest(method, "http://example.com/", nil)
+		r.RequestURI = target
+		r.URL.Path, r.URL.RawQuery = "", ""
+		r.URL.Opaque = target
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		return r
+	}
+	res := serve(k.RequireSession(next), navigate(http.MethodGet, "/app?x=1&y=2"))
+	assert.Equal(t, http.StatusSeeOther, res.StatusCode)
+	assert.Equal(t, "/signin?lang=en&return_to=%2Fapp%3Fx%3D1%26y%3D2", res.Header.Get("Location"))
+	assert.Equal(t, "no-store", res.Header.Get("Cache-Control"))
+	for _, target := range []string{"//evil.example/x", `/\evil.example`, "/\t/evil"} {
+		res := serve(k.RequireSession(next), navigate(http.MethodGet, target))
+		assert.Equal(t, "/signin?lang=en", res.Header.Get("Location"), target)
+	}
+
+	// A step-up is asked for on the same page.
+	r := withCookies(navigate(http.MethodGet, "/pay"), k.srv.SignIn(ada).Session, "")
+	res = serve(k.Require(descopehttp.StepUp())(next), r)
+	assert.Equal(t, "/signin?acr_values=stepup&lang=en&return_to=%2Fpay", res.Header.Get("Location"))
+
+	// What is no navigation gets the problem document.
+	for name, edit := range map[string]func(*http.Request){
+		"fetch":          func(r *http.Request) { r.Header.Set("Sec-Fetch-Mode", "cors") },
+		"fetch for HTML": func(r *http.Request) { r.Header.Set("Sec-Fetch-Mode", "cors"); r.Header.Set("Accept", "text/html") },
+		"JSON":           func(r *http.Request) { r.Header.Set("Accept", "application/json, text/html") },
+		"anything":       func(r *http.Request) { r.Header.Set("Accept", "*/*") },
+		"POST":           func(r *http.Request) { r.Method = http.MethodPost; r.Header.Set("Accept", "text/html") },
+		"upgrade":        func(r *http.Request) { r.Header.Set("Upgrade", "websocket"); r.Header.Set("Accept", "text/html") },
+	} {
+		r := get("/app")
+		edit(r)
+		requireProblem(t, serve(k.RequireSession(next), r), http.StatusUnauthorized, "no_session")
+		_ = name
+	}
+	r = get("/app")
+	r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	assert.Equal(t, http.StatusSeeOther, serve(k.RequireSession(next), r).StatusCode, "an older browser")
+
+	// An outage is not a sign-out.
+	k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
+	other := kitFor(t, k.srv, func(c *descopehttp.Config) { c.LoginURL = "/signin" })
+	r = withCookies(navigate(http.MethodGet, "/app"), k.srv.SignIn(ada).Session, "")
+	requireProblem(t, serve(other.RequireSession(next), r), http.StatusServiceUnavailable, "unavailable")
+	assert.Zero(t, next.calls)
+
+	for _, login := range []string{"signin", "//evil.example", "http://x.example/", "javascript:x", "https://u:p@x.example/", "/x#y"} {
+		_, err := descopehttp.New(descopehttp.Config{ProjectID: projectID, LoginURL: login})
+		assert.ErrorContains(t, err, "LoginURL", login)
+	}
+}

@@ -1,0 +1,74 @@
+package descopehttp
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+const (
+	returnToParam = "return_to"
+	maxReturnTo   = 2048 // bytes
+)
+
+// ReturnTo returns the way back that the middleware added to Config.LoginURL:
+// the path, with its query, of the page that asked for a session. It is always a
+// path of this server. Whatever else a link to the login page may carry, such as
+// "//evil.example", comes back as "/": a login page that sends people where a
+// link says lends its name to any site.
+func ReturnTo(r *http.Request) string {
+	if back := r.URL.Query().Get(returnToParam); isLocalPath(back) {
+		return back
+	}
+	return "/"
+}
+
+// isLocalPath reports whether every browser reads s as a path of the same
+// origin. Browsers take a backslash for a slash, and drop tabs and line breaks
+// before they look (WHATWG URL, section 4.4).
+func isLocalPath(s string) bool {
+	if len(s) > maxReturnTo || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") {
+		return false
+	}
+	if strings.Contains(s, `\`) || strings.ContainsFunc(s, isControl) {
+		return false
+	}
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "" && u.Host == "" && !strings.HasPrefix(u.Path, "//") && !strings.Contains(u.Path, `\`)
+}
+
+// isNavigation reports whether a browser is about to show the answer as a page.
+// A script's request is answered with a problem document: it could do nothing
+// with the login page.
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || isUpgrade(r) {
+		return false
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	// Older browsers: a navigation asks for HTML before anything else.
+	first, _, _ := strings.Cut(r.Header.Get("Accept"), ",")
+	return strings.TrimSpace(first) == "text/html"
+}
+
+// redirectToLogin answers 303 (RFC 9110, section 15.4.4).
+func (a *Auth) redirectToLogin(w http.ResponseWriter, r *http.Request, f *failure) {
+	login := *a.loginURL
+	q := login.Query()
+	if back := r.URL.RequestURI(); isLocalPath(back) {
+		q.Set(returnToParam, back)
+	}
+	switch f.problem {
+	case problemStepUp:
+		q.Set("acr_values", "stepup")
+	case problemMFA:
+		q.Set("acr_values", "mfa")
+	}
+	login.RawQuery = q.Encode()
+	h := w.Header()
+	h.Set("Location", login.String())
+	h.Set("Cache-Control", "no-store")
+	h.Add("Vary", "Sec-Fetch-Mode, Accept, Cookie")
+	w.WriteHeader(http.StatusSeeOther)
+}
