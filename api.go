@@ -28,7 +28,8 @@ type api struct {
 	base      string
 	projectID string
 	key       Secret
-	gates     [classes]gate
+	gates     [classes]*gate
+	strangers *strangerBudget
 }
 
 // Descope's paths, which are also the paths of our own handlers.
@@ -95,7 +96,10 @@ type answer struct {
 // call makes one call of the authentication API. token, if not nil, is the
 // refresh token of the user it is about; body is JSON or nil.
 func (c *api) call(ctx context.Context, class class, method, path string, token *token, body []byte) (*answer, error) {
-	g := &c.gates[class]
+	if err := c.strangers.enter(token, time.Now()); err != nil {
+		return nil, err
+	}
+	g := c.gates[class]
 	if err := g.enter(time.Now()); err != nil {
 		return nil, err
 	}
@@ -111,6 +115,7 @@ func (c *api) call(ctx context.Context, class class, method, path string, token 
 	if kind := jsontext.Value(res.body).Kind(); kind != '{' && kind != '[' || !jsontext.Value(res.body).IsValid() {
 		return nil, problemUnavailable.because("Descope's answer is not JSON")
 	}
+	c.strangers.accept(token, time.Now())
 	return &answer{body: res.body, cookies: res.cookies}, nil
 }
 
@@ -227,9 +232,6 @@ func statusFailure(resp *http.Response, content []byte) error {
 func isGatewayTrouble(status int) bool {
 	return 502 <= status && status <= 504 || 520 <= status && status <= 530
 }
-
-// errUpstreamLimit marks the "cannot tell" of a 429.
-var errUpstreamLimit = errors.New("descopehttp: rate limit of Descope")
 
 const (
 	defaultRetryAfter = 5 * time.Second

@@ -7,10 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Config says which Descope project signs people in and how this server
@@ -64,6 +67,12 @@ type Config struct {
 	// "scheme://host[:port]". See [http.CrossOriginProtection].
 	TrustedOrigins []string
 
+	// ClientIP returns the address of the client, for the limits on guessing. The
+	// default is the address of the connection, which behind a proxy is the
+	// proxy's: all clients then share one limit, so set it there, from a header
+	// that the proxy writes itself.
+	ClientIP func(*http.Request) netip.Addr
+
 	// LoginOptions, if set, may edit the options of a sign-in before they go to
 	// Descope: add customClaims, ssoAppId, tenantId or templateId, or remove
 	// what the client asked for. Of a client's own options only stepup, mfa,
@@ -88,6 +97,10 @@ type Config struct {
 	// replica, or with refresh token rotation off, none is needed. While it is
 	// away, each replica goes on alone.
 	RefreshStore RefreshStore
+
+	// AttemptStore lets several replicas share their limits on guessing. Without
+	// one, each replica counts by itself.
+	AttemptStore AttemptStore
 
 	// ErrorHandler, if set, answers requests that the middleware refuses, in
 	// place of [Auth.WriteError]. The next handler is never called after it.
@@ -224,6 +237,8 @@ func New(cfg Config) (*Auth, error) {
 		base:      base,
 		projectID: cfg.ProjectID,
 		key:       cfg.AuthManagementKey,
+		gates:     newGates(),
+		strangers: newStrangerBudget(),
 	}
 	a := &Auth{
 		projectID:    cfg.ProjectID,
@@ -243,6 +258,17 @@ func New(cfg Config) (*Auth, error) {
 		},
 		api:  api,
 		keys: newKeySet(api, log),
+		attempts: &attempts{
+			projectID: cfg.ProjectID,
+			clientIP:  remoteAddr,
+			store:     cfg.AttemptStore,
+			memory:    newCounters(),
+			log:       log,
+			warn:      rate.Sometimes{Interval: time.Minute},
+		},
+	}
+	if cfg.ClientIP != nil {
+		a.attempts.clientIP = cfg.ClientIP
 	}
 	a.refresher = newRefresher(a, cfg.RefreshStore)
 	return a, nil

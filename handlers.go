@@ -35,18 +35,6 @@ type route struct {
 	serve   func(*Auth, *flow) error
 }
 
-// A class groups calls to Descope that share a gate: a flood of one never
-// delays another, though all users of the kit have one address at Descope.
-type class int
-
-const (
-	classSession   class = iota // renewing and ending sessions
-	classAccount                // what a signed-in user asks and changes
-	classAnonymous              // what anybody can ask
-
-	classes // how many there are
-)
-
 // credential says what a flow needs to know about who calls.
 type credential int
 
@@ -300,6 +288,9 @@ func (a *Auth) signUp(f *flow) error {
 	if err := checkLoginID(req.LoginID); err != nil {
 		return err
 	}
+	if err := a.attempts.signUp(f.r); err != nil {
+		return err
+	}
 	answer, err := a.post(f.ctx, classAnonymous, pathTOTPSignUp, nil, &req)
 	if err != nil {
 		return err
@@ -348,20 +339,34 @@ func (a *Auth) verify(f *flow) error {
 	if err != nil {
 		return err
 	}
-	if presented != nil {
-		h, err := a.refresher.mint(f.ctx, presented, true, func(ctx context.Context, newest *token) (*answer, error) {
-			return a.post(ctx, classAnonymous, pathTOTPVerify, newest, &req)
-		})
-		if err != nil {
-			return verifyFailure(err)
-		}
-		return a.writeTokens(f, h)
+	done, err := a.attempts.guess(f.r, in.LoginID)
+	if err != nil {
+		return err
 	}
-	answer, err := a.post(f.ctx, classAnonymous, pathTOTPVerify, nil, &req)
+	// Not on the client's context: whoever hangs up has still made a guess.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), flowBudget)
+	defer cancel()
+	h, err := a.verifyCode(ctx, &req, presented)
+	done(ctx, err)
 	if err != nil {
 		return verifyFailure(err)
 	}
-	return a.signIn(f, answer)
+	return a.writeTokens(f, h)
+}
+
+// verifyCode has Descope verify a code, for a sign-in or, with a refresh token,
+// to add to the session.
+func (a *Auth) verifyCode(ctx context.Context, req *verifyRequest, presented *token) (handout, error) {
+	if presented != nil {
+		return a.refresher.mint(ctx, presented, true, func(ctx context.Context, newest *token) (*answer, error) {
+			return a.post(ctx, classAnonymous, pathTOTPVerify, newest, req)
+		})
+	}
+	answer, err := a.post(ctx, classAnonymous, pathTOTPVerify, nil, req)
+	if err != nil {
+		return handout{}, err
+	}
+	return a.refresher.signIn(ctx, answer)
 }
 
 // optionsOf returns the client's options as Config.LoginOptions leaves them.
@@ -594,21 +599,6 @@ func (a *Auth) post(ctx context.Context, class class, path string, t *token, req
 		return nil, problemMalformedBody.because("request does not encode")
 	}
 	return a.api.call(ctx, class, http.MethodPost, path, t, body)
-}
-
-// signIn hands on the answer to a sign-in, once its tokens have passed the
-// checks.
-func (a *Auth) signIn(f *flow, answer *answer) error {
-	tokens, err := tokensOf(answer)
-	if err != nil {
-		return err
-	}
-	r, err := a.refresher.accept(f.ctx, tokens, nil)
-	if err != nil {
-		return err
-	}
-	a.refresher.signedIn(r)
-	return a.writeTokens(f, handout{renewal: r, refresh: tokens.refresh, until: r.inForce.claims.expiry})
 }
 
 // writeTokens delivers tokens the way Config.Tokens says. Whatever goes into a

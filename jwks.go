@@ -41,8 +41,10 @@ const (
 )
 
 var (
-	errUnknownKey  = problemInvalidToken.because(unknownKeyReason)
-	errKeyNotHeld  = problemUnavailable.because("key is not held")
+	errUnknownKey = problemInvalidToken.because(unknownKeyReason)
+	errKeyNotHeld = problemUnavailable.because("key is not held")
+	// errKeyPending marks "cannot tell" for a kid that may be invented.
+	errKeyPending  = errors.New("descopehttp: key may be published yet")
 	errKeysTimeout = &failure{problem: problemUnavailable, reason: "keys did not come in time", timeout: true, retryAfter: keyFetchFloor}
 )
 
@@ -151,13 +153,13 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 	}
 	held = s.held.Load()
 	if !held.usable(now) {
-		return jwkset.JWK{}, s.unavailable("no keys could be fetched")
+		return jwkset.JWK{}, s.unavailable("no keys could be fetched", nil)
 	}
 	if key, ok := held.byID[kid]; ok {
 		return key, nil
 	}
 	if held.began.Before(firstSeen) {
-		return jwkset.JWK{}, s.unavailable("key is not known yet")
+		return jwkset.JWK{}, s.unavailable("key is not known yet", errKeyPending)
 	}
 	return jwkset.JWK{}, errUnknownKey
 }
@@ -172,17 +174,17 @@ func (s *keySet) ready(ctx context.Context) error {
 		return err
 	}
 	if !s.held.Load().usable(now) {
-		return s.unavailable("no keys could be fetched")
+		return s.unavailable("no keys could be fetched", nil)
 	}
 	return nil
 }
 
 // unavailable is "cannot tell", until the floor allows the next fetch.
-func (s *keySet) unavailable(reason string) error {
+func (s *keySet) unavailable(reason string, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait := max(time.Until(s.began.Add(keyFetchFloor)), pendingKeyRetry)
-	return &failure{problem: problemUnavailable, reason: reason, retryAfter: wait}
+	return &failure{problem: problemUnavailable, reason: reason, retryAfter: wait, cause: cause}
 }
 
 // begin starts a fetch if none is under way and the floor allows one. It returns

@@ -20,6 +20,7 @@ package descopehttp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -45,6 +46,7 @@ type Auth struct {
 	api          *api
 	keys         *keySet
 	refresher    *refresher
+	attempts     *attempts
 }
 
 // String returns a text without a secret.
@@ -176,7 +178,7 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness
 	if bearer != "" {
 		// Cookies are not looked at: a script that sends a token means that
 		// user, and a browser adds no header on behalf of another site.
-		session, err := a.judgeBearer(r.Context(), bearer, now)
+		session, err := a.judgeBearer(r, bearer, now)
 		return verdict{session: session}, err
 	}
 	if a.delivery == InBody {
@@ -290,10 +292,14 @@ func isUpgrade(r *http.Request) bool {
 	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
 }
 
-func (a *Auth) judgeBearer(ctx context.Context, raw string, now time.Time) (*Session, error) {
-	ctx, cancel := context.WithDeadline(ctx, now.Add(authenticateBudget))
+func (a *Auth) judgeBearer(r *http.Request, raw string, now time.Time) (*Session, error) {
+	ctx, cancel := context.WithDeadline(r.Context(), now.Add(authenticateBudget))
 	defer cancel()
-	return a.judgeSession(ctx, raw, now)
+	session, err := a.judgeSession(ctx, raw, now)
+	if errors.Is(err, errKeyPending) && !a.attempts.pending(r) {
+		return nil, errUnknownKey
+	}
+	return session, err
 }
 
 // judgeSession judges a session token by all the rules, those first that need no
@@ -468,7 +474,11 @@ func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*to
 	if err != nil {
 		return nil, err
 	}
-	if err := a.keys.filter(ctx, t); err != nil && err != errKeyNotHeld {
+	switch err := a.keys.filter(ctx, t); err {
+	case nil:
+	case errKeyNotHeld:
+		t.unverified = true
+	default:
 		return nil, err
 	}
 	if err := a.rules.checkTime(&t.claims, now); err != nil {

@@ -514,14 +514,24 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, hidden 
 	return f.conclude(ctx, fl, t, l, began)
 }
 
-// signedIn remembers the tokens of a sign-in that has been verified. Descope's
-// tokens are the same for the same second, so that a sign-in right after a
-// logout may bring the very token that was logged out.
-func (f *refresher) signedIn(r *renewal) {
+// signIn hands out the answer to a sign-in, once its tokens have passed the
+// checks, and remembers them.
+func (f *refresher) signIn(ctx context.Context, a *answer) (handout, error) {
+	tokens, err := tokensOf(a)
+	if err != nil {
+		return handout{}, err
+	}
+	r, err := f.accept(ctx, tokens, nil)
+	if err != nil {
+		return handout{}, err
+	}
+	// Descope's tokens are the same for the same second: a sign-in right after a
+	// logout may bring the very token that was logged out.
 	f.mu.Lock()
 	f.memory.ended.drop(hashOf(r.inForce.raw))
 	f.mu.Unlock()
-	f.remember(&link{at: time.Now(), answer: r.answer, life: f.lifeOf(r.answer.session), renewal: r})
+	f.remember(&link{at: time.Now(), answer: tokens, life: f.lifeOf(tokens.session), renewal: r})
+	return handout{renewal: r, refresh: tokens.refresh, until: r.inForce.claims.expiry}, nil
 }
 
 // end logs t and all that came of it out: call tells Descope about the newest

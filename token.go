@@ -66,6 +66,10 @@ type token struct {
 	alg, kid  string
 	payload   jsontext.Value
 	claims    claims
+
+	// unverified: a refresh token whose key was never held here, so that only
+	// Descope can tell whether it is genuine.
+	unverified bool
 }
 
 // parse checks all of a token that needs neither a key nor the clock, the cheap
