@@ -80,6 +80,11 @@ type Config struct {
 	// refuses the sign-in with a 403 and is not shown to the client.
 	LoginOptions func(r *http.Request, loginID string, options map[string]any) error
 
+	// MaxCachedSessions bounds the sessions whose full check is remembered, about
+	// 1,400 bytes each. The default, 0, is 10,000; -1 checks every request in
+	// full. Expiry and the key are judged again on every request either way.
+	MaxCachedSessions int
+
 	// LoginURL, if set, is where the middleware sends a browser that navigates to
 	// a page without a session, in place of a 401: a path of this server, such
 	// as "/signin", or an https URL. The way back is added as the query
@@ -240,6 +245,7 @@ func New(cfg Config) (*Auth, error) {
 		gates:     newGates(),
 		strangers: newStrangerBudget(),
 	}
+	headers := new(headerMemo)
 	a := &Auth{
 		projectID:    cfg.ProjectID,
 		delivery:     cfg.Tokens,
@@ -250,14 +256,15 @@ func New(cfg Config) (*Auth, error) {
 		log:          log,
 		csrf:         csrf,
 		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, log),
-		rules: tokenRules{
+		rules: &tokenRules{
 			projectID:   cfg.ProjectID,
 			audience:    cfg.Audience,
 			acceptOAuth: cfg.AcceptOAuth,
 			leeway:      leeway(cfg.Leeway),
+			headers:     headers,
 		},
 		api:  api,
-		keys: newKeySet(api, log),
+		keys: newKeySet(api, headers, log),
 		attempts: &attempts{
 			projectID: cfg.ProjectID,
 			clientIP:  remoteAddr,
@@ -270,6 +277,7 @@ func New(cfg Config) (*Auth, error) {
 	if cfg.ClientIP != nil {
 		a.attempts.clientIP = cfg.ClientIP
 	}
+	a.cache = newSessionCache(cfg.MaxCachedSessions, a.rules, a.keys)
 	a.refresher = newRefresher(a, cfg.RefreshStore)
 	return a, nil
 }
@@ -302,6 +310,9 @@ func (errs *configErrors) checkTokens(cfg *Config) {
 	}
 	if cfg.Tokens < InCookies || cfg.Tokens > InBody {
 		errs.add("Tokens", "must be InCookies, SessionInBody or InBody")
+	}
+	if cfg.MaxCachedSessions < -1 || cfg.MaxCachedSessions > maxCachedSessions {
+		errs.add("MaxCachedSessions", "must be between -1 and %d", maxCachedSessions)
 	}
 	if cfg.StepUpForUpdate && cfg.Tokens != InCookies {
 		errs.add("StepUpForUpdate", "requires Tokens to be InCookies")

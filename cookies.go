@@ -70,6 +70,34 @@ func valuesOf(r *http.Request, name string) []string {
 	return values
 }
 
+// one returns the request's session cookie and its refresh cookie, "" if there is
+// none. It is for the usual request, which has one of each at the most and
+// neither quoted; ok is false for any other, which read is for. It allocates
+// nothing, unlike the parser of net/http.
+func (p *cookiePolicy) one(r *http.Request) (session, refresh string, ok bool) {
+	lines := r.Header["Cookie"]
+	if len(lines) != 1 || p.session == "" {
+		return "", "", false
+	}
+	for pair := range strings.SplitSeq(lines[0], ";") {
+		name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+		var found *string
+		switch name {
+		case p.session:
+			found = &session
+		case p.refresh:
+			found = &refresh
+		default:
+			continue
+		}
+		if *found != "" || value == "" || strings.IndexByte(value, '"') >= 0 {
+			return "", "", false
+		}
+		*found = value
+	}
+	return session, refresh, session != ""
+}
+
 // write sets the cookies of a renewed or new session. Both live until until,
 // when the refresh token expires: a session cookie that went with its own token
 // would take along the only hint that there is something to refresh. refresh is

@@ -29,6 +29,7 @@ func TestRootDependencies(t *testing.T) {
 		"github.com/golang-jwt/jwt/v5",
 		"github.com/MicahParks/",
 		"github.com/go-json-experiment/json",
+		"github.com/maypok86/otter/v2",
 		"golang.org/x/",
 	}
 	for _, dep := range dependencies(t, module) {

@@ -134,10 +134,10 @@ type flow struct {
 	ctx       context.Context
 	w         http.ResponseWriter
 	r         *http.Request
-	refresh   *token   // of whoever calls; nil without
-	session   *Session // the session cookie's, if it is valid; nil without
-	inHeader  bool     // it came in the Authorization header
-	noRefresh error    // why refresh is nil
+	refresh   *token // of whoever calls; nil without
+	stepUp    bool   // the session cookie is valid and shows a step-up
+	inHeader  bool   // it came in the Authorization header
+	noRefresh error  // why refresh is nil
 }
 
 // serve runs a flow. Nothing is written before the flow has ended, so an error
@@ -224,7 +224,7 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 	}
 	// The session cookie is judged for whether it names another user, and for a
 	// step-up; no keys are fetched for that.
-	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), f.r, now)
+	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), f.r, now, now.Add(flowBudget))
 	switch {
 	case c.conflict:
 		a.cookies.delete(f.w)
@@ -235,7 +235,8 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 	case c.refresh == nil:
 		return problemNoRefreshToken.because("no refresh token")
 	}
-	f.refresh, f.session = c.refresh, c.session
+	f.refresh = c.refresh
+	f.stepUp = c.session != nil && (&Session{shared: c.session}).StepUp()
 	return nil
 }
 
@@ -426,7 +427,7 @@ func (a *Auth) update(f *flow) error {
 	if err := checkLoginID(req.LoginID); err != nil {
 		return err
 	}
-	if a.stepUpUpdate && (f.session == nil || !f.session.StepUp()) {
+	if a.stepUpUpdate && !f.stepUp {
 		return problemStepUp.because("update without a step-up")
 	}
 	t, err := a.refresher.newest(f.ctx, f.refresh)

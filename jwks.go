@@ -57,24 +57,34 @@ var (
 // cannot tell an unknown key from an outage.
 type keySet struct {
 	*jwkset.MemoryJWKSet
-	find  keyfunc.Keyfunc
-	api   *api
-	log   *slog.Logger
-	tasks tasks
+	find    keyfunc.Keyfunc
+	headers *headerMemo
+	api     *api
+	log     *slog.Logger
+	tasks   tasks
 
 	held atomic.Pointer[heldKeys] // nil until the first successful fetch
 
 	mu      sync.Mutex // guards all below
 	began   time.Time  // when the last fetch began
 	fetch   chan struct{}
-	retired []jwkset.JWK
+	retired []*heldKey
 	absent  map[[sha256.Size]byte]time.Time // hash of an unknown kid → when it was first seen
 }
 
 // heldKeys is one key set as Descope published it; it is never written to.
 type heldKeys struct {
-	byID  map[string]jwkset.JWK
+	byID  map[string]*heldKey
 	began time.Time // when the fetch that brought it began
+}
+
+// A heldKey stands for one key material under one kid. From fetch to fetch the
+// same material keeps the same heldKey, so pointers can be compared.
+type heldKey struct {
+	kid string
+	jwk jwkset.JWK
+	key any    // its public key
+	alg string // the one that it is for
 }
 
 // usable reports whether the keys may still be trusted. Keys that could not be
@@ -83,8 +93,9 @@ func (h *heldKeys) usable(now time.Time) bool {
 	return h != nil && now.Sub(h.began) <= keyMaxStale
 }
 
-func newKeySet(api *api, log *slog.Logger) *keySet {
+func newKeySet(api *api, headers *headerMemo, log *slog.Logger) *keySet {
 	s := &keySet{
+		headers:      headers,
 		MemoryJWKSet: jwkset.NewMemoryStorage(),
 		api:          api,
 		log:          log,
@@ -114,17 +125,57 @@ func withFetchPolicy(ctx context.Context, p fetchPolicy) context.Context {
 	return context.WithValue(ctx, fetchPolicyKey{}, p)
 }
 
-// verify checks the signature of t with the key of its kid.
-func (s *keySet) verify(ctx context.Context, t *token) error {
-	key, err := s.find.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": t.alg, jwkset.HeaderKID: t.kid}})
+// trusts reports whether key may still be trusted: it was not revoked by the last
+// fetch, and that was not too long ago.
+func (s *keySet) trusts(key *heldKey, now time.Time) bool {
+	held := s.held.Load()
+	return held.usable(now) && held.byID[key.kid] == key && now.Sub(held.began) <= keyRefreshAfter ||
+		s.trustsStale(held, key, now)
+}
+
+// trustsStale starts a fetch beside the request; see KeyRead.
+func (s *keySet) trustsStale(held *heldKeys, key *heldKey, now time.Time) bool {
+	if !held.usable(now) || held.byID[key.kid] != key {
+		return false
+	}
+	s.begin(now, fetchIfFloorAllows)
+	return true
+}
+
+// verify checks the signature of t with the key of its kid and returns the key.
+// It waits for a fetch until a deadline at the most.
+func (s *keySet) verify(ctx context.Context, t *token, until time.Time) (*heldKey, error) {
+	key := t.header.key
+	if key == nil || !s.trusts(key, time.Now()) {
+		var err error
+		if key, err = s.lookUp(ctx, t, until); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.verifySignature(key.key); err != nil {
+		return nil, err
+	}
+	s.headers.remember(t.header, key)
+	return key, nil
+}
+
+// lookUp has keyfunc find the key and compare its algorithm with the token's.
+func (s *keySet) lookUp(ctx context.Context, t *token, until time.Time) (*heldKey, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	key, err := s.find.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": t.header.alg, jwkset.HeaderKID: t.header.kid}})
 	var f *failure
 	switch {
 	case errors.As(err, &f):
-		return f // keyfunc's own text quotes the token
+		return nil, f // keyfunc's own text quotes the token
 	case err != nil:
-		return errTokenKeyAlg
+		return nil, errTokenKeyAlg
 	}
-	return t.verifySignature(key)
+	held := s.held.Load().byID[t.header.kid]
+	if held == nil || held.key != key {
+		return nil, s.unavailable("key set changed", errKeyPending)
+	}
+	return held, nil
 }
 
 // KeyRead implements the one method of [jwkset.Storage] that keyfunc calls. It
@@ -140,7 +191,7 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 			if now.Sub(held.began) > keyRefreshAfter {
 				s.begin(now, fetchIfFloorAllows)
 			}
-			return key, nil
+			return key.jwk, nil
 		}
 	}
 	if policy == fetchNever {
@@ -156,7 +207,7 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 		return jwkset.JWK{}, s.unavailable("no keys could be fetched", nil)
 	}
 	if key, ok := held.byID[kid]; ok {
-		return key, nil
+		return key.jwk, nil
 	}
 	if held.began.Before(firstSeen) {
 		return jwkset.JWK{}, s.unavailable("key is not known yet", errKeyPending)
@@ -241,20 +292,23 @@ func (s *keySet) replace(began time.Time) {
 		s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: key set has no usable key; the last good one stays in use")
 		return
 	}
-	old := s.held.Swap(&heldKeys{byID: keys, began: began})
-	if old != nil {
+	// One fetch at a time, so nobody else stores in between.
+	if old := s.held.Load(); old != nil {
 		s.retire(old.byID, keys)
 	}
+	s.held.Store(&heldKeys{byID: keys, began: began})
 }
 
-// retire remembers keys that have left the set. They open nothing; refresh tokens,
-// which outlive the keys that signed them, are checked against them before they
-// are passed on to Descope.
-func (s *keySet) retire(old, current map[string]jwkset.JWK) {
+// retire carries over the keys that stay and remembers those that have left the
+// set. They open nothing; refresh tokens, which outlive the keys that signed
+// them, are checked against them before they are passed on to Descope.
+func (s *keySet) retire(old, current map[string]*heldKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for kid, key := range old {
-		if _, stays := current[kid]; !stays {
+		if stays := current[kid]; stays != nil && sameKey(stays, key) {
+			current[kid] = key
+		} else {
 			s.retired = append(s.retired, key)
 		}
 	}
@@ -266,24 +320,24 @@ func (s *keySet) retire(old, current map[string]jwkset.JWK) {
 // filter checks a refresh token against held and retired keys, without a fetch.
 // It returns errKeyNotHeld if its key is neither: only Descope can tell then.
 func (s *keySet) filter(ctx context.Context, t *token) error {
-	err := s.verify(withFetchPolicy(ctx, fetchNever), t)
-	if err != errKeyNotHeld {
-		return err
+	_, err := s.verify(withFetchPolicy(ctx, fetchNever), t, time.Now().Add(authenticateBudget))
+	if err == nil {
+		return nil
 	}
+	// Also when the kid is held: its old material, replaced since, may be the
+	// one that signed this.
 	s.mu.Lock()
-	i := slices.IndexFunc(s.retired, func(k jwkset.JWK) bool { return k.Marshal().KID == t.kid })
-	var key jwkset.JWK
-	if i >= 0 {
-		key = s.retired[i]
+	defer s.mu.Unlock()
+	for _, key := range s.retired {
+		if key.kid != t.header.kid {
+			continue
+		}
+		if key.alg == t.header.alg && t.verifySignature(key.key) == nil {
+			return nil
+		}
+		err = errTokenSignature
 	}
-	s.mu.Unlock()
-	switch {
-	case i < 0:
-		return errKeyNotHeld
-	case key.Marshal().ALG.String() != t.alg:
-		return errTokenKeyAlg
-	}
-	return t.verifySignature(key.Key())
+	return err
 }
 
 // noteAbsent returns when kid was first missed. Kids are remembered by hash,
@@ -311,7 +365,7 @@ func (s *keySet) noteAbsent(kid string, now time.Time) time.Time {
 // parseKeySet decodes a JWK Set (RFC 7517, section 5) key by key. What it cannot
 // use, it skips: one odd key must not take the others along, as it would with
 // jwkset's own decoder.
-func parseKeySet(body []byte) map[string]jwkset.JWK {
+func parseKeySet(body []byte) map[string]*heldKey {
 	var set struct {
 		Keys []jsontext.Value `json:"keys"`
 	}
@@ -320,25 +374,26 @@ func parseKeySet(body []byte) map[string]jwkset.JWK {
 	if json.Unmarshal(body, &set, lenient) != nil {
 		return nil
 	}
-	keys := make(map[string]jwkset.JWK)
+	keys := make(map[string]*heldKey)
 	ambiguous := make(map[string]bool)
 	for _, raw := range set.Keys[:min(len(set.Keys), maxKeys)] {
-		kid, key, ok := parseKey(raw)
-		if !ok {
+		key := parseKey(raw)
+		if key == nil {
 			continue
 		}
-		if other, twice := keys[kid]; twice && !sameKey(other, key) {
-			ambiguous[kid] = true
+		if other := keys[key.kid]; other != nil && !sameKey(other, key) {
+			ambiguous[key.kid] = true
 		}
-		keys[kid] = key
+		keys[key.kid] = key
 	}
-	maps.DeleteFunc(keys, func(kid string, _ jwkset.JWK) bool { return ambiguous[kid] })
+	maps.DeleteFunc(keys, func(kid string, _ *heldKey) bool { return ambiguous[kid] })
 	return keys
 }
 
-// parseKey decodes one JWK that is meant for verifying signatures. Only the
+// parseKey decodes one JWK that is meant for verifying signatures, or returns
+// nil. Only the
 // members named here reach jwkset: given an x5u, it would fetch that URL.
-func parseKey(raw jsontext.Value) (kid string, key jwkset.JWK, ok bool) {
+func parseKey(raw jsontext.Value) *heldKey {
 	var k struct {
 		KTY    string   `json:"kty"`
 		KID    string   `json:"kid"`
@@ -352,19 +407,19 @@ func parseKey(raw jsontext.Value) (kid string, key jwkset.JWK, ok bool) {
 		Y      string   `json:"y"`
 	}
 	if json.Unmarshal(raw, &k) != nil || k.KID == "" {
-		return "", jwkset.JWK{}, false
+		return nil
 	}
 	if k.USE != "" && k.USE != "sig" || k.KeyOps != nil && !slices.Contains(k.KeyOps, "verify") {
-		return "", jwkset.JWK{}, false
+		return nil
 	}
-	key, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
+	jwk, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
 		KTY: jwkset.KTY(k.KTY), KID: k.KID, ALG: jwkset.ALG(k.ALG),
 		N: k.N, E: k.E, CRV: jwkset.CRV(k.CRV), X: k.X, Y: k.Y,
 	}, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
-	if err != nil || !keyFits(key.Key(), k.ALG) {
-		return "", jwkset.JWK{}, false
+	if err != nil || !keyFits(jwk.Key(), k.ALG) {
+		return nil
 	}
-	return k.KID, key, true
+	return &heldKey{kid: k.KID, jwk: jwk, key: jwk.Key(), alg: k.ALG}
 }
 
 // keyFits reports whether the key is of the kind and strength that alg asks for
@@ -381,7 +436,7 @@ func keyFits(key any, alg string) bool {
 	return false
 }
 
-func sameKey(a, b jwkset.JWK) bool {
-	key, ok := a.Key().(interface{ Equal(crypto.PublicKey) bool })
-	return ok && key.Equal(b.Key()) && a.Marshal().ALG == b.Marshal().ALG
+func sameKey(a, b *heldKey) bool {
+	key, ok := a.key.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b.key) && a.alg == b.alg
 }

@@ -42,9 +42,10 @@ type Auth struct {
 	log          *slog.Logger
 	csrf         *http.CrossOriginProtection
 	cookies      *cookiePolicy
-	rules        tokenRules
+	rules        *tokenRules
 	api          *api
 	keys         *keySet
+	cache        *sessionCache
 	refresher    *refresher
 	attempts     *attempts
 }
@@ -78,8 +79,9 @@ func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			v, err := a.authenticate(w, r, required)
 			if err == nil {
-				r = v.admit(a, r)
-				err = checkGuards(r, v.session, guards)
+				var session *Session
+				r, session = v.admit(a, r)
+				err = checkGuards(r, session, guards)
 			}
 			if err != nil {
 				a.refuse(w, r, err)
@@ -100,7 +102,7 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 		v, err := a.authenticate(w, r, optional)
 		switch {
 		case err == nil:
-			r = v.admit(a, r)
+			r, _ = v.admit(a, r)
 		case failureOf(err).problem == problemUnavailable && r.Method != http.MethodGet && r.Method != http.MethodHead:
 			a.refuse(w, r, err)
 			return
@@ -121,7 +123,10 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 // [ErrUnavailable]; WriteError answers it. It takes at most five seconds.
 func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	v, err := a.authenticate(w, r, required)
-	return v.session, err
+	if err != nil {
+		return nil, err
+	}
+	return v.session(), nil
 }
 
 // VerifyToken judges a session token that came another way than in a request's
@@ -129,9 +134,11 @@ func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, e
 // The error wraps [ErrInvalidToken], [ErrSessionExpired] or [ErrUnavailable].
 func (a *Auth) VerifyToken(ctx context.Context, sessionToken string) (*Session, error) {
 	now := time.Now()
-	ctx, cancel := context.WithDeadline(ctx, now.Add(authenticateBudget))
-	defer cancel()
-	return a.judgeSession(ctx, sessionToken, now)
+	v, err := a.judgeSession(ctx, sessionToken, now, now.Add(authenticateBudget))
+	if err != nil {
+		return nil, err
+	}
+	return &Session{shared: v, token: &sessionToken}, nil
 }
 
 // Ready returns nil once the project's keys are held. If none are, it fetches
@@ -158,17 +165,25 @@ const (
 
 // A verdict is a session and how it came about.
 type verdict struct {
-	session *Session
-	nested  bool // an outer middleware found it; the request carries it already
-	renewed bool // its cookies differ from the request's
+	shared  *verified
+	token   string
+	nested  *Session // an outer middleware found it; the request carries it already
+	renewed bool     // its cookies differ from the request's
+}
+
+func (v verdict) session() *Session {
+	if v.nested != nil {
+		return v.nested
+	}
+	return &Session{shared: v.shared, token: &v.token}
 }
 
 // authenticate is the main path. Its order matters: what is decided early is
 // cheap and changes nothing, and a credential that is presented is judged, never
 // passed over in favour of another.
 func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness) (verdict, error) {
-	if c := sessionContextOf(r.Context()); c != nil && c.auth == a && c.session != nil {
-		return verdict{session: c.session, nested: true}, nil
+	if c := sessionContextOf(r.Context()); c != nil && c.auth == a && c.err == nil {
+		return verdict{nested: &c.session}, nil
 	}
 	now := time.Now()
 	bearer, err := a.bearerToken(r.Header)
@@ -178,8 +193,8 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness
 	if bearer != "" {
 		// Cookies are not looked at: a script that sends a token means that
 		// user, and a browser adds no header on behalf of another site.
-		session, err := a.judgeBearer(r, bearer, now)
-		return verdict{session: session}, err
+		v, err := a.judgeBearer(r, bearer, now)
+		return verdict{shared: v, token: bearer}, err
 	}
 	if a.delivery == InBody {
 		return verdict{}, problemNoSession.because("no bearer token")
@@ -187,19 +202,24 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness
 	if err := a.checkOrigin(r); err != nil {
 		return verdict{}, err
 	}
+	if v, ok := a.knownCookies(r, now); ok {
+		return v, nil
+	}
 	return a.authenticateCookies(w, r, s, now)
 }
 
-// admit returns the request as the next handler sees it.
-func (v verdict) admit(a *Auth, r *http.Request) *http.Request {
-	if v.nested {
-		return r
+// admit returns the request as the next handler sees it, and its session.
+func (v verdict) admit(a *Auth, r *http.Request) (*http.Request, *Session) {
+	if v.nested != nil {
+		return r, v.nested
 	}
-	r = r.WithContext(&sessionContext{Context: r.Context(), auth: a, session: v.session})
+	c := &sessionContext{Context: r.Context(), auth: a, token: v.token}
+	c.session = Session{shared: v.shared, token: &c.token}
+	r = r.WithContext(c)
 	if v.renewed {
-		r.Header = a.cookies.replace(r.Header, v.session.Token())
+		r.Header = a.cookies.replace(r.Header, v.token)
 	}
-	return r
+	return r, &c.session
 }
 
 func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
@@ -292,19 +312,21 @@ func isUpgrade(r *http.Request) bool {
 	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
 }
 
-func (a *Auth) judgeBearer(r *http.Request, raw string, now time.Time) (*Session, error) {
-	ctx, cancel := context.WithDeadline(r.Context(), now.Add(authenticateBudget))
-	defer cancel()
-	session, err := a.judgeSession(ctx, raw, now)
+func (a *Auth) judgeBearer(r *http.Request, raw string, now time.Time) (*verified, error) {
+	v, err := a.judgeSession(r.Context(), raw, now, now.Add(authenticateBudget))
 	if errors.Is(err, errKeyPending) && !a.attempts.pending(r) {
 		return nil, errUnknownKey
 	}
-	return session, err
+	return v, err
 }
 
 // judgeSession judges a session token by all the rules, those first that need no
-// network.
-func (a *Auth) judgeSession(ctx context.Context, raw string, now time.Time) (*Session, error) {
+// network, unless it has passed them before. It waits for keys until a deadline
+// at the most.
+func (a *Auth) judgeSession(ctx context.Context, raw string, now, until time.Time) (*verified, error) {
+	if v, ok := a.cache.get(raw, now); ok {
+		return v, nil
+	}
 	t, err := a.rules.parse(raw, sessionDRN)
 	if err != nil {
 		return nil, err
@@ -312,16 +334,46 @@ func (a *Auth) judgeSession(ctx context.Context, raw string, now time.Time) (*Se
 	if err := a.rules.checkTime(&t.claims, now); err != nil {
 		return nil, err
 	}
-	if err := a.keys.verify(ctx, t); err != nil {
-		return nil, err
-	}
-	a.refresher.notePresented(raw, now)
-	return t.session(), nil
+	return a.verifySession(ctx, t, now, until)
 }
 
-// session returns the session of a token that has passed all checks.
-func (t *token) session() *Session {
-	return &Session{shared: &verified{claims: t.claims, payload: t.payload}, token: &t.raw}
+// verifySession checks the signature of a session token that has passed all
+// other rules, and remembers it.
+func (a *Auth) verifySession(ctx context.Context, t *token, now, until time.Time) (*verified, error) {
+	key, err := a.keys.verify(ctx, t, until)
+	if err != nil {
+		return nil, err
+	}
+	// Seen here for the first time, so this is also where a renewed session is
+	// presented for the first time.
+	a.refresher.notePresented(t.raw, now)
+	v := t.verified(key)
+	a.cache.put(t.raw, v)
+	return v, nil
+}
+
+// verified returns the lasting half of a token that has passed all checks.
+func (t *token) verified(key *heldKey) *verified {
+	return &verified{claims: t.claims, payload: t.payload, key: key}
+}
+
+func (t *token) session(key *heldKey) *Session {
+	return &Session{shared: t.verified(key), token: &t.raw}
+}
+
+// knownCookies is the short way for the usual request: one session cookie that
+// has been judged before, beside at most one refresh cookie that was found to
+// be the same user's. Everything else goes the long way.
+func (a *Auth) knownCookies(r *http.Request, now time.Time) (verdict, bool) {
+	session, refresh, ok := a.cookies.one(r)
+	if !ok {
+		return verdict{}, false
+	}
+	v, ok := a.cache.get(session, now)
+	if !ok || !a.cache.fits(v, refresh) || refresh != "" && isDue(&v.claims, now) {
+		return verdict{}, false
+	}
+	return verdict{shared: v, token: session}, true
 }
 
 // authenticateCookies judges the cookies of a request and renews the session if
@@ -331,10 +383,8 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, s str
 	if s == optional {
 		budget = loadBudget
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), now.Add(budget))
-	defer cancel()
-
-	c := a.judgeCookies(ctx, r, now)
+	until := now.Add(budget)
+	c := a.judgeCookies(r.Context(), r, now, until)
 	switch {
 	case c.conflict:
 		if s == required {
@@ -342,8 +392,7 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, s str
 		}
 		return verdict{}, problemConflictingCookies.because("cookies of more than one user")
 	case c.session != nil:
-		a.refresher.notePresented(c.session.Token(), now)
-		return a.renewAhead(ctx, w, r, c, now), nil
+		return a.renewAhead(w, r, c, now, until), nil
 	case c.refresh == nil:
 		if c.refreshExpired && s == required {
 			a.cookies.delete(w) // nothing can renew these
@@ -352,6 +401,8 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, s str
 	case isUpgrade(r) && !mayRefreshUpgrade(r):
 		return verdict{}, problemSessionExpired.because("an upgrade request does not refresh")
 	}
+	ctx, cancel := context.WithDeadline(r.Context(), until)
+	defer cancel()
 	h, err := a.refresher.refresh(ctx, c.refresh, false)
 	if err != nil {
 		if failureOf(err).deleteCookies && s == required {
@@ -369,49 +420,51 @@ func (a *Auth) take(w http.ResponseWriter, h handout) verdict {
 	} else {
 		a.cookies.write(w, h.session.Token(), h.refresh, h.until)
 	}
-	return verdict{session: h.session, renewed: true}
+	return verdict{shared: h.session.shared, token: h.session.Token(), renewed: true}
 }
 
 // renewAhead renews a session that is about to end, so that the end meets no
 // request. What cannot carry cookies is left alone, and a step-up ends when it
 // ends.
-func (a *Auth) renewAhead(ctx context.Context, w http.ResponseWriter, r *http.Request, c judgedCookies, now time.Time) verdict {
-	if c.refresh == nil || !isDue(&c.session.shared.claims, now) || isUpgrade(r) || c.session.StepUp() {
-		return verdict{session: c.session}
+func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, c judgedCookies, now, until time.Time) verdict {
+	current := verdict{shared: c.session, token: c.token}
+	if c.refresh == nil || !isDue(&c.session.claims, now) || isUpgrade(r) || current.session().StepUp() {
+		return current
 	}
+	ctx, cancel := context.WithDeadline(r.Context(), until)
+	defer cancel()
 	h, ok := a.refresher.ahead(ctx, c.refresh)
 	if !ok {
-		return verdict{session: c.session}
+		return current
 	}
 	return a.take(w, h)
 }
 
 // judgedCookies is what the cookies of a request amount to.
 type judgedCookies struct {
-	session        *Session // valid, or nil
-	refresh        *token   // worth sending to Descope, or nil
-	refreshExpired bool     // there was a refresh token, but its time has passed
-	conflict       bool     // they name more than one user
-	err            error    // why there is no session, for when refresh is nil too
+	session        *verified // valid, or nil
+	token          string    // of session
+	refresh        *token    // worth sending to Descope, or nil
+	refreshExpired bool      // there was a refresh token, but its time has passed
+	conflict       bool      // they name more than one user
+	err            error     // why there is no session, for when refresh is nil too
 }
 
 // judgeCookies judges every candidate and ignores those that fail: a cookie that
 // somebody planted, or that a neighbouring application left, must not lock the
 // owner of the others out. Those that remain must all name one user, or else a
 // planted one could turn this user into another.
-func (a *Auth) judgeCookies(ctx context.Context, r *http.Request, now time.Time) judgedCookies {
+func (a *Auth) judgeCookies(ctx context.Context, r *http.Request, now, until time.Time) judgedCookies {
 	sessions, refreshes := a.cookies.read(r)
 	c := judgedCookies{err: problemNoSession.because("no session cookie")}
 	var users userSet
 	for _, raw := range sessions {
-		t, err := a.judgeSessionCookie(ctx, raw, now)
-		if t != nil {
-			users.add(t.claims.user())
-		}
+		v, user, err := a.judgeSessionCookie(ctx, raw, now, until)
+		users.add(user)
 		switch {
 		case err == nil:
-			if c.session == nil || c.session.Expiry().Before(t.claims.expiry) {
-				c.session = t.session()
+			if c.session == nil || c.session.claims.expiry.Before(v.claims.expiry) {
+				c.session, c.token = v, raw
 			}
 		case failureOf(c.err).problem != problemUnavailable:
 			c.err = err // "cannot tell" outweighs a refusal
@@ -432,6 +485,9 @@ func (a *Auth) judgeCookies(ctx context.Context, r *http.Request, now time.Time)
 		c.err = errTokenExpired
 	}
 	c.conflict = users.conflict
+	if !c.conflict && c.session != nil && c.refresh != nil && len(refreshes) == 1 {
+		a.cache.noteFits(c.session, c.refresh.raw)
+	}
 	return c
 }
 
@@ -442,35 +498,43 @@ type userSet struct {
 }
 
 func (s *userSet) add(user string) {
+	if user == "" {
+		return
+	}
 	s.conflict = s.conflict || s.user != "" && s.user != user
 	s.user = user
 }
 
 // judgeSessionCookie judges one session cookie. For an expired one it returns
-// the token beside the error if its signature verifies: it no longer opens
+// the user beside the error if its signature verifies: it no longer opens
 // anything, yet says whose browser this is.
-func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now time.Time) (*token, error) {
+func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now, until time.Time) (v *verified, user string, err error) {
+	if v, ok := a.cache.get(raw, now); ok {
+		return v, v.claims.user(), nil
+	}
 	t, err := a.rules.parse(raw, sessionDRN)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := a.rules.checkTime(&t.claims, now); err != nil {
 		if a.keys.filter(ctx, t) != nil {
-			return nil, err
+			return nil, "", err
 		}
-		return t, err
+		return nil, t.claims.user(), err
 	}
-	if err := a.keys.verify(ctx, t); err != nil {
-		return nil, err
+	if v, err = a.verifySession(ctx, t, now, until); err != nil {
+		return nil, "", err
 	}
-	return t, nil
+	return v, v.claims.user(), nil
 }
 
 // judgeRefresh judges a refresh token by all that can be told here. Its key may
 // have left the key set long ago, so a key that is not held is no reason against
 // it: whether the token is still good is Descope's to say.
 func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token, error) {
-	t, err := a.rules.parse(raw, refreshDRN)
+	// A copy, because the refresher may keep it, and as a part of the Cookie
+	// header it would keep the whole of that.
+	t, err := a.rules.parse(strings.Clone(raw), refreshDRN)
 	if err != nil {
 		return nil, err
 	}

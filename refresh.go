@@ -86,7 +86,7 @@ func newRefresher(a *Auth, store RefreshStore) *refresher {
 	f := &refresher{
 		api:         a.api,
 		keys:        a.keys,
-		rules:       &a.rules,
+		rules:       a.rules,
 		log:         a.log,
 		memory:      newMemory(),
 		flights:     make(map[tokenHash]*flight),
@@ -140,7 +140,7 @@ func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (hando
 type turn struct {
 	link   *link   // what serves, or led to newest; may be nil
 	newest *token  // the newest successor
-	late   bool    // link's session has been presented
+	late   bool    // t was spent, and the session that came of it has been presented
 	flight *flight // to be waited for; nil if link serves
 }
 
@@ -163,7 +163,7 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 	if f.memory.hasEnded(t, now) || f.memory.hasEnded(newest, now) {
 		return turn{}, errLoggedOut
 	}
-	tn := turn{link: last, newest: newest, late: last != nil && last.presented}
+	tn := turn{link: last, newest: newest, late: newest != t && last.presented}
 	if came := f.memory.cameWith(t, now); last == nil && !explicit {
 		tn.link = came
 	}
@@ -193,8 +193,7 @@ func (f *refresher) serves(l *link, now time.Time) bool {
 // of its session is still trusted, and whether no other replica has spent the
 // newest token or logged it out. If not, memory has been brought up to date.
 func (f *refresher) isCurrent(ctx context.Context, tn turn) (bool, error) {
-	t, err := f.rules.parse(tn.link.renewal.session.Token(), sessionDRN)
-	if err != nil || f.keys.verify(withFetchPolicy(ctx, fetchNever), t) != nil {
+	if !f.keys.trusts(tn.link.renewal.session.shared.key, time.Now()) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		tn.link.hidden = true
@@ -648,13 +647,13 @@ func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
 // about the same user.
 func (f *refresher) accept(ctx context.Context, a *tokenAnswer, presented *token) (*renewal, error) {
 	ctx = withFetchPolicy(ctx, fetchPastFloor)
-	session, err := f.verify(ctx, a.session, sessionDRN)
+	session, key, err := f.verify(ctx, a.session, sessionDRN)
 	if err != nil {
 		return nil, err
 	}
 	inForce := presented
 	if a.refresh != "" && (presented == nil || a.refresh != presented.raw) {
-		if inForce, err = f.verify(ctx, a.refresh, refreshDRN); err != nil {
+		if inForce, _, err = f.verify(ctx, a.refresh, refreshDRN); err != nil {
 			return nil, err
 		}
 	}
@@ -665,26 +664,28 @@ func (f *refresher) accept(ctx context.Context, a *tokenAnswer, presented *token
 		f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope answered a refresh token with the session of another user; refused")
 		return nil, problemOtherUser.because("the answer is about another user")
 	}
-	return &renewal{session: session.session(), inForce: inForce, answer: a}, nil
+	return &renewal{session: session.session(key), inForce: inForce, answer: a}, nil
 }
 
 // verify judges a token in Descope's own answer by all the rules. What fails
 // them is "cannot tell", not a refusal: the client did nothing wrong.
-func (f *refresher) verify(ctx context.Context, raw, drn string) (*token, error) {
+func (f *refresher) verify(ctx context.Context, raw, drn string) (*token, *heldKey, error) {
+	now := time.Now()
+	var key *heldKey
 	t, err := f.rules.parse(raw, drn)
 	if err == nil {
-		err = f.rules.checkTime(&t.claims, time.Now())
+		err = f.rules.checkTime(&t.claims, now)
 	}
 	if err == nil {
-		err = f.keys.verify(ctx, t)
+		key, err = f.keys.verify(ctx, t, now.Add(authenticateBudget))
 	}
 	switch {
 	case err == nil:
-		return t, nil
+		return t, key, nil
 	case errors.Is(err, ErrUnavailable):
-		return nil, err
+		return nil, nil, err
 	}
 	f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: a token in Descope's answer does not pass the checks; is the clock right, and are Audience and the JWT template in line?",
 		slog.String("kind", drn), slog.String("reason", failureOf(err).reason))
-	return nil, problemUnavailable.because("a token in Descope's answer does not pass the checks")
+	return nil, nil, problemUnavailable.because("a token in Descope's answer does not pass the checks")
 }

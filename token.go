@@ -1,11 +1,14 @@
 package descopehttp
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -55,6 +58,7 @@ type tokenRules struct {
 	audience    string
 	acceptOAuth bool
 	leeway      time.Duration
+	headers     *headerMemo
 }
 
 // A token is a compact JWS (RFC 7515, section 7.1) that parse took apart. Until
@@ -63,7 +67,7 @@ type token struct {
 	raw       string
 	signed    string // header and payload, what the signature covers
 	signature []byte
-	alg, kid  string
+	header    *header
 	payload   jsontext.Value
 	claims    claims
 
@@ -88,7 +92,8 @@ func (rules *tokenRules) parse(raw, drn string) (*token, error) {
 		return nil, errTokenParts
 	}
 	t := &token{raw: raw, signed: raw[:len(raw)-len(signature)-1]}
-	if err := t.decodeHeader(header); err != nil {
+	var err error
+	if t.header, err = rules.headers.decode(header); err != nil {
 		return nil, err
 	}
 	if err := t.decodeClaims(payload); err != nil {
@@ -97,7 +102,6 @@ func (rules *tokenRules) parse(raw, drn string) (*token, error) {
 	if err := rules.checkClaims(&t.claims, drn); err != nil {
 		return nil, err
 	}
-	var err error
 	if t.signature, err = decodeSegment(signature); err != nil {
 		return nil, errTokenParts
 	}
@@ -129,27 +133,71 @@ func isBase64URL(s string) bool {
 // Strict: with non-zero trailing bits, too, one token would have two spellings.
 var decodeSegment = base64.RawURLEncoding.Strict().DecodeString
 
-func (t *token) decodeHeader(segment string) error {
+func decodeHeader(segment string) (*header, error) {
 	raw, err := decodeSegment(segment)
 	if err != nil {
-		return errTokenParts
+		return nil, errTokenParts
 	}
-	var h header
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return decodeFailure(err, errTokenHeader)
+	h := &header{segment: segment}
+	if err := json.Unmarshal(raw, h); err != nil {
+		return nil, decodeFailure(err, errTokenHeader)
 	}
 	// An allow-list, so that neither "none" nor an HMAC keyed with a public key
 	// can come in (RFC 8725, section 3.1).
-	switch h.alg {
-	case "RS256", "ES256", "ES384":
-	default:
-		return errTokenAlg
+	if signingMethod(h.alg) == nil {
+		return nil, errTokenAlg
 	}
 	if h.kid == "" {
-		return errTokenKid
+		return nil, errTokenKid
 	}
-	t.alg, t.kid = h.alg, h.kid
+	return h, nil
+}
+
+// signingMethod returns golang-jwt's method for an algorithm that is allowed.
+func signingMethod(alg string) jwt.SigningMethod {
+	switch alg {
+	case "RS256":
+		return jwt.SigningMethodRS256
+	case "ES256":
+		return jwt.SigningMethodES256
+	case "ES384":
+		return jwt.SigningMethodES384
+	}
 	return nil
+}
+
+// A headerMemo remembers decoded headers by their text, because a project's
+// tokens share one for each key. A header goes in only after a signature over it
+// has verified, so nobody but Descope fills it.
+type headerMemo struct {
+	known atomic.Pointer[map[string]*header]
+}
+
+const maxKnownHeaders = 32
+
+func (m *headerMemo) decode(segment string) (*header, error) {
+	if known := m.known.Load(); known != nil {
+		if h := (*known)[segment]; h != nil {
+			return h, nil
+		}
+	}
+	return decodeHeader(segment)
+}
+
+// remember adds a header of a token that has verified with key. Two that race
+// may lose one of their headers, which costs a decoding.
+func (m *headerMemo) remember(h *header, key *heldKey) {
+	if h.key == key {
+		return
+	}
+	next := make(map[string]*header)
+	if known := m.known.Load(); known != nil && len(*known) < maxKnownHeaders {
+		maps.Copy(next, *known)
+	}
+	// A copy, because h's strings may share the memory of a whole request.
+	segment := strings.Clone(h.segment)
+	next[segment] = &header{segment: segment, alg: h.alg, kid: h.kid, key: key}
+	m.known.Store(&next)
 }
 
 func (t *token) decodeClaims(segment string) error {
@@ -178,6 +226,8 @@ func decodeFailure(err error, other *failure) error {
 // read: a token does not choose the key it is judged by (RFC 8725, section 3.10).
 type header struct {
 	alg, kid string
+	segment  string   // as it came
+	key      *heldKey // that verified a token with this header; nil before
 }
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
@@ -197,7 +247,7 @@ func (h *header) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	})
 }
 
-var headerNames = []string{"alg", "kid", "crit"}
+var headerNames = newNames("alg", "kid", "crit")
 
 // claims holds the claims that decide about a token. The others are decoded
 // from the payload when somebody asks, so that an odd JWT template closes a
@@ -214,7 +264,7 @@ type claims struct {
 	refreshExpiry        time.Time // rexp
 }
 
-var claimNames = []string{"iss", "sub", "drn", "dsub", "token_type", "aud", "cnf", "exp", "nbf", "iat", "rexp"}
+var claimNames = newNames("iss", "sub", "drn", "dsub", "token_type", "aud", "cnf", "exp", "nbf", "iat", "rexp")
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
 func (c *claims) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
@@ -332,7 +382,7 @@ func (rules *tokenRules) checkTime(c *claims, now time.Time) error {
 
 // verifySignature checks the signature with a key that keyfunc found.
 func (t *token) verifySignature(key any) error {
-	if err := jwt.GetSigningMethod(t.alg).Verify(t.signed, t.signature, key); err != nil {
+	if err := signingMethod(t.header.alg).Verify(t.signed, t.signature, key); err != nil {
 		return errTokenSignature
 	}
 	return nil
@@ -342,7 +392,7 @@ func (t *token) verifySignature(key any) error {
 // among names. The decoder refuses duplicate names and invalid UTF-8; a name
 // that equals one of names but for its case is refused here, because another
 // reader of the same token might take it for that one.
-func readMembers(dec *jsontext.Decoder, names []string, set func(name string, value jsontext.Value) error) error {
+func readMembers(dec *jsontext.Decoder, names names, set func(name string, value jsontext.Value) error) error {
 	return eachMember(dec, func(quoted jsontext.Value) error {
 		name, err := matchName(quoted, names)
 		if err != nil {
@@ -380,32 +430,60 @@ func eachMember(dec *jsontext.Decoder, visit func(quoted jsontext.Value) error) 
 
 var errNotObject = errors.New("not a JSON object")
 
+// names are the registered names of an object.
+type names []registeredName
+
+type registeredName struct {
+	name  string
+	bytes []byte
+}
+
+func newNames(list ...string) names {
+	var n names
+	for _, name := range list {
+		n = append(n, registeredName{name, []byte(name)})
+	}
+	return n
+}
+
 // matchName returns the one of names that the quoted name spells, or "".
-func matchName(quoted jsontext.Value, names []string) (string, error) {
-	unquoted, err := stringValue(quoted)
+func matchName(quoted jsontext.Value, names names) (string, error) {
+	unquoted, err := unquote(quoted)
 	if err != nil {
 		return "", err
 	}
-	for _, name := range names {
-		if unquoted == name {
-			return name, nil
+	for _, n := range names {
+		if string(unquoted) == n.name {
+			return n.name, nil
 		}
-		if strings.EqualFold(unquoted, name) {
+	}
+	for _, n := range names {
+		if bytes.EqualFold(unquoted, n.bytes) {
 			return "", errTokenName
 		}
 	}
 	return "", nil
 }
 
-func stringValue(v jsontext.Value) (string, error) {
+// unquote returns the text of a JSON string, without a copy where nothing in it
+// is escaped.
+func unquote(v jsontext.Value) ([]byte, error) {
 	if v.Kind() != '"' {
-		return "", errTokenType
+		return nil, errTokenType
+	}
+	if bytes.IndexByte(v, '\\') < 0 {
+		return v[1 : len(v)-1], nil
 	}
 	s, err := jsontext.AppendUnquote(nil, v)
 	if err != nil {
-		return "", errTokenType
+		return nil, errTokenType
 	}
-	return string(s), nil
+	return s, nil
+}
+
+func stringValue(v jsontext.Value) (string, error) {
+	s, err := unquote(v)
+	return string(s), err
 }
 
 // dateValue reads a NumericDate (RFC 7519, section 2), which may have a

@@ -1,0 +1,140 @@
+//go:build !race
+
+package descopehttp_test
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+)
+
+// The race detector changes what is allocated, so this file is left out under
+// it and runs in a step of its own. Wall time is never asserted: ratios are, as
+// medians of paired chunks in one process.
+
+// nothing is a handler and a ResponseWriter that cost nothing.
+type nothing struct{ header http.Header }
+
+func (nothing) ServeHTTP(http.ResponseWriter, *http.Request) {}
+func (n nothing) Header() http.Header                        { return n.header }
+func (nothing) Write(p []byte) (int, error)                  { return len(p), nil }
+func (nothing) WriteHeader(int)                              {}
+
+// usual is a session token of the usual size, about 970 bytes.
+func usual(h *hostile) string {
+	return h.with(map[string]any{
+		"tenants":     map[string]any{"T2abcdefghijklmnopqrstuvwxyz": map[string]any{"roles": []string{"owner"}, "permissions": []string{"pay", "read"}}},
+		"permissions": []string{"read", "write", "share"},
+		"email":       "ada@example.com", "name": "Ada Lovelace",
+		"exp": time.Now().Add(time.Hour).Unix(),
+	})
+}
+
+// passes returns the ways a checked request can come in.
+func passes(t *testing.T, h *hostile) map[string]*http.Request {
+	t.Helper()
+	token := usual(h)
+	require.InDelta(t, 970, len(token), 100)
+	refresh := h.srv.SignIn(ada).Refresh
+	requests := map[string]*http.Request{
+		"bearer":  withBearer(get("/"), token),
+		"cookie":  withCookies(get("/"), token, ""),
+		"cookies": withCookies(get("/"), token, refresh),
+	}
+	for name, r := range requests {
+		require.Equal(t, http.StatusOK, serve(h.RequireSession(new(spy)), r).StatusCode, name)
+	}
+	return requests
+}
+
+// floor is the limit of an uncached check: the hash and the signature.
+func floor(h *hostile, token string) func() {
+	i := strings.LastIndexByte(token, '.')
+	signature, err := base64.RawURLEncoding.DecodeString(token[i+1:])
+	if err != nil {
+		panic(err)
+	}
+	key := &h.rsa.PublicKey
+	return func() {
+		sum := sha256.Sum256([]byte(token[:i]))
+		if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
+			panic("signature does not verify")
+		}
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		cached int
+		ways   []string
+		limit  float64
+	}{
+		{"cached", 0, []string{"bearer", "cookie", "cookies"}, 3},
+		{"uncached", -1, []string{"bearer", "cookie"}, 30},
+	} {
+		h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = tt.cached })
+		requests := passes(t, h)
+		handler := h.RequireSession(nothing{})
+		for _, way := range tt.ways {
+			w := nothing{make(http.Header)}
+			r := requests[way]
+			allocs := testing.AllocsPerRun(1000, func() { handler.ServeHTTP(w, r) })
+			t.Logf("%s %s: %v allocations", tt.name, way, allocs)
+			assert.LessOrEqual(t, allocs, tt.limit, "%s, %s", tt.name, way)
+		}
+	}
+}
+
+// ratio returns the median over paired chunks of the time of f to that of g.
+func ratio(f, g func(), nf, ng, chunks int) float64 {
+	time1 := func(f func(), n int) time.Duration {
+		began := time.Now()
+		for range n {
+			f()
+		}
+		return time.Since(began) / time.Duration(n)
+	}
+	ratios := make([]float64, 0, chunks)
+	for range chunks {
+		ratios = append(ratios, float64(time1(f, nf))/float64(time1(g, ng)))
+	}
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
+}
+
+func TestRatios(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		cached int
+		ways   []string
+		n      int
+		limit  float64 // 10 % above what is aimed at
+	}{
+		{"cached", 0, []string{"bearer", "cookie", "cookies"}, 400, 0.044},
+		{"uncached", -1, []string{"bearer", "cookie"}, 20, 1.265},
+	} {
+		h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = tt.cached })
+		requests := passes(t, h)
+		handler := h.RequireSession(nothing{})
+		for _, way := range tt.ways {
+			w := nothing{make(http.Header)}
+			r := requests[way]
+			token, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(r.Header.Get("Cookie")+r.Header.Get("Authorization"), "Bearer "), sessionCookie+"="), ";")
+			got := ratio(func() { handler.ServeHTTP(w, r) }, floor(h, token), tt.n, 20, 301)
+			t.Logf("%s %s: %.3f of the bare check", tt.name, way, got)
+			assert.LessOrEqual(t, got, tt.limit, "%s, %s", tt.name, way)
+		}
+	}
+}
