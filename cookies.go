@@ -52,50 +52,46 @@ func newCookiePolicy(c Cookies, delivery Delivery, log *slog.Logger) *cookiePoli
 	return p
 }
 
-// read returns the values of the request's session and refresh cookies.
-func (p *cookiePolicy) read(r *http.Request) (session, refresh []string) {
-	return valuesOf(r, p.session), valuesOf(r, p.refresh)
+// candidates are the values of all cookies of one name, at most a few.
+type candidates struct {
+	values [maxCookieCandidates]string
+	n      int
 }
 
-func valuesOf(r *http.Request, name string) []string {
-	if name == "" {
-		return nil
+func (c *candidates) add(value string) {
+	if value != "" && c.n < len(c.values) {
+		c.values[c.n] = value
+		c.n++
 	}
-	var values []string
-	for _, c := range r.CookiesNamed(name) {
-		if c.Value != "" && len(values) < maxCookieCandidates {
-			values = append(values, c.Value)
-		}
-	}
-	return values
 }
 
-// one returns the request's session cookie and its refresh cookie, "" if there is
-// none. It is for the usual request, which has one of each at the most and
-// neither quoted; ok is false for any other, which read is for. It allocates
-// nothing, unlike the parser of net/http.
-func (p *cookiePolicy) one(r *http.Request) (session, refresh string, ok bool) {
-	lines := r.Header["Cookie"]
-	if len(lines) != 1 || p.session == "" {
-		return "", "", false
-	}
-	for pair := range strings.SplitSeq(lines[0], ";") {
-		name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
-		var found *string
-		switch name {
-		case p.session:
-			found = &session
-		case p.refresh:
-			found = &refresh
-		default:
-			continue
+func (c *candidates) all() []string { return c.values[:c.n] }
+
+// read returns the values of the request's session and refresh cookies. The
+// parser of net/http would make a list of all cookies of the request, and most
+// are none of ours; what it checks of a value, the token's own rules check.
+func (p *cookiePolicy) read(r *http.Request) (session, refresh candidates) {
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			switch {
+			case name == "":
+			case name == p.session:
+				session.add(unquoteCookie(value))
+			case name == p.refresh:
+				refresh.add(unquoteCookie(value))
+			}
 		}
-		if *found != "" || value == "" || strings.IndexByte(value, '"') >= 0 {
-			return "", "", false
-		}
-		*found = value
 	}
-	return session, refresh, session != ""
+	return session, refresh
+}
+
+// unquoteCookie removes the quotes that some clients put around a value.
+func unquoteCookie(value string) string {
+	if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+		return value[1 : n-1]
+	}
+	return value
 }
 
 // write sets the cookies of a renewed or new session. Both live until until,

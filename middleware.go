@@ -202,10 +202,11 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness
 	if err := a.checkOrigin(r); err != nil {
 		return verdict{}, err
 	}
-	if v, ok := a.knownCookies(r, now); ok {
+	sessions, refreshes := a.cookies.read(r)
+	if v, ok := a.knownCookies(&sessions, &refreshes, now); ok {
 		return v, nil
 	}
-	return a.authenticateCookies(w, r, s, now)
+	return a.authenticateCookies(w, r, sessions.all(), refreshes.all(), s, now)
 }
 
 // admit returns the request as the next handler sees it, and its session.
@@ -364,11 +365,11 @@ func (t *token) session(key *heldKey) *Session {
 // knownCookies is the short way for the usual request: one session cookie that
 // has been judged before, beside at most one refresh cookie that was found to
 // be the same user's. Everything else goes the long way.
-func (a *Auth) knownCookies(r *http.Request, now time.Time) (verdict, bool) {
-	session, refresh, ok := a.cookies.one(r)
-	if !ok {
+func (a *Auth) knownCookies(sessions, refreshes *candidates, now time.Time) (verdict, bool) {
+	if sessions.n != 1 || refreshes.n > 1 {
 		return verdict{}, false
 	}
+	session, refresh := sessions.values[0], refreshes.values[0]
 	v, ok := a.cache.get(session, now)
 	if !ok || !a.cache.fits(v, refresh) || refresh != "" && isDue(&v.claims, now) {
 		return verdict{}, false
@@ -378,13 +379,13 @@ func (a *Auth) knownCookies(r *http.Request, now time.Time) (verdict, bool) {
 
 // authenticateCookies judges the cookies of a request and renews the session if
 // it has expired, is gone or cannot be used, and there is a refresh token.
-func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, s strictness, now time.Time) (verdict, error) {
+func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, sessions, refreshes []string, s strictness, now time.Time) (verdict, error) {
 	budget := authenticateBudget
 	if s == optional {
 		budget = loadBudget
 	}
 	until := now.Add(budget)
-	c := a.judgeCookies(r.Context(), r, now, until)
+	c := a.judgeCookies(r.Context(), sessions, refreshes, now, until)
 	switch {
 	case c.conflict:
 		if s == required {
@@ -440,6 +441,8 @@ func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, c judgedCookie
 	return a.take(w, h)
 }
 
+var errNoSessionCookie = problemNoSession.because("no session cookie")
+
 // judgedCookies is what the cookies of a request amount to.
 type judgedCookies struct {
 	session        *verified // valid, or nil
@@ -454,9 +457,8 @@ type judgedCookies struct {
 // somebody planted, or that a neighbouring application left, must not lock the
 // owner of the others out. Those that remain must all name one user, or else a
 // planted one could turn this user into another.
-func (a *Auth) judgeCookies(ctx context.Context, r *http.Request, now, until time.Time) judgedCookies {
-	sessions, refreshes := a.cookies.read(r)
-	c := judgedCookies{err: problemNoSession.because("no session cookie")}
+func (a *Auth) judgeCookies(ctx context.Context, sessions, refreshes []string, now, until time.Time) judgedCookies {
+	c := judgedCookies{err: errNoSessionCookie}
 	var users userSet
 	for _, raw := range sessions {
 		v, user, err := a.judgeSessionCookie(ctx, raw, now, until)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -108,26 +109,16 @@ func (rules *tokenRules) parse(raw, drn string) (*token, error) {
 	return t, nil
 }
 
-// splitToken checks the alphabet by itself: Go's base64 decoders skip CR and LF
-// even in strict mode, so that one token would have many spellings.
+// splitToken takes a token apart. Line breaks are refused here: Go's base64
+// decoders skip CR and LF even in strict mode, so that one token would have many
+// spellings. All else outside of the alphabet they refuse themselves.
 func splitToken(raw string) (header, payload, signature string, ok bool) {
-	header, rest, ok1 := strings.Cut(raw, ".")
-	payload, signature, ok2 := strings.Cut(rest, ".")
-	if !ok1 || !ok2 {
+	if strings.IndexByte(raw, '\r') >= 0 || strings.IndexByte(raw, '\n') >= 0 {
 		return "", "", "", false
 	}
-	return header, payload, signature, isBase64URL(header) && isBase64URL(payload) && isBase64URL(signature)
-}
-
-func isBase64URL(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return true
+	header, rest, ok1 := strings.Cut(raw, ".")
+	payload, signature, ok2 := strings.Cut(rest, ".")
+	return header, payload, signature, ok1 && ok2
 }
 
 // Strict: with non-zero trailing bits, too, one token would have two spellings.
@@ -458,11 +449,21 @@ func matchName(quoted jsontext.Value, names names) (string, error) {
 		}
 	}
 	for _, n := range names {
-		if bytes.EqualFold(unquoted, n.bytes) {
+		// Of other length only if it has letters beyond ASCII, such as a long s.
+		if (len(unquoted) == len(n.name) || !isASCII(unquoted)) && bytes.EqualFold(unquoted, n.bytes) {
 			return "", errTokenName
 		}
 	}
 	return "", nil
+}
+
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // unquote returns the text of a JSON string, without a copy where nothing in it
