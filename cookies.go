@@ -67,23 +67,26 @@ func (c *candidates) add(value string) {
 
 func (c *candidates) all() []string { return c.values[:c.n] }
 
+// cookieValues are the session and refresh cookies of a request.
+type cookieValues struct{ session, refresh candidates }
+
 // read returns the values of the request's session and refresh cookies. The
 // parser of net/http would make a list of all cookies of the request, and most
 // are none of ours; what it checks of a value, the token's own rules check.
-func (p *cookiePolicy) read(r *http.Request) (session, refresh candidates) {
+func (p *cookiePolicy) read(r *http.Request) (values cookieValues) {
 	for _, line := range r.Header["Cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
 			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
 			switch {
 			case name == "":
 			case name == p.session:
-				session.add(unquoteCookie(value))
+				values.session.add(unquoteCookie(value))
 			case name == p.refresh:
-				refresh.add(unquoteCookie(value))
+				values.refresh.add(unquoteCookie(value))
 			}
 		}
 	}
-	return session, refresh
+	return values
 }
 
 // unquoteCookie removes the quotes that some clients put around a value.

@@ -224,8 +224,8 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 	}
 	// The session cookie is judged for whether it names another user, and for a
 	// step-up; no keys are fetched for that.
-	sessions, refreshes := a.cookies.read(f.r)
-	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), sessions.all(), refreshes.all(), now, now.Add(flowBudget))
+	values := a.cookies.read(f.r)
+	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), &values, now, now.Add(flowBudget))
 	switch {
 	case c.conflict:
 		a.cookies.delete(f.w)

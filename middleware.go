@@ -12,19 +12,17 @@
 // nothing; it is easy to mount, to test and to read. A change that trades an
 // earlier one for a later one does not belong in here.
 //
-// Each file keeps one decision to itself: token.go judges tokens, jwks.go keeps
-// keys, refresh.go renews, cookies.go reads and writes cookies, api.go knows
-// Descope's wire, errors.go turns errors into answers. This file is the path of
-// a request through them.
+// Each file keeps one decision to itself: credentials.go finds what a request
+// presents, token.go judges tokens, jwks.go keeps keys, refresh.go renews,
+// cookies.go reads and writes cookies, api.go knows Descope's wire, errors.go
+// turns errors into answers. This file is the path of a request through them.
 package descopehttp
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -202,11 +200,11 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness
 	if err := a.checkOrigin(r); err != nil {
 		return verdict{}, err
 	}
-	sessions, refreshes := a.cookies.read(r)
-	if v, ok := a.knownCookies(&sessions, &refreshes, now); ok {
+	values := a.cookies.read(r)
+	if v, ok := a.knownCookies(&values, now); ok {
 		return v, nil
 	}
-	return a.authenticateCookies(w, r, sessions.all(), refreshes.all(), s, now)
+	return a.authenticateCookies(w, r, &values, s, now)
 }
 
 // admit returns the request as the next handler sees it, and its session.
@@ -233,44 +231,6 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	a.WriteError(w, r, err)
-}
-
-// bearerToken returns the session token in the Authorization header, or "" if
-// cookies are to be looked at: there is no such header, it is of another scheme,
-// or it names the project, which is what Descope's own clients send with every
-// call and which is no session.
-func (a *Auth) bearerToken(h http.Header) (string, error) {
-	value, ok, err := bearerValue(h)
-	if err != nil || !ok {
-		return "", err
-	}
-	if first, _, _ := strings.Cut(value, ":"); first == a.projectID {
-		return "", nil
-	}
-	if strings.Count(value, ".") != 2 {
-		return "", problemForeignProject.because("bearer value is neither a token nor this project")
-	}
-	return value, nil
-}
-
-// bearerValue returns what follows "Bearer " (RFC 6750, section 2.1; the scheme
-// is case-insensitive, RFC 9110, section 11.1). Two Authorization headers are
-// refused, because two readers could each take another one.
-func bearerValue(h http.Header) (value string, ok bool, err error) {
-	lines := h["Authorization"]
-	switch len(lines) {
-	case 0:
-		return "", false, nil
-	case 1:
-	default:
-		return "", false, problemInvalidToken.because("more than one Authorization header")
-	}
-	scheme, value, _ := strings.Cut(lines[0], " ")
-	if strings.EqualFold(scheme, "DPoP") {
-		// RFC 9449. To look at cookies instead would judge somebody else.
-		return "", false, problemInvalidToken.because("DPoP is not supported")
-	}
-	return strings.Trim(value, " "), strings.EqualFold(scheme, "Bearer"), nil
 }
 
 // checkOrigin refuses what another site sends with this user's cookies. A
@@ -313,63 +273,14 @@ func isUpgrade(r *http.Request) bool {
 	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
 }
 
-func (a *Auth) judgeBearer(r *http.Request, raw string, now time.Time) (*verified, error) {
-	v, err := a.judgeSession(r.Context(), raw, now, now.Add(authenticateBudget))
-	if errors.Is(err, errKeyPending) && !a.attempts.pending(r) {
-		return nil, errUnknownKey
-	}
-	return v, err
-}
-
-// judgeSession judges a session token by all the rules, those first that need no
-// network, unless it has passed them before. It waits for keys until a deadline
-// at the most.
-func (a *Auth) judgeSession(ctx context.Context, raw string, now, until time.Time) (*verified, error) {
-	if v, ok := a.cache.get(raw, now); ok {
-		return v, nil
-	}
-	t, err := a.rules.parse(raw, sessionDRN)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.rules.checkTime(&t.claims, now); err != nil {
-		return nil, err
-	}
-	return a.verifySession(ctx, t, now, until)
-}
-
-// verifySession checks the signature of a session token that has passed all
-// other rules, and remembers it.
-func (a *Auth) verifySession(ctx context.Context, t *token, now, until time.Time) (*verified, error) {
-	key, err := a.keys.verify(ctx, t, until)
-	if err != nil {
-		return nil, err
-	}
-	// Seen here for the first time, so this is also where a renewed session is
-	// presented for the first time.
-	a.refresher.notePresented(t.raw, now)
-	v := t.verified(key)
-	a.cache.put(t.raw, v)
-	return v, nil
-}
-
-// verified returns the lasting half of a token that has passed all checks.
-func (t *token) verified(key *heldKey) *verified {
-	return &verified{claims: t.claims, payload: t.payload, key: key}
-}
-
-func (t *token) session(key *heldKey) *Session {
-	return &Session{shared: t.verified(key), token: &t.raw}
-}
-
 // knownCookies is the short way for the usual request: one session cookie that
 // has been judged before, beside at most one refresh cookie that was found to
 // be the same user's. Everything else goes the long way.
-func (a *Auth) knownCookies(sessions, refreshes *candidates, now time.Time) (verdict, bool) {
-	if sessions.n != 1 || refreshes.n > 1 {
+func (a *Auth) knownCookies(values *cookieValues, now time.Time) (verdict, bool) {
+	if values.session.n != 1 || values.refresh.n > 1 {
 		return verdict{}, false
 	}
-	session, refresh := sessions.values[0], refreshes.values[0]
+	session, refresh := values.session.values[0], values.refresh.values[0]
 	v, ok := a.cache.get(session, now)
 	if !ok || !a.cache.fits(v, refresh) || refresh != "" && isDue(&v.claims, now) {
 		return verdict{}, false
@@ -379,13 +290,13 @@ func (a *Auth) knownCookies(sessions, refreshes *candidates, now time.Time) (ver
 
 // authenticateCookies judges the cookies of a request and renews the session if
 // it has expired, is gone or cannot be used, and there is a refresh token.
-func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, sessions, refreshes []string, s strictness, now time.Time) (verdict, error) {
+func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, values *cookieValues, s strictness, now time.Time) (verdict, error) {
 	budget := authenticateBudget
 	if s == optional {
 		budget = loadBudget
 	}
 	until := now.Add(budget)
-	c := a.judgeCookies(r.Context(), sessions, refreshes, now, until)
+	c := a.judgeCookies(r.Context(), values, now, until)
 	switch {
 	case c.conflict:
 		if s == required {
@@ -441,114 +352,3 @@ func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, c judgedCookie
 	return a.take(w, h)
 }
 
-var errNoSessionCookie = problemNoSession.because("no session cookie")
-
-// judgedCookies is what the cookies of a request amount to.
-type judgedCookies struct {
-	session        *verified // valid, or nil
-	token          string    // of session
-	refresh        *token    // worth sending to Descope, or nil
-	refreshExpired bool      // there was a refresh token, but its time has passed
-	conflict       bool      // they name more than one user
-	err            error     // why there is no session, for when refresh is nil too
-}
-
-// judgeCookies judges every candidate and ignores those that fail: a cookie that
-// somebody planted, or that a neighbouring application left, must not lock the
-// owner of the others out. Those that remain must all name one user, or else a
-// planted one could turn this user into another.
-func (a *Auth) judgeCookies(ctx context.Context, sessions, refreshes []string, now, until time.Time) judgedCookies {
-	c := judgedCookies{err: errNoSessionCookie}
-	var users userSet
-	for _, raw := range sessions {
-		v, user, err := a.judgeSessionCookie(ctx, raw, now, until)
-		users.add(user)
-		switch {
-		case err == nil:
-			if c.session == nil || c.session.claims.expiry.Before(v.claims.expiry) {
-				c.session, c.token = v, raw
-			}
-		case failureOf(c.err).problem != problemUnavailable:
-			c.err = err // "cannot tell" outweighs a refusal
-		}
-	}
-	for _, raw := range refreshes {
-		t, err := a.judgeRefresh(ctx, raw, now)
-		if err != nil {
-			c.refreshExpired = c.refreshExpired || err == errTokenExpired
-			continue
-		}
-		users.add(t.claims.user())
-		if c.refresh == nil || c.refresh.claims.issuedAt.Before(t.claims.issuedAt) {
-			c.refresh = t
-		}
-	}
-	if c.refreshExpired && len(sessions) == 0 {
-		c.err = errTokenExpired
-	}
-	c.conflict = users.conflict
-	if !c.conflict && c.session != nil && c.refresh != nil && len(refreshes) == 1 {
-		a.cache.noteFits(c.session, c.refresh.raw)
-	}
-	return c
-}
-
-// userSet notes whether more than one user was added.
-type userSet struct {
-	user     string
-	conflict bool
-}
-
-func (s *userSet) add(user string) {
-	if user == "" {
-		return
-	}
-	s.conflict = s.conflict || s.user != "" && s.user != user
-	s.user = user
-}
-
-// judgeSessionCookie judges one session cookie. For an expired one it returns
-// the user beside the error if its signature verifies: it no longer opens
-// anything, yet says whose browser this is.
-func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now, until time.Time) (v *verified, user string, err error) {
-	if v, ok := a.cache.get(raw, now); ok {
-		return v, v.claims.user(), nil
-	}
-	t, err := a.rules.parse(raw, sessionDRN)
-	if err != nil {
-		return nil, "", err
-	}
-	if err := a.rules.checkTime(&t.claims, now); err != nil {
-		if a.keys.filter(ctx, t) != nil {
-			return nil, "", err
-		}
-		return nil, t.claims.user(), err
-	}
-	if v, err = a.verifySession(ctx, t, now, until); err != nil {
-		return nil, "", err
-	}
-	return v, v.claims.user(), nil
-}
-
-// judgeRefresh judges a refresh token by all that can be told here. Its key may
-// have left the key set long ago, so a key that is not held is no reason against
-// it: whether the token is still good is Descope's to say.
-func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token, error) {
-	// A copy, because the refresher may keep it, and as a part of the Cookie
-	// header it would keep the whole of that.
-	t, err := a.rules.parse(strings.Clone(raw), refreshDRN)
-	if err != nil {
-		return nil, err
-	}
-	switch err := a.keys.filter(ctx, t); err {
-	case nil:
-	case errKeyNotHeld:
-		t.unverified = true
-	default:
-		return nil, err
-	}
-	if err := a.rules.checkTime(&t.claims, now); err != nil {
-		return nil, err
-	}
-	return t, nil
-}

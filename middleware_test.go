@@ -698,3 +698,24 @@ func TestSessionInBody(t *testing.T) {
 	assert.Equal(t, http.StatusOK, res.StatusCode)
 	assert.NotContains(t, cookiesOf(res), sessionCookie)
 }
+
+// A planted refresh token that cannot be verified here, because its key was never
+// held, counts for nothing beside one that can: neither does it turn the cookies
+// into those of two users, nor is it spent in place of the owner's.
+func TestPlantedRefreshTokenOfUnknownKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHostile(t)
+		tokens := h.srv.SignIn(ada)
+		subject := subjectOf(t, h.kit, tokens.Session)
+		elapse(past)
+		for _, sub := range []string{subject, "U2mallory"} {
+			planted := signRaw(t, h.rsa, `{"alg":"RS256","kid":"SKinvented"}`, claimsJSON(t, h.claims(map[string]any{
+				"drn": "DSR", "sub": sub, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()})))
+			for _, order := range []string{planted + "; " + refreshCookie + "=" + tokens.Refresh, tokens.Refresh + "; " + refreshCookie + "=" + planted} {
+				r := get("/")
+				r.Header.Set("Cookie", sessionCookie+"="+tokens.Session+"; "+refreshCookie+"="+order)
+				assert.Equal(t, http.StatusOK, serve(h.RequireSession(new(spy)), r).StatusCode)
+			}
+		}
+	})
+}

@@ -1,0 +1,242 @@
+package descopehttp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// bearerToken returns the session token in the Authorization header, or "" if
+// cookies are to be looked at: there is no such header, it is of another scheme,
+// or it names the project, which is what Descope's own clients send with every
+// call and which is no session.
+func (a *Auth) bearerToken(h http.Header) (string, error) {
+	value, ok, err := bearerValue(h)
+	if err != nil || !ok {
+		return "", err
+	}
+	if first, _, _ := strings.Cut(value, ":"); first == a.projectID {
+		return "", nil
+	}
+	if strings.Count(value, ".") != 2 {
+		return "", problemForeignProject.because("bearer value is neither a token nor this project")
+	}
+	return value, nil
+}
+
+// bearerValue returns what follows "Bearer " (RFC 6750, section 2.1; the scheme
+// is case-insensitive, RFC 9110, section 11.1). Two Authorization headers are
+// refused, because two readers could each take another one.
+func bearerValue(h http.Header) (value string, ok bool, err error) {
+	lines := h["Authorization"]
+	switch len(lines) {
+	case 0:
+		return "", false, nil
+	case 1:
+	default:
+		return "", false, problemInvalidToken.because("more than one Authorization header")
+	}
+	scheme, value, _ := strings.Cut(lines[0], " ")
+	if strings.EqualFold(scheme, "DPoP") {
+		// RFC 9449. To look at cookies instead would judge somebody else.
+		return "", false, problemInvalidToken.because("DPoP is not supported")
+	}
+	return strings.Trim(value, " "), strings.EqualFold(scheme, "Bearer"), nil
+}
+
+func (a *Auth) judgeBearer(r *http.Request, raw string, now time.Time) (*verified, error) {
+	v, err := a.judgeSession(r.Context(), raw, now, now.Add(authenticateBudget))
+	if errors.Is(err, errKeyPending) && !a.attempts.pending(r) {
+		return nil, errUnknownKey
+	}
+	return v, err
+}
+
+// judgeSession judges a session token by all the rules, those first that need no
+// network, unless it has passed them before. It waits for keys until a deadline
+// at the most.
+func (a *Auth) judgeSession(ctx context.Context, raw string, now, until time.Time) (*verified, error) {
+	if v, ok := a.cache.get(raw, now); ok {
+		return v, nil
+	}
+	t, err := a.rules.parse(raw, sessionDRN)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.rules.checkTime(&t.claims, now); err != nil {
+		return nil, err
+	}
+	return a.verifySession(ctx, t, now, until)
+}
+
+// verifySession checks the signature of a session token that has passed all
+// other rules, and remembers it.
+func (a *Auth) verifySession(ctx context.Context, t *token, now, until time.Time) (*verified, error) {
+	key, err := a.keys.verify(ctx, t, until)
+	if err != nil {
+		return nil, err
+	}
+	// Seen here for the first time, so this is also where a renewed session is
+	// presented for the first time.
+	a.refresher.notePresented(t.raw, now)
+	v := t.verified(key)
+	a.cache.put(t.raw, v)
+	return v, nil
+}
+
+// verified returns the lasting half of a token that has passed all checks.
+func (t *token) verified(key *heldKey) *verified {
+	return &verified{claims: t.claims, payload: t.payload, key: key}
+}
+
+func (t *token) session(key *heldKey) *Session {
+	return &Session{shared: t.verified(key), token: &t.raw}
+}
+
+var errNoSessionCookie = problemNoSession.because("no session cookie")
+
+// judgedCookies is what the cookies of a request amount to.
+type judgedCookies struct {
+	session        *verified // valid, or nil
+	token          string    // of session
+	refresh        *token    // worth sending to Descope, or nil
+	refreshExpired bool      // there was a refresh token, but its time has passed
+	conflict       bool      // they name more than one user
+	err            error     // why there is no session, for when refresh is nil too
+}
+
+// judgeCookies judges every candidate and ignores those that fail: a cookie that
+// somebody planted, or that a neighbouring application left, must not lock the
+// owner of the others out. Those that remain must all name one user, or else a
+// planted one could turn this user into another.
+func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, until time.Time) judgedCookies {
+	c := judgedCookies{err: errNoSessionCookie}
+	var users userSet
+	for _, raw := range values.session.all() {
+		v, user, err := a.judgeSessionCookie(ctx, raw, now, until)
+		users.add(user)
+		switch {
+		case err == nil:
+			if c.session == nil || c.session.claims.expiry.Before(v.claims.expiry) {
+				c.session, c.token = v, raw
+			}
+		case failureOf(c.err).problem != problemUnavailable:
+			c.err = err // "cannot tell" outweighs a refusal
+		}
+	}
+	refreshes := a.judgeRefreshCookies(ctx, values, now, &c)
+	for _, t := range refreshes {
+		if !t.unverified {
+			users.add(t.claims.user())
+		}
+	}
+	for _, t := range refreshes {
+		// What could not be verified does not speak against what could.
+		if t.unverified && !users.addIfFirst(t.claims.user()) {
+			continue
+		}
+		if c.refresh == nil || t.betterThan(c.refresh) {
+			c.refresh = t
+		}
+	}
+	if c.refreshExpired && values.session.n == 0 {
+		c.err = errTokenExpired
+	}
+	c.conflict = users.conflict
+	if !c.conflict && c.session != nil && c.refresh != nil && values.refresh.n == 1 {
+		a.cache.noteFits(c.session, c.refresh.raw)
+	}
+	return c
+}
+
+// judgeRefreshCookies returns the refresh cookies that pass the local checks.
+func (a *Auth) judgeRefreshCookies(ctx context.Context, values *cookieValues, now time.Time, c *judgedCookies) []*token {
+	var passed []*token
+	for _, raw := range values.refresh.all() {
+		t, err := a.judgeRefresh(ctx, raw, now)
+		if err == nil {
+			passed = append(passed, t)
+		}
+		c.refreshExpired = c.refreshExpired || err == errTokenExpired
+	}
+	return passed
+}
+
+// betterThan prefers what was verified, and then what is newer.
+func (t *token) betterThan(other *token) bool {
+	if t.unverified != other.unverified {
+		return other.unverified
+	}
+	return other.claims.issuedAt.Before(t.claims.issuedAt)
+}
+
+// userSet notes whether more than one user was added.
+type userSet struct {
+	user     string
+	conflict bool
+}
+
+func (s *userSet) add(user string) {
+	if user == "" {
+		return
+	}
+	s.conflict = s.conflict || s.user != "" && s.user != user
+	s.user = user
+}
+
+// addIfFirst adds a user unless another is there already, and reports whether
+// the set is of that user now.
+func (s *userSet) addIfFirst(user string) bool {
+	if s.user == "" {
+		s.user = user
+	}
+	return s.user == user
+}
+
+// judgeSessionCookie judges one session cookie. For an expired one it returns
+// the user beside the error if its signature verifies: it no longer opens
+// anything, yet says whose browser this is.
+func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now, until time.Time) (v *verified, user string, err error) {
+	if v, ok := a.cache.get(raw, now); ok {
+		return v, v.claims.user(), nil
+	}
+	t, err := a.rules.parse(raw, sessionDRN)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := a.rules.checkTime(&t.claims, now); err != nil {
+		if a.keys.filter(ctx, t) != nil {
+			return nil, "", err
+		}
+		return nil, t.claims.user(), err
+	}
+	if v, err = a.verifySession(ctx, t, now, until); err != nil {
+		return nil, "", err
+	}
+	return v, v.claims.user(), nil
+}
+
+// judgeRefresh judges a refresh token by all that can be told here. Its key may
+// have left the key set long ago, so a key that is not held is no reason against
+// it: whether the token is still good is Descope's to say.
+func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token, error) {
+	// A copy, because the refresher may keep it, and as a part of the Cookie
+	// header it would keep the whole of that.
+	t, err := a.rules.parse(strings.Clone(raw), refreshDRN)
+	if err != nil {
+		return nil, err
+	}
+	switch err := a.keys.filter(ctx, t); err {
+	case nil:
+	case errKeyNotHeld:
+		t.unverified = true
+	default:
+		return nil, err
+	}
+	if err := a.rules.checkTime(&t.claims, now); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
