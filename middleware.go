@@ -351,4 +351,3 @@ func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, c judgedCookie
 	}
 	return a.take(w, h)
 }
-
