@@ -165,20 +165,41 @@ func (c *api) authorization(token string) string {
 	return strings.Join(parts, ":")
 }
 
-// A calmTransport turns a panic of the user's transport into an error. Calls are
-// made in goroutines where nobody else recovers, so it would end the process.
+// A calmTransport turns a panic of the user's transport, which goes on working
+// while the body of its answer is read, into an error. Calls are made in
+// goroutines where nobody else recovers, so it would end the process.
 type calmTransport struct{ http.RoundTripper }
 
 var errTransportPanic = errors.New("descopehttp: the HTTP transport panicked")
 
 // RoundTrip implements [http.RoundTripper].
 func (t calmTransport) RoundTrip(r *http.Request) (res *http.Response, err error) {
-	defer func() {
-		if recover() != nil {
-			res, err = nil, errTransportPanic
-		}
-	}()
-	return t.RoundTripper.RoundTrip(r)
+	defer calm(&err)
+	res, err = t.RoundTripper.RoundTrip(r)
+	if res != nil && res.Body != nil {
+		res.Body = calmBody{res.Body}
+	}
+	return res, err
+}
+
+type calmBody struct{ io.ReadCloser }
+
+// Read implements [io.Reader].
+func (b calmBody) Read(p []byte) (n int, err error) {
+	defer calm(&err)
+	return b.ReadCloser.Read(p)
+}
+
+// Close implements [io.Closer].
+func (b calmBody) Close() (err error) {
+	defer calm(&err)
+	return b.ReadCloser.Close()
+}
+
+func calm(err *error) {
+	if recover() != nil {
+		*err = errTransportPanic
+	}
 }
 
 // transportFailure names what went wrong in fixed words. The error itself may
@@ -245,6 +266,17 @@ func retryAfter(h http.Header) time.Duration {
 		return defaultRetryAfter
 	}
 	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+}
+
+// checkNewKey checks that an answer to a sign-up or an update has a key in it.
+func checkNewKey(a *answer) error {
+	var body struct {
+		Key string `json:"key"`
+	}
+	if json.Unmarshal(a.body, &body) != nil || body.Key == "" {
+		return problemUnavailable.because("Descope's answer has no key")
+	}
+	return nil
 }
 
 // tokenAnswer is an answer that signs somebody in: sign-in, refresh, or another

@@ -107,17 +107,23 @@ func (p *cookiePolicy) write(w http.ResponseWriter, session, refresh string, unt
 	}
 	p.forbidCaching(w)
 	if p.session != "" {
-		if len(p.session)+len(session) <= maxCookieSize {
-			p.set(w, p.session, session, until)
-		} else {
-			p.log.Error("descopehttp: session token is too large for a cookie; every request will have to refresh. " +
-				"Leave claims out of the project's JWT template, or use SessionInBody")
-			p.expire(w, p.session)
-		}
+		p.setOrExpire(w, p.session, session, until)
 	}
 	if refresh != "" {
-		p.set(w, p.refresh, refresh, until)
+		p.setOrExpire(w, p.refresh, refresh, until)
 	}
+}
+
+// setOrExpire deletes the old cookie where a browser would drop the new one
+// without a word.
+func (p *cookiePolicy) setOrExpire(w http.ResponseWriter, name, value string, until time.Time) {
+	if len(name)+len(value) <= maxCookieSize {
+		p.set(w, name, value, until)
+		return
+	}
+	p.log.Error("descopehttp: a token is too large for a cookie, and the session will not last. "+
+		"Leave claims out of the project's JWT template, or use another delivery", slog.String("cookie", name))
+	p.expire(w, name)
 }
 
 // delete removes both cookies, in every form in which this policy or an earlier

@@ -126,7 +126,7 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 			c.err = err // "cannot tell" outweighs a refusal
 		}
 	}
-	refreshes := a.judgeRefreshCookies(ctx, values, now, &c)
+	refreshes := a.judgeRefreshCookies(ctx, values, now, until, &c)
 	for _, t := range refreshes {
 		if !t.unverified {
 			users.add(t.claims.user())
@@ -152,10 +152,10 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 }
 
 // judgeRefreshCookies returns the refresh cookies that pass the local checks.
-func (a *Auth) judgeRefreshCookies(ctx context.Context, values *cookieValues, now time.Time, c *judgedCookies) []*token {
+func (a *Auth) judgeRefreshCookies(ctx context.Context, values *cookieValues, now, until time.Time, c *judgedCookies) []*token {
 	var passed []*token
 	for _, raw := range values.refresh.all() {
-		t, err := a.judgeRefresh(ctx, raw, now)
+		t, err := a.judgeRefresh(ctx, raw, now, until)
 		if err == nil {
 			passed = append(passed, t)
 		}
@@ -221,14 +221,18 @@ func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now, until ti
 // judgeRefresh judges a refresh token by all that can be told here. Its key may
 // have left the key set long ago, so a key that is not held is no reason against
 // it: whether the token is still good is Descope's to say.
-func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token, error) {
+func (a *Auth) judgeRefresh(ctx context.Context, raw string, now, until time.Time) (*token, error) {
 	// A copy, because the refresher may keep it, and as a part of the Cookie
 	// header it would keep the whole of that.
 	t, err := a.rules.parse(strings.Clone(raw), refreshDRN)
 	if err != nil {
 		return nil, err
 	}
-	switch err := a.keys.filter(ctx, t); err {
+	err = a.keys.filter(ctx, t)
+	if err == errKeyNotHeld && a.keys.readyBy(ctx, until) == nil {
+		err = a.keys.filter(ctx, t) // none were held at all, right after the start
+	}
+	switch err {
 	case nil:
 	case errKeyNotHeld:
 		t.unverified = true

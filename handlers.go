@@ -179,9 +179,6 @@ func (a *Auth) begin(rt *route, f *flow) error {
 	if err != nil {
 		return err
 	}
-	if rt.needs != anybody && a.stepUpUpdate {
-		_ = a.keys.ready(f.ctx) // without keys no session cookie shows a step-up
-	}
 	if rt.needs != anybody {
 		f.noRefresh = a.findRefresh(f, value)
 	}
@@ -215,7 +212,7 @@ func (a *Auth) flowBearer(h http.Header) (string, error) {
 func (a *Auth) findRefresh(f *flow, bearer string) error {
 	now := time.Now()
 	if bearer != "" {
-		t, err := a.judgeRefresh(f.ctx, bearer, now)
+		t, err := a.judgeRefresh(f.ctx, bearer, now, now.Add(authenticateBudget))
 		if err != nil {
 			return problemInvalidRefreshToken.because(failureOf(err).reason)
 		}
@@ -223,9 +220,10 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 		return nil
 	}
 	// The session cookie is judged for whether it names another user, and for a
-	// step-up; no keys are fetched for that.
+	// step-up; beyond the first keys, none are fetched for that.
+	_ = a.keys.readyBy(f.ctx, now.Add(authenticateBudget))
 	values := a.cookies.read(f.r)
-	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), &values, now, now.Add(flowBudget))
+	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), &values, now, now.Add(authenticateBudget))
 	switch {
 	case c.conflict:
 		a.cookies.delete(f.w)
@@ -295,6 +293,14 @@ func (a *Auth) signUp(f *flow) error {
 	}
 	answer, err := a.post(f.ctx, classAnonymous, pathTOTPSignUp, nil, &req)
 	if err != nil {
+		return err
+	}
+	return writeNewKey(f, answer)
+}
+
+// writeNewKey answers with a key and its QR code. Both are secrets.
+func writeNewKey(f *flow, answer *answer) error {
+	if err := checkNewKey(answer); err != nil {
 		return err
 	}
 	writeFlowJSON(f.w, answer.body)
@@ -446,8 +452,7 @@ func (a *Auth) update(f *flow) error {
 	if err != nil {
 		return err
 	}
-	writeFlowJSON(f.w, answer.body)
-	return nil
+	return writeNewKey(f, answer)
 }
 
 // ownLoginID returns the login id of the signed-in user that loginID names, as
@@ -460,7 +465,7 @@ func (a *Auth) ownLoginID(ctx context.Context, t *token, loginID string) (string
 	var user struct {
 		LoginIDs []string `json:"loginIds"`
 	}
-	if json.Unmarshal(answer.body, &user) != nil {
+	if json.Unmarshal(answer.body, &user) != nil || user.LoginIDs == nil {
 		return "", problemUnavailable.because("Descope's answer has an unexpected form")
 	}
 	for _, own := range user.LoginIDs {
@@ -598,7 +603,7 @@ func (a *Auth) selectTenant(f *flow) error {
 func (a *Auth) post(ctx context.Context, class class, path string, t *token, req any) (*answer, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return nil, problemMalformedBody.because("request does not encode")
+		return nil, problemInternal.because("request does not encode")
 	}
 	return a.api.call(ctx, class, http.MethodPost, path, t, body)
 }

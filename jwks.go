@@ -230,6 +230,16 @@ func (s *keySet) ready(ctx context.Context) error {
 	return nil
 }
 
+// readyBy is ready with a deadline.
+func (s *keySet) readyBy(ctx context.Context, until time.Time) error {
+	if s.held.Load().usable(time.Now()) {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	return s.ready(ctx)
+}
+
 // unavailable is "cannot tell", until the floor allows the next fetch.
 func (s *keySet) unavailable(reason string, cause error) error {
 	s.mu.Lock()

@@ -48,11 +48,12 @@ type link struct {
 	at      time.Time // when the answer came: the token was spent no later
 	from    *token    // nil for a sign-in
 	answer  *tokenAnswer
-	life    time.Duration // of the session in the answer
+	life    time.Duration // of the session in the answer, 0 if that cannot be told
+	expiry  time.Time     // of that session
 	renewal *renewal      // the answer verified, or nil: its key may not be there yet
 
 	presented bool // a client has shown the session, so the answer has arrived
-	hidden    bool // its session is for nobody else: step-up, or its key was revoked
+	revoked   bool // the key of the session was
 }
 
 // alive reports whether the link may still be followed: for a minute after the
@@ -79,6 +80,15 @@ func (m *memory) remember(l *link) {
 		m.issued.put(hashOf(l.answer.refresh), l, l.at, keep)
 	}
 	m.sessions.put(hashOf(l.answer.session), l, l.at, keep)
+}
+
+// forget drops what remember kept.
+func (m *memory) forget(l *link) {
+	if l.from != nil {
+		m.links.drop(hashOf(l.from.raw))
+	}
+	m.issued.drop(hashOf(l.answer.refresh))
+	m.sessions.drop(hashOf(l.answer.session))
 }
 
 // walk follows a refresh token to the newest one that came of it. last is the

@@ -20,6 +20,8 @@ package descopehttp
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -48,8 +50,8 @@ type Auth struct {
 	attempts     *attempts
 }
 
-// String returns a text without a secret.
-func (a *Auth) String() string { return "descopehttp.Auth(" + a.projectID + ")" }
+// Format prints a text without a secret, for every verb.
+func (a *Auth) Format(f fmt.State, _ rune) { io.WriteString(f, "descopehttp.Auth("+a.projectID+")") }
 
 // Budgets of one request in the middleware: store, keys and the call to Descope
 // together.
@@ -212,8 +214,7 @@ func (v verdict) admit(a *Auth, r *http.Request) (*http.Request, *Session) {
 	if v.nested != nil {
 		return r, v.nested
 	}
-	c := &sessionContext{Context: r.Context(), auth: a, token: v.token}
-	c.session = Session{shared: v.shared, token: &c.token}
+	c := &sessionContext{Context: r.Context(), auth: a, session: Session{shared: v.shared, token: &v.token}}
 	r = r.WithContext(c)
 	if v.renewed {
 		r.Header = a.cookies.replace(r.Header, v.token)

@@ -175,18 +175,20 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 	}
 	if tn.flight = f.flights[hashOf(newest.raw)]; tn.flight == nil {
 		var pending *link
-		if last != nil && last.renewal == nil {
+		// Without rotation nothing was spent, and an expired session is no
+		// reason to wait.
+		if last != nil && last.renewal == nil && (last.rotated() || now.Before(last.expiry)) {
 			pending = last
 		}
 		tn.flight = f.begin(ctx, newest, true, func(ctx context.Context, fl *flight) (*renewal, error) {
-			return f.renew(ctx, fl, newest, pending)
+			return f.renew(ctx, fl, newest, pending, explicit)
 		})
 	}
 	return tn, nil
 }
 
 func (f *refresher) serves(l *link, now time.Time) bool {
-	return l != nil && l.renewal != nil && !l.hidden && f.rules.checkTime(&l.renewal.session.shared.claims, now) == nil
+	return l != nil && l.renewal != nil && !l.revoked && f.rules.checkTime(&l.renewal.session.shared.claims, now) == nil
 }
 
 // isCurrent reports whether what memory holds may be handed out: whether the key
@@ -196,7 +198,7 @@ func (f *refresher) isCurrent(ctx context.Context, tn turn) (bool, error) {
 	if !f.keys.trusts(tn.link.renewal.session.shared.key, time.Now()) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		tn.link.hidden = true
+		tn.link.revoked = true
 		return false, nil
 	}
 	if f.shared == nil {
@@ -252,7 +254,7 @@ func (fl *flight) wait(ctx context.Context) error {
 }
 
 // renew spends t, or verifies the answer that it was spent for already.
-func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *link) (*renewal, error) {
+func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *link, explicit bool) (*renewal, error) {
 	began := time.Now()
 	// Without keys the answer could not be judged, and the token would be spent.
 	if err := f.keys.ready(ctx); err != nil {
@@ -260,53 +262,85 @@ func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *li
 	}
 	l := pending
 	if l == nil {
-		var err error
-		l, err = f.spend(ctx, t, func(ctx context.Context) (*answer, error) {
-			return f.api.call(ctx, classSession, http.MethodPost, pathRefresh, t, []byte("{}"))
-		})
+		claim, err := f.claim(ctx, t, explicit)
 		if err != nil {
+			return nil, err
+		}
+		if l = claim.found; l != nil {
+			// Another replica's. It may have gone on from there, so whoever
+			// waits looks again, with this in memory.
+			fl.shared = false
+		} else if l, err = f.spend(ctx, t, claim); err != nil {
 			return nil, err
 		}
 	}
 	return f.conclude(ctx, fl, t, l, began)
 }
 
-// spend makes a call that may spend t, unless another replica has made it, and
-// remembers the answer before anything else can fail.
-func (f *refresher) spend(ctx context.Context, t *token, call func(context.Context) (*answer, error)) (*link, error) {
-	claim, err := f.shared.claim(ctx, t)
-	if err != nil {
-		return nil, err
+// claim takes the lease on t, or finds what another replica made of it. Without
+// rotation a token is never spent: there a session is found only if it can serve
+// and the client did not ask for a new one.
+func (f *refresher) claim(ctx context.Context, t *token, explicit bool) (claim, error) {
+	c, err := f.shared.claim(ctx, t)
+	if err != nil || c.record == nil {
+		return c, err
 	}
-	if r := claim.record; r != nil {
-		if r.Ended {
-			f.noteEnded(t)
-			return nil, errLoggedOut
-		}
-		return f.remember(f.linkOf(t, r)), nil
+	if c.record.Ended {
+		f.noteEnded(t)
+		return c, errLoggedOut
 	}
-	a, err := call(ctx)
+	l := f.linkOf(t, c.record)
+	if l.rotated() || !explicit && time.Now().Before(l.expiry) {
+		c.found = f.remember(l)
+	}
+	return c, nil
+}
+
+// spend presents t to Descope and remembers the answer before anything else can
+// fail.
+func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error) {
+	a, err := f.api.call(ctx, classSession, http.MethodPost, pathRefresh, t, []byte("{}"))
 	if err != nil {
-		claim.release()
-		return nil, f.refusal(ctx, t, err, claim.away)
+		c.release()
+		return f.refused(ctx, t, c, err)
 	}
 	tokens, err := tokensOf(a)
 	if err == nil && tokens.session == "" {
 		err = problemUnavailable.because("Descope's answer has no session token")
 	}
 	if err != nil {
-		claim.release()
+		c.release()
 		return nil, err
 	}
-	l := f.remember(&link{at: time.Now(), from: t, answer: tokens, life: f.lifeOf(tokens.session)})
-	switch stored := claim.publish(recordOf(l)); {
+	return f.publish(t, c, f.newLink(time.Now(), t, tokens)), nil
+}
+
+// publish remembers an answer and tells the other replicas. It returns what
+// counts: the answer of another that was faster, if there is one.
+func (f *refresher) publish(t *token, c claim, l *link) *link {
+	f.remember(l)
+	switch stored := c.publish(recordOf(l), l); {
 	case stored == nil:
 	case stored.Ended:
 		f.noteEnded(t)
-	default:
+	case l.rotated():
 		l = f.remember(f.linkOf(t, stored))
 	}
-	return l, nil
+	return l
+}
+
+// refused looks once more whether another replica has spent t: a store that lost
+// its data, and the lease with it, lets two of them call.
+func (f *refresher) refused(ctx context.Context, t *token, c claim, err error) (*link, error) {
+	var refusal *upstreamRefusal
+	if f.shared != nil && errors.As(err, &refusal) && refusal.endsSession() {
+		if r := f.shared.peek(ctx, t); r != nil && !r.Ended {
+			if l := f.linkOf(t, r); l.rotated() {
+				return f.remember(l), nil
+			}
+		}
+	}
+	return nil, f.refusal(ctx, t, err, f.shared.inTrouble())
 }
 
 // conclude verifies a link's answer, and hands out nothing if a logout came in
@@ -316,11 +350,13 @@ func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link,
 	now := time.Now()
 	f.mu.Lock()
 	ended := f.memory.hasEnded(t, now) || f.memory.wasCut(t.claims.user(), began, now)
-	if ended {
+	switch {
+	case ended:
 		f.memory.end(t, now)
-		l.hidden = true
-	} else if err == nil {
+	case err == nil:
 		l.renewal = r
+	case failureOf(err).problem == problemOtherUser:
+		f.memory.forget(l) // it will never be this user's
 	}
 	f.mu.Unlock()
 	if !ended {
@@ -368,23 +404,21 @@ func (f *refresher) linkOf(from *token, r *record) *link {
 	if now := time.Now(); at.After(now) {
 		at = now // its clock is ahead of ours
 	}
-	return &link{
-		at:     at,
-		from:   from,
-		answer: &tokenAnswer{session: r.Session, refresh: r.Refresh, body: r.Body},
-		life:   f.lifeOf(r.Session),
-		hidden: r.Hidden,
-	}
+	return f.newLink(at, from, &tokenAnswer{session: r.Session, refresh: r.Refresh, body: r.Body})
 }
 
-// lifeOf returns how long a session lives by its own account. It is a difference
-// of two of Descope's times and does not depend on the clock of this machine.
-func (f *refresher) lifeOf(session string) time.Duration {
-	t, err := f.rules.parse(session, sessionDRN)
-	if err != nil || t.claims.issuedAt.IsZero() {
-		return 0
+// newLink returns the link from a token, nil for a sign-in, to Descope's answer.
+// How long its session lives is a difference of two of Descope's times, which
+// does not depend on the clock of this machine.
+func (f *refresher) newLink(at time.Time, from *token, a *tokenAnswer) *link {
+	l := &link{at: at, from: from, answer: a}
+	if t, err := f.rules.parse(a.session, sessionDRN); err == nil {
+		l.expiry = t.claims.expiry
+		if !t.claims.issuedAt.IsZero() {
+			l.life = min(t.claims.expiry.Sub(t.claims.issuedAt), maxSessionLife)
+		}
 	}
-	return min(t.claims.expiry.Sub(t.claims.issuedAt), maxSessionLife)
+	return l
 }
 
 // refusal turns what Descope said against a refresh token into a failure. Only
@@ -444,9 +478,10 @@ func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
 }
 
 // mint makes a call with the newest successor of t that may bring other tokens
-// for it, such as a step-up: alone, because it may spend the token. hidden keeps
-// the session out of memory: it is for who asked and for nobody else.
-func (f *refresher) mint(ctx context.Context, t *token, hidden bool, call func(context.Context, *token) (*answer, error)) (handout, error) {
+// for it, such as a step-up: alone, because it may spend the token. The tokens of
+// a second factor are for who gave it; they are not remembered, because whoever
+// else holds the token from before, such as a thief, would be led to them.
+func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call func(context.Context, *token) (*answer, error)) (handout, error) {
 	for range maxRefreshTurns {
 		newest, err := f.newest(ctx, t)
 		if err != nil {
@@ -458,7 +493,7 @@ func (f *refresher) mint(ctx context.Context, t *token, hidden bool, call func(c
 			continue // somebody was faster
 		}
 		fl := f.begin(ctx, newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
-			return f.mintAlone(ctx, fl, newest, hidden, call)
+			return f.mintAlone(ctx, fl, newest, secondFactor, call)
 		})
 		f.mu.Unlock()
 		if err := fl.wait(ctx); err != nil {
@@ -478,37 +513,36 @@ func (f *refresher) mint(ctx context.Context, t *token, hidden bool, call func(c
 // errSpentElsewhere ends a flight that found the token spent by another replica.
 var errSpentElsewhere = errors.New("descopehttp: token was spent on another replica")
 
-func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, hidden bool, call func(context.Context, *token) (*answer, error)) (*renewal, error) {
+func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondFactor bool, call func(context.Context, *token) (*answer, error)) (*renewal, error) {
 	began := time.Now()
 	if err := f.keys.ready(ctx); err != nil {
 		return nil, err
 	}
-	claim, err := f.shared.claim(ctx, t)
+	c, err := f.claim(ctx, t, true)
 	if err != nil {
 		return nil, err
 	}
-	if r := claim.record; r != nil && !r.Ended {
-		if _, err := f.conclude(ctx, fl, t, f.remember(f.linkOf(t, r)), began); err != nil {
+	if c.found != nil {
+		if _, err := f.conclude(ctx, fl, t, c.found, began); err != nil {
 			return nil, err
 		}
 		return nil, errSpentElsewhere
 	}
 	a, err := call(ctx, t)
 	if err != nil {
-		claim.release()
+		c.release()
 		return nil, err
 	}
 	tokens, err := tokensOf(a)
 	if err != nil {
-		claim.release()
+		c.release()
 		return nil, err
 	}
-	l := &link{at: time.Now(), from: t, answer: tokens, life: f.lifeOf(tokens.session), hidden: hidden}
-	if l.rotated() {
-		f.remember(l)
-		claim.publish(recordOf(l))
+	l := f.newLink(time.Now(), t, tokens)
+	if l.rotated() && !secondFactor {
+		l = f.publish(t, c, l)
 	} else {
-		claim.release()
+		c.release()
 	}
 	return f.conclude(ctx, fl, t, l, began)
 }
@@ -529,7 +563,9 @@ func (f *refresher) signIn(ctx context.Context, a *answer) (handout, error) {
 	f.mu.Lock()
 	f.memory.ended.drop(hashOf(r.inForce.raw))
 	f.mu.Unlock()
-	f.remember(&link{at: time.Now(), answer: tokens, life: f.lifeOf(tokens.session), renewal: r})
+	l := f.newLink(time.Now(), nil, tokens)
+	l.renewal = r
+	f.remember(l)
 	return handout{renewal: r, refresh: tokens.refresh, until: r.inForce.claims.expiry}, nil
 }
 
@@ -542,7 +578,7 @@ func (f *refresher) end(ctx context.Context, t *token, call func(context.Context
 	newest := f.memory.end(t, now)
 	fl := f.flights[hashOf(newest.raw)]
 	f.mu.Unlock()
-	newest = f.endShared(ctx, t, newest)
+	newest = f.endShared(t, newest)
 	if fl != nil {
 		if err := fl.wait(ctx); err != nil {
 			return err
@@ -556,15 +592,15 @@ func (f *refresher) end(ctx context.Context, t *token, call func(context.Context
 
 // endShared leaves tombstones in the store for t and newest, and for what the
 // other replicas know to have come of it. It returns the newest token.
-func (f *refresher) endShared(ctx context.Context, t, newest *token) *token {
+func (f *refresher) endShared(t, newest *token) *token {
 	if f.shared == nil {
 		return newest
 	}
 	if t.raw != newest.raw {
-		f.shared.end(ctx, t)
+		f.shared.end(t)
 	}
 	for range maxWalk {
-		r := f.shared.end(ctx, newest)
+		r := f.shared.end(newest)
 		if r == nil || r.Ended || r.Refresh == "" || r.Refresh == newest.raw {
 			break
 		}
@@ -589,7 +625,7 @@ func (f *refresher) endUser(ctx context.Context, t *token, call func(context.Con
 	if err != nil {
 		return err
 	}
-	f.endShared(ctx, t, newest)
+	f.endShared(t, newest)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.memory.end(t, time.Now())
@@ -633,7 +669,7 @@ func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
 	}
 	f.memory.tried.put(hashOf(t.raw), struct{}{}, now, aheadInterval)
 	fl := f.begin(ctx, t, true, func(ctx context.Context, fl *flight) (*renewal, error) {
-		return f.renew(ctx, fl, t, nil)
+		return f.renew(ctx, fl, t, nil, false)
 	})
 	f.mu.Unlock()
 	if fl.wait(ctx) != nil || fl.err != nil {

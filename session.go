@@ -3,6 +3,8 @@ package descopehttp
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -156,8 +158,8 @@ func (s *Session) LogValue() slog.Value {
 	)
 }
 
-// String returns a text without the token or a claim.
-func (s *Session) String() string { return "descopehttp.Session" }
+// Format prints a text without the token or a claim, for every verb.
+func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, "descopehttp.Session") }
 
 // decode reads claims that only guards and pages look at. One of a wrong type
 // counts as absent, so it is decoded raw and judged by who asked.
@@ -228,14 +230,12 @@ func stringList(v jsontext.Value) []string {
 }
 
 // sessionContext carries what the middleware found to the handler. It is a
-// context by itself and holds the Session and its token: one allocation instead
-// of four.
+// context by itself and holds the Session: one allocation instead of three.
 type sessionContext struct {
 	context.Context
 	auth    *Auth   // whose verdict this is; nil from ContextWithSession
 	session Session // not there if err is set
-	token   string
-	err     error // why there is no session
+	err     error   // why there is no session
 }
 
 type sessionContextKey struct{}
@@ -248,8 +248,8 @@ func (c *sessionContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// String keeps fmt from printing the parts.
-func (c *sessionContext) String() string { return "descopehttp.Context" }
+// Format keeps fmt from printing the parts.
+func (c *sessionContext) Format(f fmt.State, _ rune) { io.WriteString(f, "descopehttp.Context") }
 
 func sessionContextOf(ctx context.Context) *sessionContext {
 	c, _ := ctx.Value(sessionContextKey{}).(*sessionContext)

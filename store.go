@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -59,7 +60,6 @@ type record struct {
 	Session string         `json:"session,omitzero"`
 	Refresh string         `json:"refresh,omitzero"`
 	Body    jsontext.Value `json:"body,omitzero"`
-	Hidden  bool           `json:"hidden,omitzero"`
 }
 
 // A sealer encrypts records under a key that only the holder of the old refresh
@@ -121,7 +121,7 @@ func (s sealer) open(t *token, sealed []byte) (*record, bool) {
 func (s sealer) additionalData() []byte { return []byte(sealVersion + " " + s.projectID) }
 
 func recordOf(l *link) *record {
-	return &record{At: l.at.UnixMilli(), Session: l.answer.session, Refresh: l.answer.refresh, Body: l.answer.body, Hidden: l.hidden}
+	return &record{At: l.at.UnixMilli(), Session: l.answer.session, Refresh: l.answer.refresh, Body: l.answer.body}
 }
 
 // sharedMemory is a RefreshStore in use. A nil one stands for a single replica.
@@ -131,38 +131,54 @@ type sharedMemory struct {
 	seal  sealer
 	log   *slog.Logger
 	warn  rate.Sometimes
+
+	trouble atomic.Int64 // when something was last wrong with the store, Unix nanoseconds
 }
 
 // A claim is the right to spend a token, or what another replica made of it.
 type claim struct {
-	record *record // what became of the token already
-	away   bool    // the store did not answer: others may be at work
+	record *record // what became of the token already; no lease then
+	found  *link   // the same, where it can serve
 
-	shared *sharedMemory // nil without a lease
+	shared *sharedMemory // nil without a store
 	token  *token
 	key    string
 	owner  string
 }
 
 // claim waits until no other replica is at work on t. The error is "cannot tell".
+// If the store does not answer, or holds what cannot be read, the claim goes
+// through without a lease.
 func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 	if s == nil {
 		return claim{}, nil
 	}
 	c := claim{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
+	waited := false
 	for wait := storePoll; ; wait = min(2*wait, maxStorePoll) {
 		asked := time.Now()
 		value, claimed, err := s.tryClaim(ctx, c.key, c.owner)
 		if err != nil {
 			s.complain(ctx, err)
-			return claim{away: true}, nil
+			return c, nil
 		}
-		if r, ok := s.seal.open(t, value); ok {
+		if value != nil {
+			r, ok := s.seal.open(t, value)
+			if !ok {
+				s.complain(ctx, errUnreadable)
+				return c, nil
+			}
 			return claim{record: r}, nil
+		}
+		if claimed && waited {
+			// Another's lease went away without a result. It may have called
+			// Descope all the same.
+			s.noteTrouble()
 		}
 		if claimed && storeLease-time.Since(asked) >= storeLeaseLeft {
 			return c, nil
 		}
+		waited = true
 		select {
 		case <-ctx.Done():
 			return claim{}, &failure{problem: problemUnavailable, reason: "another replica did not finish in time", timeout: true}
@@ -170,6 +186,8 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 		}
 	}
 }
+
+var errUnreadable = errors.New("descopehttp: value of the store cannot be read")
 
 func (s *sharedMemory) tryClaim(ctx context.Context, key, owner string) ([]byte, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -179,11 +197,20 @@ func (s *sharedMemory) tryClaim(ctx context.Context, key, owner string) ([]byte,
 
 // publish shares what became of the token and ends the lease. It returns the
 // record that counts if that is another's, such as a logout's, and nil otherwise.
-func (c *claim) publish(r *record) *record {
+// A session whose token stays in force is shared for as long as it lives.
+func (c *claim) publish(r *record, l *link) *record {
 	if c.shared == nil {
 		return nil
 	}
-	return c.shared.put(c.token, c.key, r, successorWindow, false)
+	ttl := successorWindow
+	if !l.rotated() {
+		ttl = min(ttl, l.life)
+	}
+	if ttl <= 0 {
+		c.release()
+		return nil
+	}
+	return c.shared.put(c.token, c.key, r, ttl, false)
 }
 
 // release lets other replicas try. Should it fail, the lease ends by itself.
@@ -227,25 +254,43 @@ func (s *sharedMemory) peek(ctx context.Context, t *token) *record {
 	value, claimed, err := s.tryClaim(ctx, c.key, c.owner)
 	if err != nil {
 		s.complain(ctx, err)
-		return nil
 	}
-	if claimed {
+	if err != nil || claimed {
 		c.release()
 	}
 	r, _ := s.seal.open(t, value)
 	return r
 }
 
-// end leaves a tombstone under t and returns what had become of it before.
-func (s *sharedMemory) end(ctx context.Context, t *token) *record {
-	before := s.peek(ctx, t)
-	s.put(t, s.seal.key(t), &record{Ended: true}, endedWindow, true)
+// end leaves a tombstone under t and returns what had become of it before. The
+// first Put is not final, so that it either finds what another replica has
+// published or is found by one that is about to.
+func (s *sharedMemory) end(t *token) *record {
+	key, tombstone := s.seal.key(t), &record{Ended: true}
+	before := s.put(t, key, tombstone, endedWindow, false)
+	if before != nil {
+		s.put(t, key, tombstone, endedWindow, true)
+	}
 	return before
 }
 
+// inTrouble reports whether the store was not to be relied on lately. Another
+// replica may then have spent a token without this one knowing, and a refusal
+// says nothing.
+func (s *sharedMemory) inTrouble() bool {
+	if s == nil {
+		return false
+	}
+	at := s.trouble.Load()
+	return at != 0 && time.Since(time.Unix(0, at)) < successorWindow
+}
+
+func (s *sharedMemory) noteTrouble() { s.trouble.Store(time.Now().UnixNano()) }
+
 func (s *sharedMemory) complain(ctx context.Context, err error) {
+	s.noteTrouble()
 	s.warn.Do(func() {
 		s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: the refresh store is not available; this replica goes on with its own memory",
-			slog.Bool("timeout", errors.Is(err, context.DeadlineExceeded)))
+			slog.Bool("timeout", errors.Is(err, context.DeadlineExceeded)), slog.Bool("unreadable", err == errUnreadable))
 	})
 }
