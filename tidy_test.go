@@ -36,6 +36,7 @@ func TestConsumersOfTheAdapters(t *testing.T) {
 	if testing.Short() {
 		t.Skip("unpacks and compiles the frameworks")
 	}
+	t.Parallel()
 	proxy, cache := t.TempDir(), t.TempDir()
 	list := adapters(t)
 	version := versionOf(t, list[0])
@@ -61,6 +62,12 @@ func TestConsumersOfTheAdapters(t *testing.T) {
 			require.Equal(t, version, versionOf(t, adapter), "the adapters require one version of the root")
 			dir := writeConsumer(t, module+"/"+adapter, version, "")
 			runGo(t, dir, env, "build", "./...")
+			packages := strings.Fields(runGo(t, dir, env, "list", "-deps", "./..."))
+			for _, pkg := range packages {
+				assert.NotEqual(t, "testing", pkg)
+				assert.NotContains(t, pkg, "testify")
+				assert.NotContains(t, []string{module + "/descopetest", module + "/internal/adaptertest"}, pkg)
+			}
 
 			sums := readFile(t, dir, "go.mod") + readFile(t, dir, "go.sum")
 			assert.Contains(t, sums, module+" "+version)
@@ -195,14 +202,16 @@ func publish(t *testing.T, proxy, dir, version string) {
 	require.NoError(t, z.Close())
 }
 
-// runGo runs the go command of this toolchain in dir, outside of any workspace.
-func runGo(t *testing.T, dir string, env []string, args ...string) {
+// runGo runs the go command of this toolchain in dir, outside of any workspace,
+// and returns what it writes.
+func runGo(t *testing.T, dir string, env []string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "GOWORK=off", "GOTOOLCHAIN=local"), env...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "go %s:\n%s", strings.Join(args, " "), out)
+	return string(out)
 }
 
 func readFile(t *testing.T, dir, name string) string {

@@ -1,0 +1,118 @@
+package descopegin_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/adapters/descopegin"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// What gin's own middleware sees of a refusal: access logs, metrics, and pages
+// for errors that nobody has answered.
+func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
+	bare := func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusNotFound) }
+	tests := []struct {
+		name         string
+		errorHandler func(http.ResponseWriter, *http.Request, error)
+		protect      func(*descopehttp.Auth) gin.HandlerFunc
+		signedIn     bool
+		status       int
+		body         string
+	}{
+		{"RequireSession", nil, descopegin.RequireSession, false, http.StatusUnauthorized, `"code":"no_session"`},
+		{"Require", nil, refusing, true, http.StatusForbidden, `"code":"forbidden"`},
+		{"RequireSession with an ErrorHandler", bare, descopegin.RequireSession, false, http.StatusNotFound, ""},
+		{"Require with an ErrorHandler", bare, refusing, true, http.StatusNotFound, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			project, a := newAuth(t, func(c *descopehttp.Config) { c.ErrorHandler = test.errorHandler })
+			e := gin.New()
+			var aborted, written bool
+			var status int
+			e.Use(func(c *gin.Context) {
+				c.Next()
+				aborted, written, status = c.IsAborted(), c.Writer.Written(), c.Writer.Status()
+				if !written {
+					c.String(http.StatusTeapot, "nobody has answered")
+				}
+			})
+			e.GET("/app", test.protect(a), func(*gin.Context) { t.Error("the page ran") })
+			r := httptest.NewRequest(http.MethodGet, "/app", nil)
+			if test.signedIn {
+				r.Header.Set("Authorization", "Bearer "+project.SignIn(ann).Session)
+			}
+			w := httptest.NewRecorder()
+			e.ServeHTTP(w, r)
+			assert.True(t, aborted)
+			assert.True(t, written)
+			assert.Equal(t, test.status, status)
+			assert.Equal(t, test.status, w.Code)
+			if test.body == "" {
+				assert.Empty(t, w.Body.String())
+			} else {
+				assert.Contains(t, w.Body.String(), test.body)
+			}
+		})
+	}
+}
+
+// And of a request that was let in: it is not aborted, and says who it was.
+func TestOuterMiddlewareSeesTheSession(t *testing.T) {
+	project, a := newAuth(t)
+	e := gin.New()
+	var aborted, ok bool
+	e.Use(func(c *gin.Context) {
+		c.Next()
+		aborted = c.IsAborted()
+		_, ok = descopegin.Session(c)
+	})
+	e.GET("/app", descopegin.RequireSession(a), func(c *gin.Context) { c.Status(http.StatusNoContent) })
+	r := httptest.NewRequest(http.MethodGet, "/app", nil)
+	r.Header.Set("Authorization", "Bearer "+project.SignIn(ann).Session)
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, r)
+	assert.Equal(t, http.StatusNoContent, w.Code)
+	assert.False(t, aborted)
+	assert.True(t, ok)
+}
+
+// gin runs the engine's middleware for paths without a route too, and adds its
+// own text to a 404 that has no body.
+func TestNoRoute(t *testing.T) {
+	_, a := newAuth(t, func(c *descopehttp.Config) {
+		c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusNotFound) }
+	})
+	e := gin.New()
+	e.Use(descopegin.RequireSession(a))
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/nothing", nil))
+	assert.Equal(t, http.StatusNotFound, w.Code)
+	assert.Empty(t, w.Body.String())
+}
+
+const ann = "ann@example.com"
+
+func refusing(a *descopehttp.Auth) gin.HandlerFunc {
+	return descopegin.Require(a, func(*http.Request, *descopehttp.Session) error { return descopehttp.ErrForbidden })
+}
+
+func newAuth(t *testing.T, edits ...func(*descopehttp.Config)) (*descopetest.Server, *descopehttp.Auth) {
+	t.Helper()
+	project := descopetest.NewServer()
+	project.AddUser(descopetest.User{LoginID: ann})
+	cfg := descopehttp.Config{ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client()}
+	for _, edit := range edits {
+		edit(&cfg)
+	}
+	a, err := descopehttp.New(cfg)
+	require.NoError(t, err)
+	return project, a
+}

@@ -1,0 +1,540 @@
+package adaptertest
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing/fstest"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// methods are those that every page is asked with.
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
+	http.MethodPatch, http.MethodDelete, http.MethodOptions,
+}
+
+const (
+	page      = "/app/pages/acme"
+	otherPage = "/app/pages/other" // where ann is not an owner
+)
+
+func contract() []clause { return slices.Concat(pageClauses(), flowClauses(), connectionClauses()) }
+
+// required and optional are the usual middleware of a page.
+var (
+	required = []layer{{kind: layerRequireSession}}
+	optional = []layer{{kind: layerLoadSession}}
+)
+
+func guarded(guards ...descopehttp.Guard) []layer {
+	return []layer{{kind: layerRequire, guards: guards}}
+}
+
+// A want is what any application must answer, net/http included.
+type want struct {
+	status  int
+	code    string // of a problem document that is all of the body; "" for other answers
+	ran     int32
+	cookies string
+	header  []string // names that must be there
+}
+
+var (
+	served  = want{status: 200, ran: 1}
+	renewed = want{status: 200, ran: 1, cookies: set, header: uncached}
+
+	// uncached are the headers without which a proxy might keep an answer with
+	// somebody's cookies.
+	uncached = []string{"Cdn-Cache-Control", "Surrogate-Control", "Vary"}
+)
+
+func refused(status int, code string) want { return want{status: status, code: code} }
+
+func (w want) with(cookies string) want {
+	w.cookies = cookies
+	return w
+}
+
+// A visit asks a page, with every method.
+type visit struct {
+	path    string // default: page
+	present func(*descopetest.Server) []string
+	want    want
+	failed  int32 // how often the framework's error handler runs
+
+	// What is different for some methods, if anything.
+	differs []string
+	instead want
+}
+
+var (
+	mutating = []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+	acting   = append([]string{http.MethodOptions}, mutating...) // all but GET and HEAD
+)
+
+func (t visit) run(v *visitor) error {
+	if t.path == "" {
+		t.path = page
+	}
+	for _, method := range methods {
+		q := request{method: method, path: t.path, header: t.present(v.project)}
+		if method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch {
+			q.body = "a body"
+		}
+		a, err := v.ask(q)
+		if err != nil {
+			return err
+		}
+		w := t.want
+		if slices.Contains(t.differs, method) {
+			w = t.instead
+		}
+		if err := w.check(q, a); err != nil {
+			return err
+		}
+		if a.failed != t.failed {
+			return fmt.Errorf("%s: the framework's error handler ran %d times, want %d", method, a.failed, t.failed)
+		}
+	}
+	return nil
+}
+
+func (w want) check(q request, a *answer) error {
+	switch {
+	case a.ran != w.ran:
+		return fmt.Errorf("%s: the page ran %d times, want %d", q.method, a.ran, w.ran)
+	case a.status != w.status:
+		return fmt.Errorf("%s is answered %d %q, want %d", q.method, a.status, a.body, w.status)
+	case a.cookies() != w.cookies:
+		return fmt.Errorf("%s: cookies were [%s], want [%s]", q.method, a.cookies(), w.cookies)
+	}
+	for _, name := range w.header {
+		if a.header.Get(name) == "" {
+			return fmt.Errorf("%s is answered without %s", q.method, name)
+		}
+	}
+	if w.code != "" {
+		return a.problem(q, w.status, w.code)
+	}
+	return nil
+}
+
+// pageClauses are about a page and what stands before it.
+func pageClauses() []clause {
+	tenantOwner := descopehttp.TenantRole(func(r *http.Request) string { return r.PathValue("name") }, "owner")
+	unavailable := refused(503, "unavailable")
+	clauses := []clause{
+		{name: "no credentials", rule: "a refusal is the problem document and nothing else, and the page does not run",
+			layers: required, visit: visit{present: nothing, want: refused(401, "no_session")}.run},
+		{name: "good bearer token", rule: "the page runs once and finds the session",
+			layers: required, visit: visit{present: bearer, want: served}.run},
+		{name: "good cookies", rule: "the page runs once and finds the session",
+			layers: required, visit: visit{present: cookiesOf(ann), want: served}.run},
+		{name: "expired session", rule: "it is renewed once, the new cookies are part of the answer, and the page sees the new session and no refresh token",
+			layers: required, visit: visit{present: renewable, want: renewed}.run},
+		{name: "expired refresh token", rule: "cookies that can never work again are deleted",
+			layers: required, visit: visit{present: outlived, want: refused(401, "session_expired").with(deleted)}.run},
+		{name: "first refusal by Descope", rule: "the cookies are kept: newer ones may be on their way",
+			layers: required, visit: visit{present: revoked, want: refused(401, "session_ended")}.run},
+		{name: "cookies of two users", rule: "none of the two is let in",
+			layers: required, visit: visit{present: twoUsers, want: refused(401, "conflicting_cookies").with(deleted)}.run},
+		{name: "from another site", rule: "a cookie is no credential for what another site sends",
+			layers: required, visit: visit{present: crossSite, want: served, differs: mutating, instead: refused(403, "cross_origin")}.run},
+		{name: "Descope away", rule: "nobody is signed out by an outage",
+			layers: required, visit: visit{present: unreachable, want: unavailable}.run},
+
+		{name: "optional session, nobody", rule: "the page runs without a session and can tell why",
+			layers: optional, visit: visit{present: nothing, want: served}.run},
+		{name: "optional session, somebody", rule: "the page finds the session",
+			layers: optional, visit: visit{present: cookiesOf(ann), want: served}.run},
+		{name: "optional session, expired", rule: "it is renewed as a required one is",
+			layers: optional, visit: visit{present: renewable, want: renewed}.run},
+		{name: "optional session, Descope away", rule: "reading goes on without a session; what might act on the absence of a user does not",
+			layers: optional, visit: visit{present: unreachable, want: served, differs: acting, instead: unavailable}.run},
+
+		{name: "guard agrees", rule: "a guard that agrees changes nothing",
+			layers: guarded(descopehttp.Role("admin")), visit: visit{present: cookiesOf(ann), want: served}.run},
+		{name: "guard refuses", rule: "one guard that refuses is enough",
+			layers: guarded(descopehttp.Role("admin"), descopehttp.Permission("launch")),
+			visit:  visit{present: cookiesOf(ann), want: refused(403, "missing_permission")}.run},
+		{name: "guard without a session", rule: "Require authenticates by itself",
+			layers: guarded(descopehttp.Role("admin")), visit: visit{present: nothing, want: refused(401, "no_session")}.run},
+		{name: "guard refuses a renewed session", rule: "the renewal has spent the refresh token: its cookies are part of the refusal",
+			layers: guarded(descopehttp.Role("captain")), visit: visit{present: renewable, want: refused(403, "missing_role").with(set)}.run},
+		{name: "step-up asked for", rule: "a client learns that it can help itself",
+			layers: guarded(descopehttp.StepUp()), visit: visit{present: cookiesOf(ann), want: refused(401, "step_up_required")}.run},
+		{name: "step-up done", rule: "and then is let in",
+			layers: guarded(descopehttp.StepUp()), visit: visit{present: steppedUp, want: served}.run},
+		{name: "guard on the path, agrees", rule: "a guard that reads r.PathValue sees what the page sees as its parameter",
+			layers: guarded(tenantOwner), afterRouting: true, visit: visit{present: cookiesOf(ann), want: served}.run},
+		{name: "guard on the path, refuses", rule: "a guard that reads r.PathValue sees what the page sees as its parameter",
+			layers: guarded(tenantOwner), afterRouting: true,
+			visit: visit{path: otherPage, present: cookiesOf(ann), want: refused(403, "missing_role")}.run},
+
+		{name: "nested", rule: "the inner middleware takes over what the outer one has found: one renewal, and the page runs once",
+			layers: slices.Concat(optional, required, guarded(descopehttp.Role("admin"))),
+			visit:  visit{present: renewable, want: renewed}.run},
+		{name: "nested, inner refuses", rule: "an outer middleware that lets pass opens nothing",
+			layers: slices.Concat(optional, required), visit: visit{present: nothing, want: refused(401, "no_session")}.run},
+		{name: "nested, outer refuses", rule: "no inner middleware runs any more, and nothing is written twice",
+			layers: slices.Concat(required, guarded(descopehttp.StepUp())),
+			visit:  visit{present: nothing, want: refused(401, "no_session")}.run},
+
+		{name: "to the login page", rule: "a browser is sent to Config.LoginURL as net/http would send it",
+			layers: required,
+			config: func(c *descopehttp.Config) { c.LoginURL = "/signin" },
+			visit: visit{
+				present: func(*descopetest.Server) []string { return []string{"Sec-Fetch-Mode: navigate"} },
+				want:    want{status: 303, header: []string{"Location"}},
+				differs: acting,
+				instead: refused(401, "no_session"),
+			}.run},
+
+		{name: "error of the page", rule: "the framework's error handler runs, and runs once",
+			layers: required,
+			serve:  func(*visitor, http.ResponseWriter, *http.Request, inner) error { return errInner },
+			visit:  visit{present: cookiesOf(ann), want: want{status: http.StatusTeapot, ran: 1}, failed: 1}.run},
+		{name: "file server's 404", rule: "http.FileServer drops Cache-Control from its errors; an answer with cookies is still for nobody else",
+			layers: required,
+			serve: func(_ *visitor, w http.ResponseWriter, r *http.Request, _ inner) error {
+				http.FileServerFS(fstest.MapFS{}).ServeHTTP(w, r)
+				return nil
+			},
+			visit: visit{present: renewable, want: want{status: 404, ran: 1, cookies: set, header: uncached}}.run},
+	}
+	for _, handler := range errorHandlers {
+		clauses = append(clauses, clause{name: "Config.ErrorHandler that " + handler.does,
+			rule:   "whatever an ErrorHandler does or forgets, the page does not run after it and nothing is added",
+			layers: required,
+			config: func(c *descopehttp.Config) { c.ErrorHandler = handler.serve },
+			visit:  visit{present: nothing, want: want{status: handler.status}}.run})
+	}
+	return append(clauses, panics()...)
+}
+
+var errorHandlers = []struct {
+	does   string
+	status int
+	serve  func(http.ResponseWriter, *http.Request, error)
+}{
+	{"writes a page", http.StatusForbidden, func(w http.ResponseWriter, _ *http.Request, _ error) {
+		http.Error(w, "not for you", http.StatusForbidden)
+	}},
+	{"writes a status only", http.StatusNotFound, func(w http.ResponseWriter, _ *http.Request, _ error) {
+		w.WriteHeader(http.StatusNotFound)
+	}},
+	{"writes nothing", http.StatusOK, func(http.ResponseWriter, *http.Request, error) {}},
+}
+
+// panics are for the framework's own recovery. Where it turns a panic into an
+// error, its error handler runs; so that is not counted here.
+func panics() []clause {
+	const rule = "a panic reaches the framework's recovery, and opens nothing on its way"
+	visit := func(present func(*descopetest.Server) []string, w want) func(*visitor) error {
+		return func(v *visitor) error {
+			q := request{method: http.MethodGet, path: page, header: present(v.project)}
+			a, err := v.ask(q)
+			if err != nil {
+				return err
+			}
+			return w.check(q, a)
+		}
+	}
+	return []clause{
+		{name: "panic of the page", rule: rule, layers: required,
+			serve: func(*visitor, http.ResponseWriter, *http.Request, inner) error { panic(errPanic) },
+			visit: visit(renewable, want{status: 500, ran: 1, cookies: set})},
+		{name: "panic of a guard", rule: rule,
+			layers: guarded(func(*http.Request, *descopehttp.Session) error { panic(errPanic) }),
+			visit:  visit(cookiesOf(ann), want{status: 500})},
+		{name: "panic of Config.ErrorHandler", rule: rule, layers: required,
+			config: func(c *descopehttp.Config) {
+				c.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(errPanic) }
+			},
+			visit: visit(nothing, want{status: 500})},
+	}
+}
+
+// flowClauses are about the flows, mounted and single. The page's session is
+// optional, so that its middleware may as well stand before the flows.
+func flowClauses() []clause {
+	var clauses []clause
+	for _, m := range []Mount{{"", "/auth"}, {"/api", "/account/"}, {"", ""}} {
+		where := m.Group + strings.TrimSuffix(m.Prefix, "/")
+		clauses = append(clauses, clause{
+			name:   fmt.Sprintf("flows under %q of group %q", m.Prefix, m.Group),
+			rule:   "sign-up, verify, update and logout work wherever they are mounted",
+			layers: optional,
+			mounts: []Mount{m},
+			visit:  func(v *visitor) error { return v.walk(where+"/v1/auth/totp/signup", where) },
+		}, clause{
+			name:   fmt.Sprintf("no flow under %q of group %q", m.Prefix, m.Group),
+			rule:   "inside the mount the kit answers 404 and 405 itself and nothing redirects; beside it the prefix is the application's",
+			mounts: []Mount{m},
+			visit:  func(v *visitor) error { return v.stray(where) },
+		})
+	}
+	return append(clauses, clause{
+		name:   "single flow",
+		rule:   "the handler of one flow works in the framework's own wrapper, at a path of the application's choice",
+		layers: optional,
+		mounts: []Mount{{"", "/auth"}},
+		flows: map[string]func(*descopehttp.Auth, http.ResponseWriter, *http.Request){
+			"/join": (*descopehttp.Auth).TOTPSignUp,
+		},
+		visit: func(v *visitor) error { return v.walk("/join", "/auth") },
+	})
+}
+
+// walk is the life of a user: signed up at signUp, the rest under mount.
+func (v *visitor) walk(signUp, mount string) error {
+	v.login = "walker-" + rand.Text() // of one length, and nobody else's
+	cookies := ""
+	post := func(path, body string, wantCookies string) error {
+		q := request{method: http.MethodPost, path: path, header: []string{"Content-Type: application/json"}, body: body}
+		if cookies != "" {
+			q.header = append(q.header, cookies)
+		}
+		a, err := v.ask(q)
+		switch {
+		case err != nil:
+			return err
+		case a.status != 200:
+			return fmt.Errorf("POST %s is answered %d %s", path, a.status, a.body)
+		case a.cookies() != wantCookies:
+			return fmt.Errorf("POST %s: cookies were [%s], want [%s]", path, a.cookies(), wantCookies)
+		case wantCookies == set:
+			cookies = a.values()
+		}
+		return nil
+	}
+	get := func(path string, status int) error {
+		a, err := v.ask(request{method: http.MethodGet, path: path, header: []string{cookies}})
+		if err == nil && a.status != status {
+			err = fmt.Errorf("GET %s is answered %d, want %d", path, a.status, status)
+		}
+		return err
+	}
+	mount += "/v1/auth"
+	who := `{"loginId":"` + v.login + `"`
+	verify := func() error {
+		return post(mount+"/totp/verify", who+`,"code":"`+v.project.Code(v.login)+`"}`, set)
+	}
+	for _, step := range []func() error{
+		func() error { return post(signUp, who+`,"user":{"name":"Walker"}}`, kept) },
+		verify,
+		func() error { return get(page, 200) },
+		func() error { return get(mount+"/me", 200) },
+		func() error { return post(mount+"/refresh", "{}", set) },
+		func() error { return post(mount+"/totp/update", who+"}", kept) },
+		verify,
+		func() error { return get(page, 200) },
+		func() error { return post(mount+"/logout", "{}", deleted) },
+		func() error { return get(mount+"/me", 401) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stray asks for what is not there.
+func (v *visitor) stray(prefix string) error {
+	for _, there := range []struct{ path, method string }{
+		{"/", ""}, {"/nothing", ""}, {"/nothing/here", ""}, {"/totp", ""}, {"/totp/signup/", ""}, {"/ME", ""},
+		{"/totp/signup", http.MethodPost}, {"/me", http.MethodGet},
+	} {
+		for _, method := range methods {
+			if method == there.method {
+				continue
+			}
+			q := request{method: method, path: prefix + "/v1/auth" + there.path}
+			a, err := v.ask(q)
+			if err != nil {
+				return err
+			}
+			status, code := 404, "not_found"
+			if there.method != "" {
+				status, code = 405, "method_not_allowed"
+			}
+			if err := a.problem(q, status, code); err != nil {
+				return err
+			}
+			if allow := a.header.Get("Allow"); allow != there.method {
+				return fmt.Errorf("%s %s: Allow is %q, want %q", method, q.path, allow, there.method)
+			}
+		}
+	}
+	a, err := v.ask(request{method: http.MethodGet, path: prefix + "/login"})
+	switch {
+	case err != nil:
+		return err
+	case a.status != 200 || a.ran != 1:
+		return fmt.Errorf("the application's own page under the prefix is answered %d", a.status)
+	}
+	// Not compared: the framework's 404 is its own.
+	a, err = v.send(request{method: http.MethodGet, path: prefix + "/nothing/here"})
+	switch {
+	case err != nil:
+		return err
+	case a.header.Get("Content-Type") == "application/problem+json":
+		return errors.New("the kit answers for the application's pages under the prefix")
+	}
+	return nil
+}
+
+// connectionClauses are about what a handler can do with its connection, which
+// is lost where a ResponseWriter is wrapped or a context replaced.
+func connectionClauses() []clause {
+	return []clause{
+		{name: "20 at once", rule: "20 requests with one expired session are one refresh, and all are served",
+			layers: required, visit: crowd},
+		{name: "flush", rule: "http.ResponseController can flush, so that an answer begins before it ends",
+			layers: required, serve: serveParts, visit: readParts},
+		{name: "hijack", rule: "http.ResponseController can hand out the connection, as WebSockets need it",
+			layers: required, serve: hijack, visit: shakeHands},
+		{name: "hang-up", rule: "when the client has gone, the context of the request ends",
+			layers: required, serve: awaitEnd, visit: hangUp},
+	}
+}
+
+// crowd holds the refresh until all requests are under way.
+func crowd(v *visitor) error {
+	const n = 20
+	all := make(chan struct{})
+	v.gate.set(func(r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/v1/auth/refresh") {
+			select {
+			case <-all:
+			case <-r.Context().Done():
+			}
+		}
+	})
+	q := request{method: http.MethodGet, path: page, header: renewable(v.project)}
+	type outcome struct {
+		*answer
+		error
+	}
+	outcomes := make(chan outcome, n)
+	for range n {
+		go func() {
+			a, err := v.send(q)
+			outcomes <- outcome{a, err}
+		}()
+	}
+	for range n {
+		if _, err := wait(v.arrived, "not all requests arrived"); err != nil {
+			return err
+		}
+	}
+	close(all)
+	for i := range n {
+		o := <-outcomes
+		if o.error != nil {
+			return o.error
+		}
+		if o.status != 200 || o.cookies() != set {
+			return fmt.Errorf("one is answered %d with cookies [%s]", o.status, o.cookies())
+		}
+		if i == n-1 {
+			o.ran = v.site.ran.Load()
+			v.note(q, o.answer)
+		}
+	}
+	if ran := v.site.ran.Load(); ran != n {
+		return fmt.Errorf("the page ran %d times for %d requests", ran, n)
+	}
+	if refreshes := v.project.Requests("/v1/auth/refresh"); refreshes != 1 {
+		return fmt.Errorf("%d refreshes", refreshes)
+	}
+	return nil
+}
+
+func serveParts(v *visitor, w http.ResponseWriter, _ *http.Request, _ inner) error {
+	io.WriteString(w, "first\n")
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return err
+	}
+	if _, err := wait(v.released, "the first part was not delivered"); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "second\n")
+	return err
+}
+
+// readParts reads the first part of an answer before it lets the page go on.
+func readParts(v *visitor) error {
+	q := request{method: http.MethodGet, path: page, header: cookiesOf(ann)(v.project)}
+	conn, err := v.dial(q)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var raw bytes.Buffer
+	lines := bufio.NewReader(io.TeeReader(conn, &raw))
+	for line := ""; line != "first\n"; {
+		if line, err = lines.ReadString('\n'); err != nil {
+			return fmt.Errorf("the first part did not arrive by itself: %w", err)
+		}
+	}
+	close(v.released)
+	if _, err := io.Copy(io.Discard, lines); err != nil {
+		return err
+	}
+	a, err := parse(q.method, raw.Bytes())
+	if err != nil {
+		return err
+	}
+	a.ran = v.site.ran.Load()
+	v.note(q, a)
+	return nil
+}
+
+func hijack(_ *visitor, w http.ResponseWriter, _ *http.Request, _ inner) error {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\nhello")
+	return rw.Flush()
+}
+
+func shakeHands(v *visitor) error {
+	a, err := v.ask(request{method: http.MethodGet, path: page,
+		header: append(cookiesOf(ann)(v.project), "Connection: Upgrade", "Upgrade: test")})
+	if err == nil && (a.status != 101 || !bytes.HasSuffix(a.raw, []byte("hello"))) {
+		err = fmt.Errorf("answered %d %q", a.status, a.raw)
+	}
+	return err
+}
+
+func awaitEnd(v *visitor, _ http.ResponseWriter, r *http.Request, _ inner) error {
+	v.started <- struct{}{}
+	_, err := wait(r.Context().Done(), "the context did not end")
+	v.ended <- err
+	return nil
+}
+
+func hangUp(v *visitor) error {
+	conn, err := v.dial(request{method: http.MethodGet, path: page, header: cookiesOf(ann)(v.project)})
+	if err != nil {
+		return err
+	}
+	_, err = wait(v.started, "the page did not run")
+	conn.Close()
+	if err != nil {
+		return err
+	}
+	return <-v.ended
+}
