@@ -41,6 +41,10 @@ type Fault struct {
 	Truncate int
 }
 
+// maxFaults bounds the faults that wait for requests. A test that queues more has
+// forgotten to call Reset.
+const maxFaults = 1000
+
 // queued is a Fault that waits for its requests. Guarded by Server.mu.
 type queued struct {
 	Fault
@@ -51,7 +55,7 @@ type queued struct {
 // Fail makes requests to path go wrong. A request is hit by the first fault
 // queued for its path that is not used up. path is one the project serves,
 // "/v2/keys" for both paths of the key set, or "" for any. It panics on other
-// paths and on a fault that does nothing.
+// paths, on a fault that does nothing, and when 1,000 are queued already.
 func (s *Server) Fail(path string, f Fault) {
 	name := pathArgument("Fail", path)
 	switch {
@@ -69,6 +73,9 @@ func (s *Server) Fail(path string, f Fault) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.faults) >= maxFaults {
+		panic(fmt.Sprintf("descopetest: Fail with %d faults queued", len(s.faults)))
+	}
 	s.faults = append(s.faults, q)
 }
 

@@ -90,6 +90,20 @@ func TestFaultQueue(t *testing.T) {
 	assert.Equal(t, 200, status(http.MethodPost, refresh))
 }
 
+func TestFaultsAreBounded(t *testing.T) {
+	s := newProject()
+	fail := func() { s.Fail(refresh, descopetest.Fault{Status: 500}) }
+	for range 1000 {
+		fail()
+	}
+	assert.Panics(t, fail)
+	post(t, s, refresh, "", "") // uses one up
+	fail()
+	assert.Panics(t, fail)
+	s.Reset()
+	fail()
+}
+
 func TestFaultDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := rotating()

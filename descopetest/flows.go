@@ -52,7 +52,7 @@ func (s *Server) enrol(loginID string, p *profile) (secret string, bad *refusal)
 	case u != nil && u.verified != nil:
 		return "", s.settings.ExistingUser.because("")
 	case u == nil && len(s.users) >= s.settings.MaxUsers:
-		return "", projectFull.because("the project holds MaxUsers users")
+		return "", s.noMoreUsers()
 	case u == nil:
 		u = s.newUser(User{LoginID: loginID})
 	}
@@ -153,7 +153,7 @@ func (s *Server) logIn(c *call, loginID, code string, o loginOptions) (i *issue,
 		}
 	}
 	if !s.room() {
-		return nil, false, projectFull.because("the project holds MaxTokens refresh tokens")
+		return nil, false, s.noMoreTokens()
 	}
 	firstSeen, bad = s.acceptCode(u, code)
 	if bad != nil {

@@ -149,7 +149,7 @@ const (
 // The caller holds s.mu.
 func (s *Server) newGrant(u *user, amr []string) (*grant, *refusal) {
 	if !s.room() {
-		return nil, projectFull.because("the project holds MaxTokens refresh tokens")
+		return nil, s.noMoreTokens()
 	}
 	s.lines++
 	g := &grant{
@@ -173,7 +173,7 @@ func (s *Server) succeed(old *grant) (*grant, *refusal) {
 	}
 	if !s.room() {
 		old.state = grantLive
-		return nil, projectFull.because("the project holds MaxTokens refresh tokens")
+		return nil, s.noMoreTokens()
 	}
 	g := *old
 	g.state = grantLive
@@ -206,6 +206,11 @@ func (s *Server) room() bool {
 		}
 	}
 	return s.held < s.settings.MaxTokens
+}
+
+// noMoreTokens is the refusal when there is no room. The caller holds s.mu.
+func (s *Server) noMoreTokens() *refusal {
+	return projectFull.because(fmt.Sprintf("the project holds %d live refresh tokens and takes no more (MaxTokens)", s.settings.MaxTokens))
 }
 
 // find returns the grant of an unexpired refresh token that the project has

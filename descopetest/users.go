@@ -94,7 +94,7 @@ func (s *Server) AddUser(u User) {
 		panic(fmt.Sprintf("descopetest: AddUser with LoginID %q, which exists", u.LoginID))
 	}
 	if len(s.users) >= s.settings.MaxUsers {
-		panic("descopetest: AddUser beyond MaxUsers")
+		panic("descopetest: AddUser: " + s.noMoreUsers().message)
 	}
 	s.newUser(u.clone()).verified = newAuthenticator()
 }
@@ -134,6 +134,11 @@ func (s *Server) newUser(u User) *user {
 	n := &user{User: u, id: "U" + randomID(), created: time.Now(), grants: map[*grant]bool{}}
 	s.users[u.LoginID] = n
 	return n
+}
+
+// noMoreUsers is the refusal at MaxUsers. The caller holds s.mu.
+func (s *Server) noMoreUsers() *refusal {
+	return projectFull.because(fmt.Sprintf("the project holds %d users and takes no more (MaxUsers)", s.settings.MaxUsers))
 }
 
 func (s *Server) mustUser(caller, loginID string) *user {
