@@ -18,15 +18,13 @@ var (
 	// ErrNoSession: the request carries no credential. 401.
 	ErrNoSession = errors.New("descopehttp: no session")
 	// ErrInvalidToken: the token presented is not a session token of this
-	// project. 401.
+	// project, or the cookies are those of more than one user. 401.
 	ErrInvalidToken = errors.New("descopehttp: invalid token")
 	// ErrSessionExpired: the session token has expired, and there is no refresh
 	// token that could renew it. 401.
 	ErrSessionExpired = errors.New("descopehttp: session expired")
 	// ErrSessionEnded: Descope refused to renew the session. 401.
 	ErrSessionEnded = errors.New("descopehttp: session ended")
-	// ErrConflictingCookies: the cookies belong to more than one user. 401.
-	ErrConflictingCookies = errors.New("descopehttp: cookies of more than one user")
 	// ErrCrossOrigin: another site sent the request with this user's cookies.
 	// 403.
 	ErrCrossOrigin = errors.New("descopehttp: cross-origin request")
@@ -76,7 +74,7 @@ var (
 		detail: "The session has expired.", challenge: challengeInvalidToken}
 	problemSessionEnded = &problem{is: ErrSessionEnded, status: 401, code: "session_ended", errorCode: "E061005",
 		detail: "The session has ended. Sign in again.", challenge: challengeInvalidToken}
-	problemConflictingCookies = &problem{is: ErrConflictingCookies, status: 401, code: "conflicting_cookies", errorCode: "E061005",
+	problemConflictingCookies = &problem{is: ErrInvalidToken, status: 401, code: "conflicting_cookies", errorCode: "E061005",
 		detail: "The cookies of this request belong to more than one user. Sign in again.", challenge: challengeInvalidToken}
 	problemForeignProject = &problem{is: ErrInvalidToken, status: 401, code: "foreign_project", errorCode: "E061004",
 		detail: "The Authorization header does not name this project.", challenge: challengeInvalidToken}

@@ -115,12 +115,12 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 
 // Authenticate decides who a request belongs to. It may set cookies on w, which
 // must not have been written to: those of a renewed session, or the deletion of
-// cookies that can never work again. It writes no answer. The session's own
-// middleware and every adapter are a few lines around it.
+// cookies that can never work again. It writes no answer. RequireSession and Require are a few
+// lines around it.
 //
 // The error wraps one of [ErrNoSession], [ErrInvalidToken], [ErrSessionExpired],
-// [ErrSessionEnded], [ErrConflictingCookies], [ErrCrossOrigin] and
-// [ErrUnavailable]; WriteError answers it. It takes at most five seconds.
+// [ErrSessionEnded], [ErrCrossOrigin] and [ErrUnavailable]; WriteError answers
+// it. It takes at most five seconds.
 func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	v, err := a.authenticate(w, r, required)
 	if err != nil {

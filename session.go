@@ -131,19 +131,6 @@ func (s *Session) Claims(v any) error {
 	return nil
 }
 
-// Claim returns one claim of the token as a T, and whether it is there and is
-// one:
-//
-//	plan, ok := descopehttp.Claim[string](s, "plan")
-func Claim[T any](s *Session, name string) (value T, ok bool) {
-	var all map[string]jsontext.Value
-	if s.Claims(&all) != nil || all[name] == nil || json.Unmarshal(all[name], &value) != nil {
-		var zero T
-		return zero, false
-	}
-	return value, true
-}
-
 // Token returns the session token itself, to send along to another service of
 // the same project. It is a credential: keep it out of logs.
 func (s *Session) Token() string { return *s.token }

@@ -1,0 +1,118 @@
+package descopehttp
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// What a flood leaves in memory is bounded: every map has a limit, and what is
+// under way ends.
+func TestFloodLeavesNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := descopetest.NewServer()
+		srv.AddUser(descopetest.User{LoginID: "ada"})
+		a, err := New(Config{ProjectID: srv.ProjectID(), BaseURL: srv.URL(), HTTPClient: srv.Client(), Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		require.NoError(t, a.Ready(t.Context()))
+		claims := srv.SessionClaims("ada")
+		encode := func(v any) string {
+			encoded, err := json.Marshal(v)
+			require.NoError(t, err)
+			return base64.RawURLEncoding.EncodeToString(encoded)
+		}
+		session := encode(claims)
+		claims["drn"] = refreshDRN
+		refresh := encode(claims)
+		handler := a.RequireSession(http.NotFoundHandler())
+		for i := range maxEnded + 500 {
+			header := encode(map[string]string{"alg": "RS256", "kid": "SKinvented" + strconv.Itoa(i)})
+			send := func(h http.Handler, method, path, name, value string) {
+				r := httptest.NewRequest(method, path, nil)
+				r.Header.Set(name, value)
+				h.ServeHTTP(httptest.NewRecorder(), r)
+			}
+			if i < maxAbsentKeys+500 {
+				send(handler, http.MethodGet, "/", "Authorization", "Bearer "+header+"."+session+".AAAA")
+			}
+			if i%10 == 0 {
+				send(handler, http.MethodGet, "/", "Cookie", "__Host-DSR="+header+"."+refresh+".AAAA")
+			}
+			send(a.Handler(), http.MethodPost, pathLogout, "Cookie", "__Host-DSR="+header+"."+refresh+".AAAA")
+		}
+		require.NoError(t, a.Wait(t.Context()))
+
+		m := &a.refresher.memory
+		for name, size := range map[string][2]int{
+			"absent kids":     {len(a.keys.absent), maxAbsentKeys},
+			"retired keys":    {len(a.keys.retired), maxRetiredKeys},
+			"flights":         {len(a.refresher.flights), 0},
+			"running":         {a.refresher.tasks.running + a.keys.tasks.running, 0},
+			"links":           {len(m.links.entries), maxLinks},
+			"issued":          {len(m.issued.entries), maxLinks},
+			"unseen sessions": {len(m.sessions.entries), maxLinks},
+			"refused":         {len(m.refused.entries), maxRefusals},
+			"ended":           {len(m.ended.entries), maxEnded},
+			"cut":             {len(m.cut.entries), maxEnded},
+			"tried":           {len(m.tried.entries), maxLinks},
+			"accepted":        {len(a.api.strangers.accepted.entries), maxAcceptedTokens},
+			"counters":        {len(a.attempts.memory.entries.entries), maxCounters},
+			"ended, in order": {m.ended.order.Len(), maxEnded},
+		} {
+			assert.LessOrEqual(t, size[0], size[1], name)
+		}
+	})
+}
+
+// A counter of guesses is small, and there is a limit to how many there are.
+func TestCountersAreBounded(t *testing.T) {
+	c := newCounters()
+	for i := range maxCounters + 1000 {
+		_, _, err := c.Add(t.Context(), strconv.Itoa(i), 1, time.Hour)
+		require.NoError(t, err)
+	}
+	assert.LessOrEqual(t, len(c.entries.entries), maxCounters)
+	assert.Equal(t, len(c.entries.entries), c.entries.order.Len())
+}
+
+// A fading map keeps to its limit whatever is put in, and forgets in time.
+func TestFadingIsBounded(t *testing.T) {
+	now := time.Now()
+	f := newFading[string, int](100)
+	for i := range 1000 {
+		f.put(fmt.Sprint(i%150), i, now, time.Duration(i%7)*time.Second)
+		require.LessOrEqual(t, len(f.entries), 100)
+		require.Equal(t, len(f.entries), f.order.Len())
+	}
+	f.put("a", 1, now, time.Second)
+	_, ok := f.get("a", now.Add(time.Second-1))
+	assert.True(t, ok)
+	_, ok = f.get("a", now.Add(time.Second))
+	assert.False(t, ok)
+}
+
+// Keys that rotate for years leave no more than a bounded number behind.
+func TestRetiredKeysAreBounded(t *testing.T) {
+	s := newKeySet(nil, new(headerMemo), slog.New(slog.DiscardHandler))
+	key := parseKey([]byte(`{"kid":"a","alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`))
+	require.NotNil(t, key)
+	for i := range 3 * maxRetiredKeys {
+		old := *key
+		old.kid = strconv.Itoa(i)
+		s.retire(map[string]*heldKey{old.kid: &old}, nil)
+		require.LessOrEqual(t, len(s.retired), maxRetiredKeys)
+	}
+	assert.Equal(t, strconv.Itoa(3*maxRetiredKeys-1), s.retired[maxRetiredKeys-1].kid, "the newest stay")
+}

@@ -1,0 +1,391 @@
+package descopehttp_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// A callTimes notes when the kit called which path of Descope.
+type callTimes struct {
+	inner http.RoundTripper
+	mu    sync.Mutex
+	calls map[string][]time.Time
+}
+
+func (w *callTimes) RoundTrip(r *http.Request) (*http.Response, error) {
+	path := r.URL.Path
+	if strings.HasPrefix(path, keysPath) {
+		path = keysPath
+	}
+	w.mu.Lock()
+	w.calls[path] = append(w.calls[path], time.Now())
+	w.mu.Unlock()
+	return w.inner.RoundTrip(r)
+}
+
+func (w *callTimes) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = make(map[string][]time.Time)
+}
+
+// most returns the most calls to path within any window of that length.
+func (w *callTimes) most(path string, window time.Duration) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	calls, most := w.calls[path], 0
+	for i, first := range calls {
+		n := 0
+		for _, at := range calls[i:] {
+			if at.Sub(first) < window {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+func tapped(w *callTimes) func(*descopehttp.Config) {
+	return func(c *descopehttp.Config) {
+		w.inner, w.calls = c.HTTPClient.Transport, make(map[string][]time.Time)
+		c.HTTPClient = &http.Client{Transport: w}
+	}
+}
+
+// forgers makes tokens of invented kids, well formed and with claims that are
+// good, but signed by nobody.
+type forgers struct {
+	mu               sync.Mutex
+	n                int
+	session, refresh string // payloads
+}
+
+func newForgers(t testing.TB, h *hostile) *forgers {
+	day := time.Now().Add(24 * time.Hour).Unix()
+	return &forgers{
+		session: segment(claimsJSON(t, h.claims(map[string]any{"exp": day}))),
+		refresh: segment(claimsJSON(t, h.claims(map[string]any{"exp": day, "drn": "DSR"}))),
+	}
+}
+
+func (f *forgers) next() (session, refresh string) {
+	f.mu.Lock()
+	f.n++
+	header := segment(fmt.Sprintf(`{"alg":"RS256","kid":"SKinvented%d"}`, f.n))
+	f.mu.Unlock()
+	return header + "." + f.session + "." + segment("forged"), header + "." + f.refresh + "." + segment("forged")
+}
+
+// thousand sends a thousand invented kids, a hundred at once, each as a Bearer
+// token, as a session cookie and as a refresh cookie.
+func (f *forgers) thousand(t testing.TB, h http.Handler, pause time.Duration) {
+	for range 10 {
+		var wg sync.WaitGroup
+		for i := range 100 {
+			session, refresh := f.next()
+			network := fmt.Sprintf("203.0.113.%d", i%8+1)
+			for _, r := range []*http.Request{
+				withBearer(get("/"), session),
+				withCookies(get("/"), session, ""),
+				withCookies(get("/"), "", refresh),
+				withCookies(get("/"), session, refresh),
+			} {
+				wg.Go(func() {
+					res := serve(h, from(network, r))
+					assert.Contains(t, []int{401, 503}, res.StatusCode)
+					assert.Empty(t, res.Cookies())
+				})
+			}
+		}
+		wg.Wait()
+		elapse(pause)
+	}
+}
+
+// While somebody sends invented kids and keys rotate, Descope hears of it at a
+// rate that does not depend on the flood, the rotated key is in use within the
+// floor, and nothing piles up.
+func TestFloodOfInventedKids(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tap := new(callTimes)
+		h := newHostile(t, tapped(tap))
+		require.NoError(t, h.Ready(t.Context()))
+		handler := h.RequireSession(new(spy))
+		f := newForgers(t, h)
+		f.thousand(t, handler, time.Second)
+		goroutines := runtime.NumGoroutine()
+		tap.reset()
+		began := time.Now()
+
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 3 {
+				f.thousand(t, handler, 700*time.Millisecond)
+			}
+		}()
+		for range 5 {
+			elapse(3700 * time.Millisecond)
+			h.srv.RotateKeys()
+			rotated, token := time.Now(), h.srv.SignIn(ada).Session
+			r := func() *http.Request { return from("192.0.2.7", withBearer(get("/"), token)) }
+			for serve(handler, r()).StatusCode != http.StatusOK {
+				elapse(700 * time.Millisecond)
+				require.LessOrEqual(t, time.Since(rotated), 6*time.Second)
+			}
+			assert.LessOrEqual(t, time.Since(rotated), 5*time.Second+700*time.Millisecond, "one look after the floor")
+		}
+		<-done
+		require.NoError(t, h.Wait(t.Context()))
+		assert.Equal(t, 1, tap.most(keysPath, 5*time.Second), "key fetches in any 5 s")
+		seconds := int(time.Since(began)/time.Second) + 1
+		assert.LessOrEqual(t, len(tap.calls[refreshPath]), 5*seconds, "refresh calls in all")
+		assert.LessOrEqual(t, tap.most(refreshPath, time.Second), 5, "refresh calls in any second")
+		synctest.Wait()
+		assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "goroutines left")
+	})
+}
+
+// A key endpoint that is slow, and asked for invented kids all the time, slows
+// neither those whose key is known nor a refresh. A refresh whose answer is signed
+// by a key of just now has to wait for that key; it takes no more than twice its
+// time alone.
+func TestSlowKeyEndpoint(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault   descopetest.Fault
+		rotate  bool
+		session string // of the request, where it is not the expired one
+		alone   time.Duration
+	}{
+		"known key":                            {descopetest.Fault{Delay: time.Second, Times: -1}, false, "", 0},
+		"known key, answered late":             {descopetest.Fault{Delay: time.Second, After: true, Times: -1}, false, "", 0},
+		"known key, silent":                    {descopetest.Fault{Delay: time.Minute, Times: -1}, false, "", 0},
+		"known key, away":                      {descopetest.Fault{Status: 503, Times: -1}, false, "", 0},
+		"new key":                              {descopetest.Fault{Delay: time.Second, Times: -1}, true, "", time.Second},
+		"new key, answered late":               {descopetest.Fault{Delay: time.Second, After: true, Times: -1}, true, "", time.Second},
+		"known key, session of an unknown one": {descopetest.Fault{Delay: time.Second, After: true, Times: -1}, false, "unknown", time.Second},
+		"silent, session of an unknown key":    {descopetest.Fault{Delay: time.Minute, Times: -1}, false, "unknown", 2 * time.Second},
+	} {
+		for _, offset := range []time.Duration{10 * time.Millisecond, 500 * time.Millisecond, 990 * time.Millisecond, 1500 * time.Millisecond, 4 * time.Second} {
+			t.Run(fmt.Sprint(name, ", ", offset), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := newHostile(t)
+					b := signIn(h.kit, ada)
+					fresh := h.with(map[string]any{"exp": time.Now().Add(24 * time.Hour).Unix()})
+					elapse(past)
+					require.NoError(t, h.Ready(t.Context()))
+					elapse(5 * time.Second)
+					handler := h.RequireSession(new(spy))
+					f := newForgers(t, h)
+					h.srv.Fail(keysPath, tt.fault)
+
+					stop, done := make(chan struct{}), make(chan struct{})
+					go func() {
+						defer close(done)
+						var wg sync.WaitGroup
+						for {
+							session, refresh := f.next()
+							wg.Go(func() { serve(handler, withBearer(get("/"), session)) })
+							wg.Go(func() { serve(handler, withCookies(get("/"), session, "")) })
+							wg.Go(func() { serve(handler, withCookies(get("/"), "", refresh)) })
+							select {
+							case <-stop:
+								wg.Wait()
+								return
+							case <-time.After(5 * time.Millisecond):
+							}
+						}
+					}()
+					elapse(offset)
+
+					began := time.Now()
+					assert.Equal(t, http.StatusOK, serve(handler, withBearer(get("/"), fresh)).StatusCode)
+					assert.Equal(t, http.StatusOK, serve(handler, withCookies(get("/"), fresh, "")).StatusCode)
+					assert.Zero(t, time.Since(began), "a request whose key is known")
+
+					if tt.rotate {
+						h.srv.RotateKeys()
+					}
+					if tt.session != "" {
+						b.session, _ = f.next()
+					}
+					began = time.Now()
+					res := b.do(handler, get("/"))
+					assert.Equal(t, http.StatusOK, res.StatusCode, "a legitimate refresh")
+					assert.LessOrEqual(t, time.Since(began), 2*tt.alone)
+					close(stop)
+					<-done
+					require.NoError(t, h.Wait(t.Context()))
+				})
+			})
+		}
+	}
+}
+
+// The same over real connections, where a user's transport allows one connection
+// to a host at a time: the key endpoint must not occupy it.
+func TestSlowKeyEndpointOverOneConnection(t *testing.T) {
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2"} {
+		t.Run(proto, func(t *testing.T) {
+			t.Parallel() // each waits for the floor, in real time
+			k := newKit(t)
+			k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = -time.Minute })
+			b := signIn(k, ada)
+			k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 10 * time.Minute })
+			release, asked := make(chan struct{}), make(chan struct{}, 100)
+			slow := false
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if slow && strings.HasPrefix(r.URL.Path, keysPath) {
+					asked <- struct{}{}
+					<-release
+				}
+				k.srv.ServeHTTP(w, r)
+			}))
+			server.EnableHTTP2 = proto == "HTTP/2"
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			t.Cleanup(func() { close(release) })
+			transport := &http.Transport{
+				MaxConnsPerHost:   1,
+				TLSClientConfig:   &tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs},
+				ForceAttemptHTTP2: server.EnableHTTP2,
+				DialContext:       (&net.Dialer{Timeout: time.Second}).DialContext,
+			}
+			t.Cleanup(transport.CloseIdleConnections)
+			a := kitFor(t, k.srv, func(c *descopehttp.Config) {
+				c.BaseURL, c.HTTPClient = server.URL, &http.Client{Transport: transport}
+			})
+			require.NoError(t, a.Ready(t.Context()))
+			slow = true
+			// The floor: wait until an invented kid is allowed to start a fetch.
+			h := &hostile{kit: a, t: t}
+			invented := segment(`{"alg":"RS256","kid":"SKinvented"}`) + "." + segment(claimsJSON(t, h.claims(nil))) + "." + segment("x")
+			deadline := time.After(15 * time.Second)
+			var wg sync.WaitGroup
+			t.Cleanup(wg.Wait)
+			for fetching := false; !fetching; {
+				wg.Go(func() { serve(a.RequireSession(new(spy)), withCookies(get("/"), invented, "")) })
+				select {
+				case <-asked:
+					fetching = true
+				case <-time.After(100 * time.Millisecond):
+				case <-deadline:
+					require.FailNow(t, "no key fetch began")
+				}
+			}
+			began := time.Now()
+			res := b.do(a.RequireSession(new(spy)), get("/"))
+			assert.Equal(t, http.StatusOK, res.StatusCode)
+			assert.Less(t, time.Since(began), time.Second)
+		})
+	}
+}
+
+// Bursts and steady floods of refresh tokens of unknown keys reach Descope at no
+// more than five calls a second.
+func TestRefreshCallsForInventedKids(t *testing.T) {
+	for _, every := range []time.Duration{time.Millisecond, 50 * time.Millisecond, 190 * time.Millisecond, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			tap := new(callTimes)
+			h := newHostile(t, tapped(tap))
+			require.NoError(t, h.Ready(t.Context()))
+			handler := h.RequireSession(new(spy))
+			f := newForgers(t, h)
+			elapse(time.Minute)
+			for range int(5 * time.Second / every) {
+				_, refresh := f.next()
+				serve(handler, withCookies(get("/"), "", refresh))
+				serve(h.Handler(), withCookies(post(refreshPath, "{}"), "", refresh))
+				elapse(every)
+			}
+			assert.LessOrEqual(t, tap.most(refreshPath, time.Second), 5, "every %v", every)
+			assert.Equal(t, 1, tap.most(keysPath, time.Hour), "a refresh token of an unknown key fetches no keys")
+		})
+	}
+}
+
+// A user whose refresh token Descope has accepted before goes on while strangers
+// use up the budget, though its key is not held here either.
+func TestFloodStopsNobodyWhoIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHostile(t)
+		h.srv.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
+		b := signIn(h.kit, ada)
+		h.srv.RotateKeys()
+		require.NoError(t, h.Ready(t.Context()))
+		elapse(past)
+		handler := h.RequireSession(new(spy))
+		require.Equal(t, http.StatusOK, b.do(handler, get("/")).StatusCode, "of a key that this replica never held")
+		for range 5 {
+			elapse(past)
+			newForgers(t, h).thousand(t, handler, time.Millisecond)
+			assert.Equal(t, http.StatusOK, b.do(handler, get("/")).StatusCode)
+		}
+	})
+}
+
+// What nobody has vouched for must not fill the store that replicas share.
+func TestFloodDoesNotFillTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, _ := newReplicas(t, 1)
+		k := replicas[0]
+		r, _ := testKeys()
+		k.srv.AddKey(rsaKid, r)
+		f := newForgers(t, &hostile{kit: k, t: t, rsa: r})
+		for range 2000 {
+			_, refresh := f.next()
+			serve(k.RequireSession(new(spy)), withCookies(get("/"), "", refresh))
+			serve(k.Handler(), withCookies(post(refreshPath, "{}"), "", refresh))
+			serve(k.Handler(), withCookies(get("/v1/auth/me"), "", refresh))
+			serve(k.Handler(), withCookies(post("/v1/auth/logout", "{}"), "", refresh))
+			serve(k.Handler(), withCookies(post("/v1/auth/logoutall", "{}"), "", refresh))
+		}
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		assert.LessOrEqual(t, len(store.entries), 100, "entries for invented tokens")
+	})
+}
+
+// Logouts with invented tokens must not push out the memory of a real one while
+// a refresh is still under way.
+func TestInventedLogoutsDoNotUndoALogout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		r, _ := testKeys()
+		f := newForgers(t, &hostile{kit: k, t: t, rsa: r})
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
+		old := b.copied()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			res := serve(k.RequireSession(new(spy)), withCookies(get("/"), old.session, old.refresh))
+			assert.Equal(t, http.StatusUnauthorized, res.StatusCode, "the refresh ended after the logout")
+			for _, c := range res.Cookies() {
+				assert.Empty(t, c.Value)
+			}
+		})
+		elapse(time.Second)
+		wg.Go(func() { logout(k, b) })
+		elapse(100 * time.Millisecond)
+		for range 11_000 {
+			_, refresh := f.next()
+			serve(k.Handler(), withCookies(post("/v1/auth/logout", "{}"), "", refresh))
+		}
+		wg.Wait()
+	})
+}

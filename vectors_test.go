@@ -1,0 +1,59 @@
+package descopehttp_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+)
+
+// vectorsBySet returns the published signatures that concern RS256 and ES256, by
+// the key set document that they are to be judged by.
+func vectorsBySet(t testing.TB) map[string][]string {
+	t.Helper()
+	content, err := os.ReadFile("testdata/wycheproof/rs256-es256.json")
+	require.NoError(t, err)
+	var vectors []struct {
+		Keys json.RawMessage `json:"jwks"`
+		JWS  string          `json:"jws"`
+	}
+	require.NoError(t, json.Unmarshal(content, &vectors))
+	require.Len(t, vectors, 276)
+	sets := make(map[string][]string)
+	for _, v := range vectors {
+		sets[string(v.Keys)] = append(sets[string(v.Keys)], v.JWS)
+	}
+	return sets
+}
+
+// None of the published signatures, the good ones included, is a session: their
+// payloads are no claims. They are refused before a key is asked for.
+func TestPublishedSignaturesAreNoSessions(t *testing.T) {
+	h := newHostile(t)
+	seen := 0
+	for document, signatures := range vectorsBySet(t) {
+		judge := &hostile{kit: keySetOf(t, h, document), t: t}
+		for _, jws := range signatures {
+			seen++
+			for way, err := range judge.verdicts(jws) {
+				if way == "VerifyToken" {
+					assert.ErrorIs(t, err, descopehttp.ErrInvalidToken, jws)
+				} else if !strings.ContainsAny(jws, " \r\n\",;\\") || way == "bearer" {
+					assert.EqualError(t, err, "status 401", "%s: %s", way, jws)
+				}
+			}
+			next := new(spy)
+			res := serve(judge.RequireSession(next), withCookies(get("/"), "", jws))
+			assert.Equal(t, http.StatusUnauthorized, res.StatusCode, "as a refresh token: %s", jws)
+			assert.Zero(t, next.calls)
+		}
+	}
+	assert.Equal(t, 276, seen)
+	assert.Zero(t, h.srv.Requests(refreshPath))
+}
