@@ -1,0 +1,217 @@
+package e2e
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// A mount is an application that has the kit under /auth/ and whose page uses
+// Descope's browser SDK on it.
+type mount struct {
+	*tab
+	url     string
+	project *descopetest.Server
+}
+
+func startMount(t *testing.T, delivery descopehttp.Delivery, configure func(*descopetest.Settings)) *mount {
+	t.Helper()
+	b := newBrowser(t)
+	packages := webPackages(t)
+
+	project := descopetest.NewServer()
+	project.Configure(func(s *descopetest.Settings) {
+		s.RotateRefresh = true
+		s.AllowCodeReuse = true
+		if configure != nil {
+			configure(s)
+		}
+	})
+	auth, err := descopehttp.New(descopehttp.Config{
+		ProjectID:  project.ProjectID(),
+		BaseURL:    project.URL(),
+		HTTPClient: project.Client(),
+		Tokens:     delivery,
+		Logger:     slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", http.StripPrefix("/auth", auth.Handler()))
+	mux.Handle("/whoami", auth.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := descopehttp.SessionFromContext(r.Context())
+		fmt.Fprint(w, session.Subject())
+	})))
+	mux.Handle("/", http.FileServer(http.Dir(filepath.Dir(packages))))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+
+	m := &mount{b, server.URL, project}
+	m.open(m.url + "/sdk.html?project=" + project.ProjectID())
+	m.sees("signed out")
+	return m
+}
+
+// reload loads the page anew and waits until the SDK has settled.
+func (m *mount) reload() string {
+	m.t.Helper()
+	m.open(m.url + "/sdk.html?project=" + m.project.ProjectID())
+	return until[string](m.tab, `document.querySelector("#state")?.textContent.replace("starting", "")`)
+}
+
+// An outcome is what a call of the SDK resolves to.
+type outcome struct {
+	OK    bool
+	Code  int
+	Error struct{ ErrorCode string }
+	Data  struct {
+		Key        string
+		SessionJWT string
+		RefreshJWT string
+		LoginIDs   []string
+		User       struct{ LoginIDs []string }
+	}
+}
+
+// call calls the SDK.
+func (m *mount) call(format string, args ...any) outcome {
+	m.t.Helper()
+	return evaluate[outcome](m.tab, `sdk.`+format+`.then((r) => ({ OK: r.ok, Code: r.code, Error: { ErrorCode: r.error?.errorCode ?? "" }, Data: {
+		Key: r.data?.key ?? "", SessionJWT: r.data?.sessionJwt ?? "", RefreshJWT: r.data?.refreshJwt ?? "",
+		LoginIDs: r.data?.loginIds ?? [], User: { LoginIDs: r.data?.user?.loginIds ?? [] } } }))`, args...)
+}
+
+func (m *mount) whoami() int {
+	m.t.Helper()
+	return evaluate[int](m.tab, `fetch("/whoami", { headers: sdk.getSessionToken() ? { Authorization: "Bearer " + sdk.getSessionToken() } : {} }).then((r) => r.status)`)
+}
+
+func (m *mount) authenticated() bool {
+	m.t.Helper()
+	return evaluate[bool](m.tab, `told.authenticated === true`)
+}
+
+func (m *mount) signUp(loginID string) {
+	m.t.Helper()
+	key := m.call(`totp.signUp(%s, { name: "Grace Hopper" })`, loginID)
+	require.True(m.t, key.OK, key)
+	require.NotEmpty(m.t, key.Data.Key)
+	verified := m.call(`totp.verify(%s, %s)`, loginID, m.project.Code(loginID))
+	require.True(m.t, verified.OK, verified)
+	require.Equal(m.t, []string{loginID}, verified.Data.User.LoginIDs)
+}
+
+// Descope's browser SDK on a mount of the kit, unmodified, whichever way the
+// tokens are delivered.
+func TestBrowserSDK(t *testing.T) {
+	t.Parallel()
+	const grace = "grace@example.com"
+	tests := map[string]struct {
+		delivery         descopehttp.Delivery
+		session, refresh bool     // a script sees them
+		cookies          []string // the browser holds them
+	}{
+		"InCookies":     {descopehttp.InCookies, false, false, []string{"__Host-DS", "__Host-DSR"}},
+		"SessionInBody": {descopehttp.SessionInBody, true, false, []string{"__Host-DSR"}},
+		"InBody":        {descopehttp.InBody, true, true, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := startMount(t, test.delivery, nil)
+
+			require.True(t, m.call(`totp.signUp(%s)`, grace).OK)
+			wrong := m.call(`totp.verify(%s, %s)`, grace, wrongCode(m.project.Code(grace)))
+			assert.False(t, wrong.OK)
+			assert.Equal(t, "E061102", wrong.Error.ErrorCode)
+			assert.False(t, m.authenticated())
+			assert.Equal(t, http.StatusUnauthorized, m.whoami())
+
+			m.signUp(grace)
+			assert.True(t, m.authenticated())
+			assert.Equal(t, grace, evaluate[string](m.tab, `told.user`))
+			assert.Equal(t, http.StatusOK, m.whoami())
+			held := m.cookies()
+			require.Len(t, held, len(test.cookies))
+			for _, name := range test.cookies {
+				require.Contains(t, held, name)
+				assert.True(t, held[name].HTTPOnly && held[name].Secure, name)
+				assert.Equal(t, "Lax", held[name].SameSite.String(), name)
+			}
+			assert.Equal(t, test.session, evaluate[string](m.tab, `sdk.getSessionToken() ?? ""`) != "")
+			assert.Equal(t, test.refresh, evaluate[string](m.tab, `sdk.getRefreshToken() ?? ""`) != "")
+			changes := 0
+			if test.session {
+				changes = 1
+			}
+			assert.Equal(t, changes, evaluate[int](m.tab, `told.sessionTokens.length`), "onSessionTokenChange")
+
+			me := m.call(`me()`)
+			require.True(t, me.OK, me)
+			assert.Equal(t, []string{grace}, me.Data.LoginIDs)
+
+			refreshed := m.call(`refresh()`)
+			require.True(t, refreshed.OK, refreshed)
+			assert.Equal(t, 1, m.project.Requests(pathRefresh))
+			assert.Equal(t, test.session, refreshed.Data.SessionJWT != "")
+			assert.Equal(t, test.refresh, refreshed.Data.RefreshJWT != "")
+			assert.Equal(t, 2*changes, evaluate[int](m.tab, `told.sessionTokens.length`), "onSessionTokenChange")
+			assert.Equal(t, http.StatusOK, m.whoami())
+
+			assert.Equal(t, "signed in", m.reload())
+			assert.Equal(t, http.StatusOK, m.whoami())
+			require.True(t, m.call(`me()`).OK)
+
+			t.Run("outage", func(t *testing.T) {
+				m.project.Fail("", descopetest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
+				began := time.Now()
+				assert.False(t, m.call(`refresh()`).OK)
+				assert.False(t, m.call(`me()`).OK)
+				assert.Less(t, time.Since(began), 8*time.Second, "the SDK was made to wait and ask again")
+				assert.True(t, m.authenticated(), "an outage signs nobody out")
+				assert.Equal(t, http.StatusOK, m.whoami())
+				assert.Equal(t, test.refresh, evaluate[string](m.tab, `sdk.getRefreshToken() ?? ""`) != "")
+				m.reload()
+				m.project.Reset()
+				assert.Equal(t, "signed in", m.reload())
+				assert.Len(t, m.cookies(), len(test.cookies))
+			})
+
+			out := m.call(`logout()`)
+			require.True(t, out.OK, out)
+			assert.False(t, m.authenticated())
+			if test.session {
+				assert.True(t, evaluate[bool](m.tab, `told.sessionTokens.at(-1) === null`), "onSessionTokenChange")
+			}
+			assert.Empty(t, m.cookies())
+			assert.Empty(t, evaluate[string](m.tab, `(sdk.getSessionToken() ?? "") + (sdk.getRefreshToken() ?? "")`))
+			assert.Equal(t, http.StatusUnauthorized, m.whoami())
+			assert.Equal(t, "signed out", m.reload())
+			assert.False(t, m.call(`refresh()`).OK)
+		})
+	}
+}
+
+// The SDK renews a session by itself, 20 s before its end, and only one that
+// lives for more than 40 s.
+func TestBrowserSDKRenewsByItself(t *testing.T) {
+	t.Parallel()
+	m := startMount(t, descopehttp.SessionInBody, func(s *descopetest.Settings) { s.SessionTTL = 43 * time.Second })
+	m.signUp("grace@example.com")
+	first := evaluate[string](m.tab, `sdk.getSessionToken()`)
+	next := untilWithin[string](m.tab, 2*patience, `told.sessionTokens.length > 1 && sdk.getSessionToken()`)
+	assert.NotEqual(t, first, next)
+	assert.Equal(t, 1, m.project.Requests(pathRefresh))
+	assert.Equal(t, 3, strings.Count(next, ".")+1)
+	assert.Equal(t, http.StatusOK, m.whoami())
+}

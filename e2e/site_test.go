@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// Paths of Descope that tests count and make fail.
+const (
+	pathVerify  = "/v1/auth/totp/verify"
+	pathRefresh = "/v1/auth/refresh"
+	pathMe      = "/v1/auth/me"
+)
+
+// ada is a user of every project here.
+const ada = "ada@example.com"
+
+// A site is the example, running as a process of its own.
+type site struct {
+	url     string
+	project *descopetest.Server // the Descope it talks to; nil in the demo
+}
+
+// startDemo runs the example as its first command does: with a project in its
+// own memory.
+func startDemo(t *testing.T, args ...string) *site {
+	t.Helper()
+	return &site{url: runExample(t, args...)}
+}
+
+// startSite runs the example against a project that the test can change and make
+// fail.
+func startSite(t *testing.T, configure func(*descopetest.Settings)) *site {
+	t.Helper()
+	project := descopetest.NewServer()
+	project.Configure(func(s *descopetest.Settings) {
+		s.RotateRefresh = true
+		s.AllowCodeReuse = true // else each code would have to be waited for
+		if configure != nil {
+			configure(s)
+		}
+	})
+	project.AddUser(descopetest.User{LoginID: ada, Name: "Ada Lovelace"})
+	server := httptest.NewServer(project)
+	t.Cleanup(server.Close)
+	url := runExample(t, "-project", project.ProjectID(), "-base-url", server.URL)
+	return &site{url: url, project: project}
+}
+
+// shortFirst makes the first session of a project end after life, and no other:
+// however slow the machine, it has to be renewed exactly once.
+func shortFirst(life time.Duration) func(*descopetest.Settings) {
+	var sessions atomic.Int32
+	return func(s *descopetest.Settings) {
+		s.EditClaims = func(kind string, claims map[string]any) {
+			if kind == "DS" && sessions.Add(1) == 1 {
+				claims["exp"] = time.Now().Add(life).Unix()
+			}
+		}
+	}
+}
+
+// signIn signs ada in, as she would.
+func (s *site) signIn(b *tab) {
+	b.t.Helper()
+	b.open(s.url + "/signin")
+	b.fill("Login ID", ada)
+	b.fill("Code", s.project.Code(ada))
+	b.enter()
+	b.at("/account")
+	b.sees(ada)
+}
+
+// runExample starts the program on a free port and returns the address that it
+// prints.
+func runExample(t *testing.T, args ...string) string {
+	t.Helper()
+	needBrowser(t) // nothing is built where there is none
+	path, err := exampleProgram()
+	require.NoError(t, err)
+
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, path, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
+	cmd.Env = []string{} // no project from outside
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = patience
+	said, saying := io.Pipe()
+	var logged buffer
+	cmd.Stdout, cmd.Stderr = saying, &logged
+	require.NoError(t, cmd.Start())
+	exited := make(chan error, 1)
+	go func() {
+		exited <- cmd.Wait()
+		saying.Close()
+	}()
+	t.Cleanup(func() {
+		stop()
+		assert.NoError(t, ignoreKilled(ctx, <-exited), "it did not end well")
+		if t.Failed() {
+			t.Log(logged.String())
+		}
+	})
+
+	late := time.AfterFunc(patience, func() { saying.CloseWithError(context.DeadlineExceeded) })
+	defer late.Stop()
+	line, err := bufio.NewReader(said).ReadString('\n')
+	require.NoError(t, err, "it does not listen: %s", logged.String())
+	go io.Copy(io.Discard, said)
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
+	require.True(t, ok, line)
+	return url
+}
+
+// ignoreKilled drops what Wait says of a program that was asked to end and did.
+func ignoreKilled(ctx context.Context, err error) error {
+	if err == ctx.Err() {
+		return nil
+	}
+	return err
+}
+
+// buffer is an io.Writer that may be read meanwhile.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
