@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/bench"
+)
+
+// The figures of so short a run mean nothing; that they are all there does.
+func TestReport(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), plan{
+		name:    "test run",
+		compare: bench.Effort{Passes: 1, Chunk: 50 * time.Microsecond},
+		load:    bench.LoadEffort{Connections: 2, Pairs: 1, Duration: 5 * time.Millisecond},
+		growth:  bench.GrowthEffort{Sessions: []int{1, 20}, Goroutines: []int{2}, Passes: 1, Chunk: 50 * time.Microsecond},
+	}, dir, &out, io.Discard))
+
+	text, err := os.ReadFile(filepath.Join(dir, "REPORT.md"))
+	require.NoError(t, err)
+	assert.Equal(t, out.String(), string(text))
+	for _, c := range bench.Contenders() {
+		assert.Contains(t, out.String(), "| "+c.Name+" |")
+	}
+	assert.Contains(t, out.String(), "measured elsewhere on 2026-11-23")
+
+	svg, err := os.ReadFile(filepath.Join(dir, "ratios.svg"))
+	require.NoError(t, err)
+	for _, name := range plotted {
+		require.Len(t, bench.Named(name), 1, name)
+		assert.Contains(t, string(svg), name)
+	}
+	for d := xml.NewDecoder(bytes.NewReader(svg)); ; {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+	}
+}
+
+func TestTargets(t *testing.T) {
+	r := report{results: []bench.Result{
+		{Contender: bench.Contender{Name: bench.UncachedBearer}, Ratio: bench.Spread{Median: 1.265}, Allocs: 30},
+		{Contender: bench.Contender{Name: bench.CachedBearer}, Ratio: bench.Spread{Median: 0.05}, Allocs: 3},
+	}}
+	verdicts := make(map[string]string)
+	for _, x := range r.targets() {
+		verdicts[x.what] = x.verdict
+	}
+	assert.Equal(t, "missed by 10 %", verdicts[bench.UncachedBearer+": ratio ≤ 1.15"])
+	assert.Equal(t, "met", verdicts[bench.UncachedBearer+": allocations ≤ 30"])
+	assert.Equal(t, "missed by 25 %", verdicts[bench.CachedBearer+": ratio ≤ 0.04"])
+	assert.Equal(t, "met", verdicts[bench.CachedBearer+": allocations ≤ 3"])
+	assert.Equal(t, "not measured", verdicts["memory per cached session ≤ 1,400 B"])
+}
+
+func TestThousands(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 100_000: "100,000", 1_000_001: "1,000,001"} {
+		assert.Equal(t, want, thousands(n))
+	}
+}
