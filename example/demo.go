@@ -27,6 +27,8 @@ func newDemo(sessionTTL time.Duration) *demo {
 	project := descopetest.NewServer()
 	project.Configure(func(s *descopetest.Settings) {
 		s.SessionTTL = sessionTTL
+		// Short enough to see the payout page ask again.
+		s.StepUpTTL = time.Minute
 		// The stricter setting: every renewal replaces the refresh token too.
 		s.RotateRefresh = true
 		// Off a demo each code works once, and whoever signs out and in again

@@ -1,7 +1,7 @@
 // Example is a web application that signs people in with a code from their
 // authenticator app. It shows all of the kit in use: sign-up, sign-in,
-// protected pages, sessions that renew themselves, sign-out and a new
-// authenticator.
+// protected pages, sessions that renew themselves, a page that asks for the code
+// again, a new authenticator and sign-out.
 //
 // Without settings it runs against a Descope project in its own memory, so it
 // needs no account. With -project, or DESCOPE_PROJECT_ID, it uses Descope.
@@ -10,8 +10,9 @@
 //	go run ./example -project P2…
 //
 // Where to look: this file configures the kit and starts and stops the server,
-// pages.go mounts the kit and uses its sessions, demo.go is the project in
-// memory. static/app.js is the browser's half of the flows.
+// pages.go mounts the kit and uses its sessions, payout.go is the page that wants
+// a step-up, demo.go is the project in memory. static/app.js is the browser's
+// half of the flows.
 package main
 
 import (
@@ -142,8 +143,12 @@ func newSite(set settings, log *slog.Logger) (*site, error) {
 		// Plain http is for trying this on one machine. On any other address
 		// the cookies are Secure: put something that speaks TLS in front.
 		Cookies:      descopehttp.Cookies{InsecureHTTP: set.addr.IP.IsLoopback()},
+		LoginURL:     "/signin",
 		ErrorHandler: s.refuse,
 		Logger:       log,
+		// A stolen session must not be enough to put another authenticator in
+		// the place of its owner's.
+		StepUpForUpdate: true,
 	}
 	if set.project == "" {
 		s.demo = newDemo(set.sessionTTL)

@@ -13,6 +13,8 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -206,6 +208,10 @@ type newKey struct {
 	ProvisioningURL, Image, Key string
 }
 
+type problem struct {
+	Code, Field string
+}
+
 type facts struct {
 	Subject, Tenant, Expiry string
 	Roles                   []string
@@ -228,6 +234,13 @@ func (b *browser) signUp(loginID string) {
 func (b *browser) verify(loginID, code string) {
 	b.t.Helper()
 	r := b.post(pathVerify, map[string]string{"loginId": loginID, "code": code})
+	require.Equal(b.t, http.StatusOK, r.StatusCode, r.body)
+}
+
+// stepUp verifies a code for more than a session.
+func (b *browser) stepUp(loginID, code string) {
+	b.t.Helper()
+	r := b.post(pathVerify, map[string]any{"loginId": loginID, "code": code, "loginOptions": map[string]bool{"stepup": true}})
 	require.Equal(b.t, http.StatusOK, r.StatusCode, r.body)
 }
 
@@ -281,8 +294,8 @@ func TestSignUpToSignOut(t *testing.T) {
 		require.Equal(t, http.StatusOK, b.post("/auth/v1/auth/logout", struct{}{}).StatusCode)
 		assert.Empty(t, b.cookie("DS")+b.cookie("DSR"))
 		r := b.call("/api/session")
-		problem := decode[struct{ Code string }](t, r, http.StatusUnauthorized)
-		assert.Equal(t, "no_session", problem.Code)
+		answer := decode[problem](t, r, http.StatusUnauthorized)
+		assert.Equal(t, "no_session", answer.Code)
 	})
 }
 
@@ -291,16 +304,66 @@ func TestReplaceAuthenticator(t *testing.T) {
 	old := decode[newKey](t, b.post(pathSignUp, map[string]string{"loginId": grace}), http.StatusOK)
 	b.verify(grace, codeOf(t, old.Key))
 
+	r := b.post(pathUpdate, map[string]string{"loginId": grace})
+	answer := decode[problem](t, r, http.StatusUnauthorized)
+	require.Equal(t, "step_up_required", answer.Code, "a session alone gives no new key")
+	b.stepUp(grace, codeOf(t, old.Key))
+
 	fresh := decode[newKey](t, b.post(pathUpdate, map[string]string{"loginId": grace}), http.StatusOK)
 	require.NotEqual(t, old.Key, fresh.Key)
+	r = b.post(pathUpdate, map[string]string{"loginId": demoUser})
+	assert.Equal(t, http.StatusForbidden, r.StatusCode, "nobody gets a key for somebody else")
+
 	b.verify(grace, codeOf(t, fresh.Key))
 	require.Equal(t, http.StatusOK, b.open("/account").StatusCode)
 
-	r := b.post(pathVerify, map[string]string{"loginId": grace, "code": codeOf(t, old.Key)})
+	r = b.post(pathVerify, map[string]string{"loginId": grace, "code": codeOf(t, old.Key)})
 	assert.Equal(t, http.StatusUnauthorized, r.StatusCode, "the old key no longer works")
+}
 
-	r = b.post(pathUpdate, map[string]string{"loginId": demoUser})
-	assert.Equal(t, http.StatusForbidden, r.StatusCode, "nobody gets a key for somebody else")
+// The page that wants a step-up sends a browser to where it gets one, is open
+// for as long as the step-up lasts, and closed again after it.
+func TestStepUp(t *testing.T) {
+	t.Parallel()
+	project, b := startRemote(t)
+	project.Configure(func(s *descopetest.Settings) {
+		s.SessionTTL = time.Minute
+		s.StepUpTTL = time.Second
+		s.AllowCodeReuse = true
+	})
+	save := func(account string) reply { return b.post("/payout", map[string]string{"account": account}) }
+	const ask = "/signin?acr_values=stepup&return_to=%2Fpayout"
+
+	page := b.open("/payout")
+	require.Equal(t, http.StatusSeeOther, page.StatusCode)
+	require.Equal(t, ask, page.Header.Get("Location"))
+	asks := b.open(ask)
+	require.Equal(t, http.StatusOK, asks.StatusCode)
+	assert.Contains(t, asks.body, "Confirm that it is you")
+	assert.Contains(t, asks.body, `data-return-to="/payout"`)
+
+	refused := save("DE89 3704 0044 0532 0130 00")
+	assert.Equal(t, "step_up_required", decode[problem](t, refused, http.StatusUnauthorized).Code)
+	assert.Contains(t, refused.Header.Get("WWW-Authenticate"), `acr_values="stepup"`)
+
+	b.stepUp(grace, project.Code(grace))
+	require.Equal(t, http.StatusOK, b.open("/payout").StatusCode)
+	assert.Equal(t, "/payout", b.open(ask).Header.Get("Location"), "it does not ask twice")
+	saved := decode[struct{ Account string }](t, save("de89 3704 0044 0532 0130 00"), http.StatusOK)
+	assert.Equal(t, "DE89370400440532013000", saved.Account)
+	assert.Contains(t, b.open("/payout").body, `value="DE89370400440532013000"`)
+	for _, account := range []string{"", "no", "<script>", strings.Repeat("1", 35), strings.Repeat(" ", 5000)} {
+		wrong := decode[problem](t, save(account), http.StatusBadRequest)
+		assert.Equal(t, problem{Code: "invalid_field", Field: "account"}, wrong)
+	}
+
+	closed := b.openUntil("/payout", http.StatusSeeOther)
+	assert.Equal(t, ask, closed.Header.Get("Location"))
+	assert.Equal(t, http.StatusUnauthorized, save("GB33BUKB20201555555555").StatusCode)
+	assert.Equal(t, http.StatusOK, b.open("/account").StatusCode, "the session itself goes on")
+
+	b.stepUp(grace, project.Code(grace))
+	assert.Contains(t, b.open("/payout").body, `value="DE89370400440532013000"`, "what was refused was not saved")
 }
 
 func TestSignOutEverywhere(t *testing.T) {
@@ -313,8 +376,8 @@ func TestSignOutEverywhere(t *testing.T) {
 	require.Equal(t, http.StatusOK, here.post("/auth/v1/auth/logoutall", struct{}{}).StatusCode)
 
 	there.forgetSession()
-	problem := decode[struct{ Code string }](t, there.call("/api/session"), http.StatusUnauthorized)
-	assert.Equal(t, "session_ended", problem.Code)
+	answer := decode[problem](t, there.call("/api/session"), http.StatusUnauthorized)
+	assert.Equal(t, "session_ended", answer.Code)
 }
 
 // The pages that can be had without signing in, and what they say of it.
@@ -327,7 +390,7 @@ func TestPages(t *testing.T) {
 			"/":                       "Sign in with a code",
 			"/signup":                 `autocomplete="username"`,
 			"/signin":                 `autocomplete="one-time-code"`,
-			"/signin?reason=ended":    "ended elsewhere",
+			"/signin?reason=out":      "You are signed out.",
 			"/signin?reason=<script>": "<h1>Sign in</h1>",
 		} {
 			r := b.open(path)
@@ -338,7 +401,9 @@ func TestPages(t *testing.T) {
 		}
 		r := b.open("/account")
 		assert.Equal(t, http.StatusSeeOther, r.StatusCode)
-		assert.Equal(t, "/signin", r.Header.Get("Location"))
+		assert.Equal(t, "/signin?return_to=%2Faccount", r.Header.Get("Location"))
+		assert.Contains(t, b.open("/signin?return_to=%2Fpayout").body, `data-return-to="/payout"`)
+		assert.Contains(t, b.open("/signin?return_to=%2F%2Fevil.example").body, `data-return-to="/account"`)
 
 		r = b.call("/account")
 		assert.Equal(t, http.StatusUnauthorized, r.StatusCode, "a program is not sent to a page")
@@ -357,6 +422,8 @@ func TestPages(t *testing.T) {
 		r := b.open("/signin")
 		assert.Equal(t, http.StatusSeeOther, r.StatusCode)
 		assert.Equal(t, "/account", r.Header.Get("Location"))
+		r = b.open("/signin?return_to=%2Fnowhere")
+		assert.Equal(t, "/nowhere", r.Header.Get("Location"))
 		assert.Contains(t, b.open("/account").body, "admin, editor")
 		assert.Equal(t, []string{"admin", "editor"}, decode[facts](t, b.call("/api/session"), http.StatusOK).Roles)
 	})
@@ -371,6 +438,7 @@ func TestSecurityHeaders(t *testing.T) {
 		assert.Contains(t, csp, "default-src 'none'", path)
 		assert.Contains(t, csp, "frame-ancestors 'none'", path)
 		assert.NotContains(t, csp, "unsafe", path)
+		assert.Equal(t, "DENY", h.Get("X-Frame-Options"), path)
 		assert.Equal(t, "nosniff", h.Get("X-Content-Type-Options"), path)
 		assert.Equal(t, "no-referrer", h.Get("Referrer-Policy"), path)
 		assert.Equal(t, "same-origin", h.Get("Cross-Origin-Opener-Policy"), path)
@@ -403,6 +471,19 @@ func TestStaticFiles(t *testing.T) {
 
 	for _, path := range []string{"/static/", "/static/nothing", "/static/../main.go", "/templates/home.html"} {
 		assert.NotEqual(t, http.StatusOK, b.call(path).StatusCode, path)
+	}
+}
+
+// Whatever the kit answers, the pages have words for it.
+func TestWordsForEveryProblem(t *testing.T) {
+	source, err := os.ReadFile("../errors.go")
+	require.NoError(t, err)
+	script, err := files.ReadFile("static/app.js")
+	require.NoError(t, err)
+	codes := regexp.MustCompile(`\bcode: "(\w+)"`).FindAllSubmatch(source, -1)
+	require.NotEmpty(t, codes)
+	for _, code := range codes {
+		assert.Contains(t, string(script), "\n  "+string(code[1])+": ", "no words for it")
 	}
 }
 
@@ -453,8 +534,8 @@ func TestDescopeAway(t *testing.T) {
 	require.NoError(t, err)
 	assert.Positive(t, seconds)
 
-	problem := decode[struct{ Code string }](t, b.call("/api/session"), http.StatusServiceUnavailable)
-	assert.Equal(t, "unavailable", problem.Code)
+	answer := decode[problem](t, b.call("/api/session"), http.StatusServiceUnavailable)
+	assert.Equal(t, "unavailable", answer.Code)
 	assert.Contains(t, b.open("/").body, "cannot be reached")
 	assert.NotEmpty(t, b.cookie("DSR"))
 
@@ -467,8 +548,9 @@ func TestEndedElsewhere(t *testing.T) {
 	project, b := startRemote(t)
 	project.LogOut(grace)
 	page := b.openUntil("/account", http.StatusSeeOther)
-	assert.Equal(t, "/signin?reason=ended", page.Header.Get("Location"))
-	assert.Contains(t, b.open("/signin?reason=ended").body, "ended elsewhere")
+	login := page.Header.Get("Location")
+	assert.Equal(t, "/signin?return_to=%2Faccount", login)
+	assert.Contains(t, b.open(login).body, "ended elsewhere")
 }
 
 func TestUsage(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,10 +25,13 @@ type site struct {
 	demo  *demo // nil with a project of Descope's
 	pages map[string]*template.Template
 	log   *slog.Logger
+
+	payouts payouts
 }
 
 // handler is the route table. The kit's own routes are one line, and each page
-// says what it wants of the session: LoadSession greets, RequireSession protects.
+// says what it wants of the session: LoadSession greets, RequireSession protects,
+// Require asks for more.
 func (s *site) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", s.auth.Handler())
@@ -39,6 +41,12 @@ func (s *site) handler() http.Handler {
 	mux.Handle("GET /signin", s.auth.LoadSession(http.HandlerFunc(s.signIn)))
 	mux.Handle("GET /account", s.auth.RequireSession(s.page("account", "Your account")))
 	mux.Handle("GET /api/session", s.auth.RequireSession(http.HandlerFunc(s.sessionFacts)))
+
+	// These want a code that was typed a moment ago, not only a session.
+	stepUp := s.auth.Require(descopehttp.StepUp())
+	mux.Handle("GET /payout", stepUp(http.HandlerFunc(s.payoutPage)))
+	mux.Handle("POST /payout", stepUp(http.HandlerFunc(s.changePayout)))
+	mux.Handle("GET /authenticator", stepUp(s.page("authenticator", "Replace your authenticator")))
 
 	mux.Handle("GET /static/", staticFiles())
 	if s.demo != nil {
@@ -60,11 +68,13 @@ func withSecurityHeaders(next http.Handler) http.Handler {
 		"form-action 'self'",
 		"base-uri 'none'",
 		"frame-ancestors 'none'",
+		"require-trusted-types-for 'script'",
 	}, "; ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY") // for browsers that do not know frame-ancestors
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
@@ -81,6 +91,10 @@ type view struct {
 	Away    bool                 // whether there is a session cannot be told now
 	Notice  string
 	Now     time.Time // the server's clock, which the script counts by
+
+	StepUp   bool   // the sign-in page asks somebody who is signed in for a new code
+	ReturnTo string // the page to go on with after it
+	Payout   string // where the payout page says that money goes
 
 	Demo     bool
 	DemoUser string
@@ -101,15 +115,26 @@ func (s *site) page(name, title string) http.Handler {
 	})
 }
 
-// signIn sends on whoever is signed in already. The target is fixed: one that
-// came with the request could lead to another site.
+// signIn is where Config.LoginURL leads. It sends on whoever is signed in
+// already, unless the page they came from wants a step-up.
 func (s *site) signIn(w http.ResponseWriter, r *http.Request) {
 	v := s.view(r, "signin", "Sign in")
+	// ReturnTo is a path of this site, whatever the link says.
+	if v.ReturnTo = descopehttp.ReturnTo(r); v.ReturnTo == "/" {
+		v.ReturnTo = "/account"
+	}
 	if v.Session != nil {
-		redirect(w, r, "/account")
-		return
+		if r.URL.Query().Get("acr_values") != "stepup" || v.Session.StepUp() {
+			redirect(w, r, v.ReturnTo)
+			return
+		}
+		v.StepUp, v.Title = true, "Confirm that it is you"
 	}
 	v.Notice = notices[r.URL.Query().Get("reason")]
+	// The cookies of a session that was ended arrive here once more.
+	if errors.Is(descopehttp.SessionError(r.Context()), descopehttp.ErrSessionEnded) {
+		v.Notice = "You have been signed out: the session was ended elsewhere. Sign in again to go on."
+	}
 	s.render(w, http.StatusOK, v)
 }
 
@@ -127,45 +152,28 @@ func (s *site) sessionFacts(w http.ResponseWriter, r *http.Request) {
 		Tenant  string   `json:"tenant"`
 		Roles   []string `json:"roles"` // in the tenant; without one, in the project
 		Expiry  string   `json:"expiry"`
-	}{session.Subject(), session.Tenant(), roles, session.Expiry().UTC().Format(time.RFC3339)})
+		StepUp  bool     `json:"stepUp"`
+	}{session.Subject(), session.Tenant(), roles, session.Expiry().UTC().Format(time.RFC3339), session.StepUp()})
 }
 
-// Reasons that bring a visitor to the sign-in page, and what it says to them.
-const (
-	reasonEnded   = "ended"
-	reasonExpired = "expired"
-	// These two are static/app.js's.
-	reasonSignedOut  = "out"
-	reasonEverywhere = "everywhere"
-)
-
+// notices are what the sign-in page says to whom static/app.js has signed out.
 var notices = map[string]string{
-	reasonEnded:      "You have been signed out: the session was ended elsewhere. Sign in again to go on.",
-	reasonExpired:    "Your session has run out. Sign in again to go on.",
-	reasonSignedOut:  "You are signed out.",
-	reasonEverywhere: "You are signed out here and on all other devices. A page that is open elsewhere may still work for some minutes.",
+	"out":        "You are signed out.",
+	"everywhere": "You are signed out here and on all other devices. A page that is open elsewhere may still work for some minutes.",
 }
 
-// refuse is the kit's Config.ErrorHandler: people get pages, programs get the
-// kit's own answer.
+// refuse is the kit's Config.ErrorHandler. All it changes is that people get a
+// page while Descope is away: their cookies are still there, so nobody is sent
+// to sign in.
 func (s *site) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Add("Vary", "Accept")
-	switch {
-	case !wantsPage(r):
+	if !errors.Is(err, descopehttp.ErrUnavailable) || !wantsPage(r) {
 		s.auth.WriteError(w, r, err)
-	case errors.Is(err, descopehttp.ErrUnavailable):
-		s.away(w, r)
-	case errors.Is(err, descopehttp.ErrSessionEnded):
-		redirect(w, r, "/signin?reason="+reasonEnded)
-	case errors.Is(err, descopehttp.ErrSessionExpired):
-		redirect(w, r, "/signin?reason="+reasonExpired)
-	case errors.Is(err, descopehttp.ErrNoSession),
-		errors.Is(err, descopehttp.ErrInvalidToken),
-		errors.Is(err, descopehttp.ErrConflictingCookies):
-		redirect(w, r, "/signin")
-	default:
-		s.auth.WriteError(w, r, err)
+		return
 	}
+	v := s.view(r, "away", "One moment")
+	v.Away = true
+	s.render(w, http.StatusServiceUnavailable, v)
 }
 
 // wantsPage reports whether a browser is opening a page, as opposed to a script
@@ -180,18 +188,6 @@ func wantsPage(r *http.Request) bool {
 func redirect(w http.ResponseWriter, r *http.Request, path string) {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, path, http.StatusSeeOther)
-}
-
-// awayRetry is when a page that could not be shown is asked for again.
-const awayRetry = 5 * time.Second
-
-// away answers while Descope cannot be reached. The cookies are still there, so
-// nobody is sent to sign in.
-func (s *site) away(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Retry-After", strconv.Itoa(int(awayRetry/time.Second)))
-	v := s.view(r, "away", "One moment")
-	v.Away = true
-	s.render(w, http.StatusServiceUnavailable, v)
 }
 
 func (s *site) notFound(w http.ResponseWriter, r *http.Request) {
@@ -220,7 +216,7 @@ func (s *site) render(w http.ResponseWriter, status int, v view) {
 func parsePages() map[string]*template.Template {
 	layout := template.Must(template.ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	pages := make(map[string]*template.Template)
-	for _, name := range []string{"home", "signup", "signin", "account", "away", "notfound"} {
+	for _, name := range []string{"home", "signup", "signin", "account", "payout", "authenticator", "away", "notfound"} {
 		page := template.Must(layout.Clone())
 		pages[name] = template.Must(page.ParseFS(files, "templates/"+name+".html"))
 	}

@@ -39,22 +39,43 @@ async function send(method, path, body) {
 
 const signUp = (loginId, name) =>
   send("POST", "/auth/v1/auth/totp/signup", name ? { loginId, user: { name } } : { loginId });
-const verify = (loginId, code) => send("POST", "/auth/v1/auth/totp/verify", { loginId, code });
+const verify = (loginId, code) => send("POST", "/auth/v1/auth/totp/verify", { loginId, code }).then(tellTabs);
+// stepUp is verify by somebody who is signed in: the session that there is gets
+// what the guards of some pages ask for, for a while.
+const stepUp = (loginId, code) =>
+  send("POST", "/auth/v1/auth/totp/verify", { loginId, code, loginOptions: { stepup: true } }).then(tellTabs);
 const update = (loginId) => send("POST", "/auth/v1/auth/totp/update", { loginId });
 const me = () => send("GET", "/auth/v1/auth/me");
-const logout = () => send("POST", "/auth/v1/auth/logout", {});
-const logoutAll = () => send("POST", "/auth/v1/auth/logoutall", {});
+const logout = () => send("POST", "/auth/v1/auth/logout", {}).finally(tellTabs);
+const logoutAll = () => send("POST", "/auth/v1/auth/logoutall", {}).then(tellTabs);
 const session = () => send("GET", "/api/session");
+const savePayout = (account) => send("POST", "/payout", { account });
+
+// Other tabs of this browser share the cookies: they are told to look again.
+const tabs = new BroadcastChannel("session");
+function tellTabs(answer) {
+  tabs.postMessage("changed");
+  return answer;
+}
 
 // ---- words
 
 const words = {
   session_ended: "The session was ended elsewhere: on another device, or by an administrator.",
   no_session: "You signed out in another window.",
+  no_refresh_token: "You signed out in another window.",
+  session_expired: "Your session has run out.",
+  invalid_token: "Your session is not valid here.",
+  invalid_refresh_token: "Your session is not valid here.",
+  foreign_project: "Your session belongs to another project.",
+  conflicting_cookies: "This browser held sessions of more than one user. To be safe, none of them was used.",
+  other_user: "This browser held sessions of more than one user. To be safe, none of them was used.",
+  step_up_required: "This needs a code that you have typed just now.",
+  mfa_required: "This needs a second way of signing in.",
   invalid_code: "That code does not fit this login ID. Codes change every 30 seconds and work once: wait for the next one, and check that the clock of your phone is right.",
   user_exists: "Somebody has signed up with this login ID already. If that was you, sign in instead.",
   too_many_requests: "Too many attempts.",
-  unavailable: "Descope, which signs people in here, cannot be reached just now.",
+  unavailable: "Descope, which signs people in here, cannot be reached just now. Nothing has changed.",
   refresh_refused: "Your session could not be renewed just now.",
   missing_field: "Please fill this in.",
   invalid_field: "This is not a value that can be used here.",
@@ -64,7 +85,11 @@ const words = {
   cross_origin: "This page and the server do not belong together. Open the page anew from its own address.",
   foreign_login_id: "This login ID is not yours.",
   forbidden: "You may not do this.",
+  missing_role: "You may not do this: it needs a role that you do not have.",
+  missing_permission: "You may not do this: it needs a permission that you do not have.",
   refused: "Descope did not accept this.",
+  not_found: "The server does not know this call. Reload the page.",
+  method_not_allowed: "The server does not know this call. Reload the page.",
   internal: "Something went wrong on the server. Try again.",
   offline: "The server cannot be reached. Check your connection and try again.",
 };
@@ -72,13 +97,11 @@ const words = {
 const fieldWords = {
   loginId: { missing_field: "Please type your login ID.", invalid_field: "A login ID has at most 256 characters, all of them printable." },
   code: { missing_field: "Please type the code that your app shows.", invalid_field: "A code is made of digits only, usually six." },
+  account: { invalid_field: "An account number has 4 to 34 letters and digits." },
 };
 
-const sessionOver = "Your session has ended.";
-
 function inWords(problem) {
-  const text = fieldWords[problem.field]?.[problem.code] ?? words[problem.code]
-    ?? (problem.status === 401 ? sessionOver : words.internal);
+  const text = fieldWords[problem.field]?.[problem.code] ?? words[problem.code] ?? words.internal;
   return problem.wait ? `${text} Try again in ${duration(problem.wait)}.` : text;
 }
 
@@ -140,9 +163,10 @@ function onSubmit(form, work) {
   });
 }
 
-// leave goes to another page. It does not resolve, so that the button keeps
-// saying that it waits.
+// leave goes to another page. What was typed here does not come back with the
+// back button. It does not resolve, so that the button keeps saying that it waits.
 function leave(path) {
+  for (const form of document.forms) form.reset();
   location.assign(path);
   return new Promise(() => {});
 }
@@ -236,7 +260,7 @@ function signUpPage() {
 function signInPage() {
   onSubmit($("signin-form"), async ({ loginId, code }) => {
     await verify(loginId, withoutSpaces(code));
-    await leave("/account");
+    await leave($("signin-form").dataset.returnTo);
   });
   let typing;
   const typed = () => {
@@ -247,13 +271,16 @@ function signInPage() {
   typed();
 }
 
-function accountPage() {
-  const page = $("account");
+// privatePage keeps a page of somebody who is signed in true to their session:
+// it renews the session when it ends, says so while that cannot be told, and
+// takes everything off the page once it is over. A page can add what it does
+// with the answer (onSession) and every second (onTick).
+function privatePage({ onSession = () => {}, onTick = () => {} } = {}) {
+  const page = $("private");
   const skew = Date.now() - Date.parse(page.dataset.now); // of this clock to the server's
   let expiry = Date.parse(page.dataset.expiry);
-  let renewals = 0, retryAt = 0;
+  let retryAt = 0;
   let failing = false, checking = false, leaving = false;
-  let loginId;
 
   // check asks whether the session goes on. The question itself renews it.
   async function check() {
@@ -263,8 +290,9 @@ function accountPage() {
       const now = await session();
       if (leaving) return;
       if (now.subject !== page.dataset.subject || now.tenant !== page.dataset.tenant) return location.reload();
-      if (Date.parse(now.expiry) > expiry) renewed(Date.parse(now.expiry));
-      $("roles").textContent = now.roles.join(", ") || "none";
+      const until = Date.parse(now.expiry);
+      onSession(now, until > expiry);
+      expiry = until;
       failing = false;
       retryAt = Date.now() + 2000;
       notice("");
@@ -279,18 +307,12 @@ function accountPage() {
     } finally {
       checking = false;
     }
-  }
-
-  function renewed(until) {
-    expiry = until;
-    renewals++;
-    $("renewed").textContent = `${renewals === 1 ? "once" : renewals + " times"} without you noticing`;
-    localTime($("ends"), new Date(until));
+    tick();
   }
 
   function tick() {
     const left = expiry - (Date.now() - skew);
-    $("left").textContent = left > 0 ? clock(left) : failing ? "waiting for Descope" : "renewing…";
+    onTick(left, failing);
     if ((left <= 0 || failing) && Date.now() >= retryAt) check();
   }
 
@@ -313,64 +335,138 @@ function accountPage() {
     try {
       return await work();
     } catch (problem) {
-      if (problem.status !== 401 || problem.code === "invalid_code") throw problem;
+      if (problem.status !== 401 || ["invalid_code", "step_up_required", "mfa_required"].includes(problem.code)) throw problem;
       ended(inWords(problem));
       return new Promise(() => {});
     }
   }
 
-  async function whoIsIt() {
-    const user = await orEnded(me);
-    if (leaving) return;
-    loginId = user.loginIds[0];
-    $("who").textContent = user.name ? `${loginId} (${user.name})` : loginId;
-  }
-
-  // signOut ends sessions. If Descope is away the cookies are gone all the same.
-  async function signOut(call, reason, ifAway) {
+  // signOut ends sessions with call and leaves. A sign-out that could not be
+  // told to Descope has still deleted the cookies of this browser.
+  async function signOut(call, reason) {
     leaving = true;
     try {
       await orEnded(call);
     } catch (problem) {
-      if (problem.code === "unavailable") return ended(ifAway);
+      if (call === logout && problem.code === "unavailable") {
+        return ended("You are signed out in this browser. Descope could not be told.");
+      }
       leaving = false;
       throw problem;
     }
     await leave("/signin?reason=" + reason);
   }
 
-  $("logout").addEventListener("click", (event) => whileBusy(event.target, $("signout-error"), () =>
-    signOut(logout, "out", "You are signed out in this browser. Descope could not be told.")));
-  $("logout-all").addEventListener("click", (event) => whileBusy(event.target, $("signout-error"), () =>
-    signOut(logoutAll, "everywhere", "You are signed out in this browser. Descope could not be told, so your other devices are still signed in: sign in and try again.")));
-
-  function replacing(yes) {
-    $("authenticator").hidden = !yes;
-    $("replace-section").hidden = yes;
+  // user asks once who is signed in, and says so on the page.
+  let asked;
+  async function user() {
+    asked ??= orEnded(me).catch((problem) => {
+      asked = undefined;
+      throw problem;
+    });
+    const { name, loginIds: [loginId] } = await asked;
+    if ($("who")) $("who").textContent = name ? `${loginId} (${name})` : loginId;
+    return loginId;
   }
-  const show = authenticator(() => {
-    replacing(false);
-    $("replaced").textContent = "The new authenticator is in use. The old one no longer works.";
-    $("replaced").focus();
-    retryAt = 0;
-    return check();
-  });
-  $("replace").addEventListener("click", (event) => whileBusy(event.target, $("replace-error"), async () => {
-    if (!loginId) await whoIsIt();
-    const key = await orEnded(() => update(loginId));
-    $("replaced").textContent = "";
-    replacing(true);
-    show(loginId, key);
-  }));
-  $("keep").addEventListener("click", () => {
-    replacing(false);
-    $("replace").focus();
-  });
 
+  tabs.addEventListener("message", check);
   document.addEventListener("visibilitychange", () => document.hidden || check());
   const ticking = setInterval(tick, 1000);
   tick();
-  whoIsIt().catch(() => { $("who").textContent = "cannot be told just now"; });
+  user().catch(() => { if ($("who")) $("who").textContent = "cannot be told just now"; });
+  return { orEnded, signOut, user };
+}
+
+function accountPage() {
+  let renewals = 0;
+  const { signOut } = privatePage({
+    onSession(now, renewed) {
+      $("roles").textContent = now.roles.join(", ") || "none";
+      $("step-up").textContent = now.stepUp ? "yes, until this session ends" : "no";
+      localTime($("ends"), new Date(now.expiry));
+      if (renewed) renewals++;
+      if (renewals) $("renewed").textContent = `${renewals === 1 ? "once" : renewals + " times"} without you noticing`;
+    },
+    onTick(left, failing) {
+      $("left").textContent = left > 0 ? clock(left) : failing ? "waiting for Descope" : "renewing…";
+    },
+  });
+  $("logout").addEventListener("click", (event) =>
+    whileBusy(event.target, $("signout-error"), () => signOut(logout, "out")));
+  $("logout-all").addEventListener("click", (event) =>
+    whileBusy(event.target, $("signout-error"), () => signOut(logoutAll, "everywhere")));
+}
+
+// confirmForm asks somebody who is signed in for a new code. onConfirmed runs
+// once it was right.
+function confirmForm({ orEnded, user }, onConfirmed) {
+  onSubmit($("confirm-form"), async ({ code }) => {
+    const loginId = await user();
+    await orEnded(() => stepUp(loginId, withoutSpaces(code)));
+    await onConfirmed();
+  });
+  user().then(demo.watch, () => {});
+}
+
+// stepUpPage is where the server sends a browser that opens a page for which the
+// session is not enough.
+function stepUpPage() {
+  confirmForm(privatePage(), () => leave($("step-up-page").dataset.returnTo));
+}
+
+// payoutPage saves what is typed. Its step-up may have ended meanwhile: it then
+// asks for a code in place, and saves again.
+function payoutPage() {
+  const page = privatePage({
+    onSession(now) {
+      $("confirmed").hidden = !now.stepUp;
+    },
+    onTick(left) {
+      $("left").textContent = clock(Math.max(left, 0));
+    },
+  });
+  async function save() {
+    const { account } = await page.orEnded(() => savePayout($("payout").value));
+    $("payout").value = account;
+    $("saved").textContent = "Saved.";
+    $("saved").focus();
+  }
+  onSubmit($("payout-form"), async () => {
+    $("saved").textContent = "";
+    try {
+      await save();
+    } catch (problem) {
+      if (problem.code !== "step_up_required") throw problem;
+      $("confirm").hidden = false;
+      $("confirm-title").focus();
+    }
+  });
+  confirmForm(page, async () => {
+    $("confirm").hidden = true;
+    $("confirm-form").reset();
+    await save();
+  });
+}
+
+function authenticatorPage() {
+  const { orEnded, user } = privatePage();
+  const show = authenticator(() => {
+    $("authenticator").hidden = true;
+    $("replaced").hidden = false;
+    $("replaced-text").focus();
+  });
+  $("replace").addEventListener("click", (event) => whileBusy(event.target, $("replace-error"), async () => {
+    const loginId = await user();
+    let key;
+    try {
+      key = await orEnded(() => update(loginId));
+    } catch (problem) {
+      if (problem.code === "step_up_required") return leave("/authenticator"); // which asks for it
+      throw problem;
+    }
+    $("replace-section").hidden = true;
+    show(loginId, key);
+  }));
 }
 
 // awayPage waits until there is an answer again, and then opens the page anew.
@@ -389,8 +485,13 @@ function localTime(element, date) {
 document.querySelectorAll("time").forEach((element) => localTime(element, new Date(element.dateTime)));
 if ($("signup-form")) signUpPage();
 if ($("signin-form")) signInPage();
-if ($("account")) accountPage();
+if ($("step-up-page")) stepUpPage();
+if ($("logout")) accountPage();
+if ($("payout-form")) payoutPage();
+if ($("replace")) authenticatorPage();
 if ($("away")) awayPage();
 
-// A page that comes back from the browser's memory is as old as it left.
+// A page that comes back from the browser's memory is as old as it left. Until
+// it is loaded anew it shows nothing of anybody.
+addEventListener("pagehide", () => $("private")?.setAttribute("hidden", ""));
 addEventListener("pageshow", (event) => event.persisted && location.reload());
