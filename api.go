@@ -25,6 +25,7 @@ import (
 // has spent its token or its code.
 type api struct {
 	client    *http.Client
+	keyClient *http.Client // for key sets; its connections are its own
 	base      string
 	projectID string
 	key       Secret
@@ -80,7 +81,7 @@ func (e *upstreamRefusal) endsSession() bool {
 
 // keys fetches the project's key set.
 func (c *api) keys(ctx context.Context) ([]byte, error) {
-	res, err := c.send(ctx, http.MethodGet, pathKeys+c.projectID, "", nil, maxKeySetSize)
+	res, err := c.send(ctx, c.keyClient, http.MethodGet, pathKeys+c.projectID, "", nil, maxKeySetSize)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func (c *api) call(ctx context.Context, class class, method, path string, token 
 	if token != nil {
 		raw = token.raw
 	}
-	res, err := c.send(ctx, method, path, raw, body, maxAnswerSize)
+	res, err := c.send(ctx, c.client, method, path, raw, body, maxAnswerSize)
 	g.leave(time.Now(), err)
 	if err != nil {
 		return nil, err
@@ -124,7 +125,7 @@ type response struct {
 	cookies []*http.Cookie
 }
 
-func (c *api) send(ctx context.Context, method, path, token string, body []byte, limit int64) (*response, error) {
+func (c *api) send(ctx context.Context, client *http.Client, method, path, token string, body []byte, limit int64) (*response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, problemInternal.because("request could not be built")
@@ -136,7 +137,7 @@ func (c *api) send(ctx context.Context, method, path, token string, body []byte,
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := c.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, transportFailure(err)
 	}

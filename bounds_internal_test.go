@@ -24,7 +24,7 @@ func TestOversizeTokensAllocateNothing(t *testing.T) {
 		for name, judge := range map[string]func() error{
 			"session token":  func() error { _, err := a.judgeSession(ctx, oversize, now, until); return err },
 			"session cookie": func() error { _, _, err := a.judgeSessionCookie(ctx, oversize, now, until); return err },
-			"refresh token":  func() error { _, err := a.judgeRefresh(ctx, oversize, now, until); return err },
+			"refresh token":  func() error { _, err := a.judgeRefresh(ctx, oversize, now); return err },
 		} {
 			require.Equal(t, errTokenSize, judge(), name)
 			assert.Zero(t, testing.AllocsPerRun(100, func() { _ = judge() }), "%s of %d bytes", name, size)

@@ -239,6 +239,7 @@ func New(cfg Config) (*Auth, error) {
 	log := cmp.Or(cfg.Logger, slog.Default())
 	api := &api{
 		client:    restrictClient(cfg.HTTPClient),
+		keyClient: keyClient(cfg.HTTPClient),
 		base:      base,
 		projectID: cfg.ProjectID,
 		key:       cfg.AuthManagementKey,
@@ -392,6 +393,20 @@ func leeway(d time.Duration) time.Duration {
 		return 0
 	}
 	return d
+}
+
+// keyClient returns the client for key sets. Where a transport limits connections
+// to a host, keys get a transport of their own: a slow key endpoint must not
+// occupy the connection that refreshes need.
+func keyClient(c *http.Client) *http.Client {
+	if c == nil {
+		return restrictClient(nil)
+	}
+	own := *c
+	if t, ok := c.Transport.(*http.Transport); ok && t.MaxConnsPerHost > 0 {
+		own.Transport = t.Clone()
+	}
+	return restrictClient(&own)
 }
 
 func restrictClient(c *http.Client) *http.Client {

@@ -77,7 +77,7 @@ func (p *cookiePolicy) read(r *http.Request) (values cookieValues) {
 	for _, line := range r.Header["Cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
 			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
-			switch {
+			switch name = strings.Trim(name, " \t"); {
 			case name == "":
 			case name == p.session:
 				values.session.add(unquoteCookie(value))
@@ -197,6 +197,7 @@ func (p *cookiePolicy) replace(header http.Header, session string) http.Header {
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.TrimSpace(pair)
 			name, _, _ := strings.Cut(pair, "=")
+			name = strings.Trim(name, " \t") // as net/http reads it
 			if pair != "" && name != p.session && name != p.refresh {
 				kept = append(kept, pair)
 			}

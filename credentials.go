@@ -114,8 +114,13 @@ type judgedCookies struct {
 func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, until time.Time) judgedCookies {
 	c := judgedCookies{err: errNoSessionCookie}
 	var users userSet
+	sessionCtx := ctx
+	if values.refresh.n > 0 {
+		// A refresh is nearer than a key that may not exist.
+		sessionCtx = withFetchPolicy(ctx, fetchNever)
+	}
 	for _, raw := range values.session.all() {
-		v, user, err := a.judgeSessionCookie(ctx, raw, now, until)
+		v, user, err := a.judgeSessionCookie(sessionCtx, raw, now, until)
 		users.add(user)
 		switch {
 		case err == nil:
@@ -126,7 +131,7 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 			c.err = err // "cannot tell" outweighs a refusal
 		}
 	}
-	refreshes := a.judgeRefreshCookies(ctx, values, now, until, &c)
+	refreshes := a.judgeRefreshCookies(ctx, values, now, &c)
 	for _, t := range refreshes {
 		if !t.unverified {
 			users.add(t.claims.user())
@@ -152,10 +157,10 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 }
 
 // judgeRefreshCookies returns the refresh cookies that pass the local checks.
-func (a *Auth) judgeRefreshCookies(ctx context.Context, values *cookieValues, now, until time.Time, c *judgedCookies) []*token {
+func (a *Auth) judgeRefreshCookies(ctx context.Context, values *cookieValues, now time.Time, c *judgedCookies) []*token {
 	var passed []*token
 	for _, raw := range values.refresh.all() {
-		t, err := a.judgeRefresh(ctx, raw, now, until)
+		t, err := a.judgeRefresh(ctx, raw, now)
 		if err == nil {
 			passed = append(passed, t)
 		}
@@ -221,21 +226,21 @@ func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now, until ti
 // judgeRefresh judges a refresh token by all that can be told here. Its key may
 // have left the key set long ago, so a key that is not held is no reason against
 // it: whether the token is still good is Descope's to say.
-func (a *Auth) judgeRefresh(ctx context.Context, raw string, now, until time.Time) (*token, error) {
+func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token, error) {
+	if len(raw) > maxTokenSize {
+		return nil, errTokenSize
+	}
 	// A copy, because the refresher may keep it, and as a part of the Cookie
 	// header it would keep the whole of that.
 	t, err := a.rules.parse(strings.Clone(raw), refreshDRN)
 	if err != nil {
 		return nil, err
 	}
-	err = a.keys.filter(ctx, t)
-	if err == errKeyNotHeld && a.keys.readyBy(ctx, until) == nil {
-		err = a.keys.filter(ctx, t) // none were held at all, right after the start
-	}
-	switch err {
+	switch err := a.keys.filter(ctx, t); err {
 	case nil:
 	case errKeyNotHeld:
-		t.unverified = true
+		// With no keys at all, right after the start, nobody is a stranger.
+		t.unverified = a.keys.held.Load().usable(now)
 	default:
 		return nil, err
 	}

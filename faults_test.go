@@ -73,9 +73,11 @@ func signedInPost(t descopetest.Tokens, path, body string) *http.Request {
 // Descope's is the client's to know.
 func (c flowCase) anonymous() bool { return c.upstream == signUpPath || c.upstream == verifyPath }
 
-// newFaultKit returns a kit with a user who has a tenant to select.
+// newFaultKit returns a kit with a user who has a tenant to select. There are
+// hundreds of them, so the project has keys that are quick to make and to use.
 func newFaultKit(t testing.TB, tap *wiretap, edits ...func(*descopehttp.Config)) *kit {
 	k := newKit(t, append([]func(*descopehttp.Config){tap.config}, edits...)...)
+	k.srv.Configure(func(s *descopetest.Settings) { s.Alg = "ES256" })
 	k.srv.AddUser(descopetest.User{LoginID: bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
 	return k
 }
@@ -173,6 +175,10 @@ func (f upstreamFault) inject(k *kit, tap *wiretap, path string) {
 	}
 }
 
+// settle ends a bubble, of a test that has failed too: what is bounded in time
+// ends, and what is not makes synctest panic.
+func settle() { elapse(time.Minute) }
+
 // Whatever Descope does wrong, a flow says so in time, in JSON, with a status
 // that no client takes for a verdict, and everything is as it was before.
 func TestFlowsWhileDescopeFails(t *testing.T) {
@@ -184,6 +190,7 @@ func TestFlowsWhileDescopeFails(t *testing.T) {
 			t.Run(name+", "+c.path, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
+					defer settle()
 					tap := new(wiretap)
 					k := newFaultKit(t, tap)
 					tokens := k.srv.SignIn(bob)
@@ -261,6 +268,7 @@ func TestMiddlewareWhileDescopeFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
+				defer settle()
 				tap := new(wiretap)
 				k := newFaultKit(t, tap)
 				tokens := k.srv.SignIn(bob)
@@ -298,6 +306,7 @@ func TestLoadSessionWhileDescopeFails(t *testing.T) {
 			t.Run(name+", "+method, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
+					defer settle()
 					tap := new(wiretap)
 					k := newFaultKit(t, tap)
 					tokens := k.srv.SignIn(bob)
@@ -322,7 +331,6 @@ func TestLoadSessionWhileDescopeFails(t *testing.T) {
 						assert.False(t, ok)
 					}
 					require.NoError(t, k.Wait(t.Context()))
-					elapse(time.Minute)
 				})
 			})
 		}
@@ -415,6 +423,7 @@ func TestFlowsWithoutKeys(t *testing.T) {
 		} {
 			t.Run(name+", "+c.path, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
+					defer settle()
 					k := newFaultKit(t, new(wiretap))
 					tokens := k.srv.SignIn(bob)
 					k.srv.Fail(keysPath, fault)
@@ -431,11 +440,37 @@ func TestFlowsWithoutKeys(t *testing.T) {
 	}
 }
 
+// Whether there was a step-up cannot be told without keys, which is no reason to
+// ask for another one. Flows that need none do not wait for it.
+func TestStepUpForUpdateWithoutKeys(t *testing.T) {
+	for name, fault := range map[string]descopetest.Fault{
+		"500": {Status: 500, Times: -1}, "silent": {Delay: time.Minute, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				defer settle()
+				k := newFaultKit(t, new(wiretap), func(c *descopehttp.Config) { c.StepUpForUpdate = true })
+				tokens := k.srv.StepUp(bob)
+				k.srv.Fail(keysPath, fault)
+				res := serve(k.Handler(), signedInPost(tokens, updatePath, `{"loginId":"`+bob+`"}`))
+				assert.Contains(t, []int{502, 504}, res.StatusCode, "%s", bodyOf(t, res))
+
+				elapse(time.Minute)
+				began := time.Now()
+				requireOK(t, serve(k.Handler(), withCookies(get(mePath), tokens.Session, tokens.Refresh)))
+				assert.Zero(t, time.Since(began))
+				require.NoError(t, k.Wait(t.Context()))
+			})
+		})
+	}
+}
+
 // Whoever hangs up leaves nothing behind for longer than a call may take. A guess
 // at a code goes on without its client: else hanging up would take it back.
 func TestClientHangsUp(t *testing.T) {
 	for _, c := range flowCases {
 		synctest.Test(t, func(t *testing.T) {
+			defer settle()
 			k := newFaultKit(t, new(wiretap))
 			tokens := k.srv.SignIn(bob)
 			require.NoError(t, k.Ready(t.Context()))

@@ -32,6 +32,7 @@ type route struct {
 	// verdict: Descope's browser clients take any 4xx answer for the end of the
 	// session and forget their tokens, so a 4xx must mean just that.
 	verdict bool
+	stepUp  bool // Config may ask for a step-up
 	serve   func(*Auth, *flow) error
 }
 
@@ -47,17 +48,17 @@ const (
 // routes is keyed by Descope's own paths, so that Descope's clients work on the
 // mount as they are.
 var routes = map[string]*route{
-	pathTOTPSignUp:   {http.MethodPost, classAnonymous, anybody, false, (*Auth).signUp},
-	pathTOTPVerify:   {http.MethodPost, classAnonymous, anybody, false, (*Auth).verify},
-	pathTOTPUpdate:   {http.MethodPost, classAccount, signedIn, false, (*Auth).update},
-	pathRefresh:      {http.MethodPost, classSession, signedIn, true, (*Auth).refresh},
-	pathTryRefresh:   {http.MethodPost, classSession, maybeSignedIn, true, (*Auth).tryRefresh},
-	pathLogout:       {http.MethodPost, classSession, maybeSignedIn, false, (*Auth).logout},
-	pathLogoutAll:    {http.MethodPost, classSession, maybeSignedIn, false, (*Auth).logoutAll},
-	pathMe:           {http.MethodGet, classAccount, signedIn, true, (*Auth).me},
-	pathHistory:      {http.MethodGet, classAccount, signedIn, true, (*Auth).history},
-	pathMyTenants:    {http.MethodPost, classAccount, signedIn, true, (*Auth).myTenants},
-	pathSelectTenant: {http.MethodPost, classAccount, signedIn, false, (*Auth).selectTenant},
+	pathTOTPSignUp:   {http.MethodPost, classAnonymous, anybody, false, false, (*Auth).signUp},
+	pathTOTPVerify:   {http.MethodPost, classAnonymous, anybody, false, false, (*Auth).verify},
+	pathTOTPUpdate:   {http.MethodPost, classAccount, signedIn, false, true, (*Auth).update},
+	pathRefresh:      {http.MethodPost, classSession, signedIn, true, false, (*Auth).refresh},
+	pathTryRefresh:   {http.MethodPost, classSession, maybeSignedIn, true, false, (*Auth).tryRefresh},
+	pathLogout:       {http.MethodPost, classSession, maybeSignedIn, false, false, (*Auth).logout},
+	pathLogoutAll:    {http.MethodPost, classSession, maybeSignedIn, false, false, (*Auth).logoutAll},
+	pathMe:           {http.MethodGet, classAccount, signedIn, true, false, (*Auth).me},
+	pathHistory:      {http.MethodGet, classAccount, signedIn, true, false, (*Auth).history},
+	pathMyTenants:    {http.MethodPost, classAccount, signedIn, true, false, (*Auth).myTenants},
+	pathSelectTenant: {http.MethodPost, classAccount, signedIn, false, false, (*Auth).selectTenant},
 }
 
 // Handler returns a handler for all flows, at Descope's own paths: POST
@@ -179,6 +180,12 @@ func (a *Auth) begin(rt *route, f *flow) error {
 	if err != nil {
 		return err
 	}
+	if rt.stepUp && a.stepUpUpdate {
+		// Without keys no session shows a step-up.
+		if err := a.keys.readyBy(f.ctx, time.Now().Add(authenticateBudget)); err != nil {
+			return err
+		}
+	}
 	if rt.needs != anybody {
 		f.noRefresh = a.findRefresh(f, value)
 	}
@@ -212,7 +219,7 @@ func (a *Auth) flowBearer(h http.Header) (string, error) {
 func (a *Auth) findRefresh(f *flow, bearer string) error {
 	now := time.Now()
 	if bearer != "" {
-		t, err := a.judgeRefresh(f.ctx, bearer, now, now.Add(authenticateBudget))
+		t, err := a.judgeRefresh(f.ctx, bearer, now)
 		if err != nil {
 			return problemInvalidRefreshToken.because(failureOf(err).reason)
 		}
@@ -221,7 +228,6 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 	}
 	// The session cookie is judged for whether it names another user, and for a
 	// step-up; beyond the first keys, none are fetched for that.
-	_ = a.keys.readyBy(f.ctx, now.Add(authenticateBudget))
 	values := a.cookies.read(f.r)
 	c := a.judgeCookies(withFetchPolicy(f.ctx, fetchNever), &values, now, now.Add(authenticateBudget))
 	switch {
@@ -437,18 +443,16 @@ func (a *Auth) update(f *flow) error {
 	if a.stepUpUpdate && !f.stepUp {
 		return problemStepUp.because("update without a step-up")
 	}
-	t, err := a.refresher.newest(f.ctx, f.refresh)
-	if err != nil {
-		return err
-	}
-	// Whether Descope itself compares the login id with the token is not
-	// documented; a new key for somebody else would be a way into their account.
-	own, err := a.ownLoginID(f.ctx, t, req.LoginID)
-	if err != nil {
-		return err
-	}
-	req.LoginID = own
-	answer, err := a.post(f.ctx, classAccount, pathTOTPUpdate, t, &req)
+	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token) (*answer, error) {
+		// Whether Descope itself compares the login id with the token is not
+		// documented; a new key for somebody else would be a way into their account.
+		own, err := a.ownLoginID(ctx, t, req.LoginID)
+		if err != nil {
+			return nil, err
+		}
+		req.LoginID = own
+		return a.post(ctx, classAccount, pathTOTPUpdate, t, &req)
+	})
 	if err != nil {
 		return err
 	}
@@ -543,11 +547,9 @@ func (a *Auth) history(f *flow) error { return a.passOn(f, pathHistory) }
 
 // passOn answers with what Descope knows about the signed-in user.
 func (a *Auth) passOn(f *flow, path string) error {
-	t, err := a.refresher.newest(f.ctx, f.refresh)
-	if err != nil {
-		return err
-	}
-	answer, err := a.api.call(f.ctx, classAccount, http.MethodGet, path, t, nil)
+	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token) (*answer, error) {
+		return a.api.call(ctx, classAccount, http.MethodGet, path, t, nil)
+	})
 	if err != nil {
 		return err
 	}
@@ -566,11 +568,9 @@ func (a *Auth) myTenants(f *flow) error {
 	if req.DCT && len(req.IDs) > 0 {
 		return &failure{problem: problemInvalidField, field: "ids", reason: "dct and ids exclude each other"}
 	}
-	t, err := a.refresher.newest(f.ctx, f.refresh)
-	if err != nil {
-		return err
-	}
-	answer, err := a.post(f.ctx, classAccount, pathMyTenants, t, &req)
+	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token) (*answer, error) {
+		return a.post(ctx, classAccount, pathMyTenants, t, &req)
+	})
 	if err != nil {
 		return err
 	}

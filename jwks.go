@@ -203,6 +203,13 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 		return jwkset.JWK{}, err
 	}
 	held = s.held.Load()
+	if policy == fetchPastFloor && held != nil && held.byID[kid] == nil {
+		// What was under way may have begun before the key was published.
+		if err := s.await(ctx, s.begin(time.Now(), policy)); err != nil {
+			return jwkset.JWK{}, err
+		}
+		held = s.held.Load()
+	}
 	if !held.usable(now) {
 		return jwkset.JWK{}, s.unavailable("no keys could be fetched", nil)
 	}
@@ -327,10 +334,14 @@ func (s *keySet) retire(old, current map[string]*heldKey) {
 	}
 }
 
-// filter checks a refresh token against held and retired keys, without a fetch.
+// filter checks a token against held and retired keys and waits for no others.
 // It returns errKeyNotHeld if its key is neither: only Descope can tell then.
 func (s *keySet) filter(ctx context.Context, t *token) error {
-	_, err := s.verify(withFetchPolicy(ctx, fetchNever), t, time.Now().Add(authenticateBudget))
+	now := time.Now()
+	if !s.held.Load().usable(now) {
+		s.begin(now, fetchIfFloorAllows) // for those who come after
+	}
+	_, err := s.verify(withFetchPolicy(ctx, fetchNever), t, now.Add(authenticateBudget))
 	if err == nil {
 		return nil
 	}

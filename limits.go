@@ -29,7 +29,7 @@ const (
 	sessionRate, sessionBurst       = 100, 500
 	accountRate, accountBurst       = 50, 250
 	anonymousRate, anonymousBurst   = 20, 100
-	unverifiedRate, unverifiedBurst = 5, 5 // with refresh tokens whose key was never held
+	unverifiedRate, unverifiedBurst = 5, 1 // with refresh tokens whose key was never held
 	maxAcceptedTokens               = 100_000
 	acceptedMemory                  = 24 * time.Hour
 )

@@ -52,8 +52,10 @@ type link struct {
 	expiry  time.Time     // of that session
 	renewal *renewal      // the answer verified, or nil: its key may not be there yet
 
-	presented bool // a client has shown the session, so the answer has arrived
-	revoked   bool // the key of the session was
+	presented bool      // a client has shown the session, so the answer has arrived
+	revoked   bool      // the key of the session was
+	used      time.Time // when the successor was first seen in use
+	ended     bool      // a logout came: only another one may follow it
 }
 
 // alive reports whether the link may still be followed: for a minute after the
@@ -61,7 +63,13 @@ type link struct {
 // its session lives, because the client may never have got it.
 func (l *link) alive(now time.Time) bool {
 	age := now.Sub(l.at)
-	return age < successorWindow || !l.presented && age < l.life
+	return age < successorWindow || !l.presented && age < l.life || now.Sub(l.used) < successorWindow
+}
+
+func (l *link) use(now time.Time) {
+	if l.used.IsZero() {
+		l.used = now
+	}
 }
 
 // rotated reports whether the answer brought another refresh token.
@@ -72,8 +80,11 @@ func (l *link) rotated() bool {
 // remember keeps an answer before it is verified. What is spent is spent: should
 // verification fail for now, the next request tries it again on the same answer.
 func (m *memory) remember(l *link) {
-	keep := max(successorWindow, l.life)
+	keep := max(successorWindow, l.life) + successorWindow
 	if l.from != nil {
+		if before, ok := m.issued.get(hashOf(l.from.raw), l.at); ok {
+			before.use(l.at)
+		}
 		m.links.put(hashOf(l.from.raw), l, l.at, keep)
 	}
 	if l.rotated() {
@@ -117,6 +128,7 @@ func (m *memory) cameWith(t *token, now time.Time) *link {
 		return nil
 	}
 	l.presented = true
+	l.use(now)
 	if now.Sub(l.at) >= successorWindow {
 		return nil
 	}
@@ -128,25 +140,42 @@ func (m *memory) notePresented(session string, now time.Time) {
 	id := hashOf(session)
 	if l, ok := m.sessions.get(id, now); ok {
 		l.presented = true
+		l.use(now)
 		m.sessions.drop(id)
 	}
 }
 
-// end notes a logout under t and all its successors and returns the newest.
+// end notes a logout under t and all its successors and returns the newest. The
+// links stay, to be followed by another logout should Descope not hear of this
+// one, but they serve nobody any more, not even when the logout is forgotten.
 func (m *memory) end(t *token, now time.Time) (newest *token) {
 	newest = t
 	for range maxWalk {
 		id := hashOf(newest.raw)
 		m.ended.put(id, struct{}{}, now, endedWindow)
-		m.issued.drop(id)
+		if l, ok := m.issued.get(id, now); ok {
+			l.ended = true
+			m.issued.drop(id)
+		}
 		l, ok := m.links.get(id, now)
-		m.links.drop(id)
-		if !ok || l.renewal == nil || !l.rotated() {
+		if !ok {
 			break
 		}
-		newest = l.renewal.inForce
+		l.ended = true
+		if !l.rotated() {
+			break
+		}
+		newest = l.successor()
 	}
 	return newest
+}
+
+// successor returns the refresh token that the answer brought, verified or not.
+func (l *link) successor() *token {
+	if l.renewal != nil {
+		return l.renewal.inForce
+	}
+	return &token{raw: l.answer.refresh, claims: l.from.claims}
 }
 
 // endUser drops what is remembered of a user, and what is under way for them

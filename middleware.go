@@ -297,6 +297,9 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, value
 		budget = loadBudget
 	}
 	until := now.Add(budget)
+	if values.refresh.n > 0 {
+		_ = a.keys.readyBy(r.Context(), until) // without keys nothing could be told
+	}
 	c := a.judgeCookies(r.Context(), values, now, until)
 	switch {
 	case c.conflict:

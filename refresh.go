@@ -188,7 +188,7 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 }
 
 func (f *refresher) serves(l *link, now time.Time) bool {
-	return l != nil && l.renewal != nil && !l.revoked && f.rules.checkTime(&l.renewal.session.shared.claims, now) == nil
+	return l != nil && l.renewal != nil && !l.revoked && !l.ended && f.rules.checkTime(&l.renewal.session.shared.claims, now) == nil
 }
 
 // isCurrent reports whether what memory holds may be handed out: whether the key
@@ -207,8 +207,7 @@ func (f *refresher) isCurrent(ctx context.Context, tn turn) (bool, error) {
 	switch r := f.shared.peek(ctx, tn.newest); {
 	case r == nil:
 		return true, nil
-	case r.Ended:
-		f.noteEnded(tn.newest)
+	case f.endedBy(tn.newest, r):
 		return false, errLoggedOut
 	case tn.link.from != nil && tn.link.from.raw == tn.newest.raw:
 		return true, nil // without rotation this is the link itself
@@ -274,7 +273,13 @@ func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *li
 			return nil, err
 		}
 	}
-	return f.conclude(ctx, fl, t, l, began)
+	r, err := f.conclude(ctx, fl, t, l, began)
+	if err == nil && (pending != nil || f.shared != nil && time.Since(l.at) > storeTimeout) {
+		// Much may have happened since the answer came, here and on other
+		// replicas: whoever waits looks again.
+		fl.shared = false
+	}
+	return r, err
 }
 
 // claim takes the lease on t, or finds what another replica made of it. Without
@@ -285,8 +290,7 @@ func (f *refresher) claim(ctx context.Context, t *token, explicit bool) (claim, 
 	if err != nil || c.record == nil {
 		return c, err
 	}
-	if c.record.Ended {
-		f.noteEnded(t)
+	if f.endedBy(t, c.record) {
 		return c, errLoggedOut
 	}
 	l := f.linkOf(t, c.record)
@@ -294,6 +298,19 @@ func (f *refresher) claim(ctx context.Context, t *token, explicit bool) (claim, 
 		c.found = f.remember(l)
 	}
 	return c, nil
+}
+
+// endedBy reports whether t was logged out, by what the store holds of it: a
+// tombstone, or a result from before its user was logged out everywhere.
+func (f *refresher) endedBy(t *token, r *record) bool {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !r.Ended && !f.memory.wasCut(t.claims.user(), time.UnixMilli(r.At), now) {
+		return false
+	}
+	f.memory.end(t, now)
+	return true
 }
 
 // spend presents t to Descope and remembers the answer before anything else can
@@ -352,6 +369,7 @@ func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link,
 	ended := f.memory.hasEnded(t, now) || f.memory.wasCut(t.claims.user(), began, now)
 	switch {
 	case ended:
+		l.renewal = r
 		f.memory.end(t, now)
 	case err == nil:
 		l.renewal = r
@@ -475,6 +493,61 @@ func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
 		}
 	}
 	return nil, problemUnavailable.because("refresh token changes too fast")
+}
+
+// follow makes a call that spends nothing, with the newest successor of t. A
+// refresh that began after the call may reach Descope before it, here or on
+// another replica: if Descope refuses the token and something came of it, the
+// call is made again with that.
+func (f *refresher) follow(ctx context.Context, t *token, call func(context.Context, *token) (*answer, error)) (*answer, error) {
+	for range maxRefreshTurns {
+		newest, err := f.newest(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		a, err := call(ctx, newest)
+		var refused *upstreamRefusal
+		if !errors.As(err, &refused) || !refused.endsSession() {
+			return a, err
+		}
+		goesOn, lookErr := f.goesOn(ctx, newest)
+		switch {
+		case lookErr != nil:
+			return nil, lookErr
+		case !goesOn:
+			return nil, err
+		}
+	}
+	return nil, problemUnavailable.because("refresh token changes too fast")
+}
+
+// goesOn reports whether a token that Descope refuses was spent for another, or
+// is being spent. What only the store knew is in memory then.
+func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
+	f.mu.Lock()
+	newest, last := f.memory.walk(t, time.Now())
+	busy := f.flights[hashOf(t.raw)] != nil
+	f.mu.Unlock()
+	switch {
+	case busy || newest != t:
+		return true, nil
+	case last != nil && last.rotated(): // not verified yet
+		_, err := f.refresh(ctx, t, false)
+		return err == nil, err
+	}
+	c, err := f.claim(ctx, t, true)
+	switch {
+	case err != nil:
+		return false, err
+	case c.found != nil:
+		_, err := f.conclude(ctx, new(flight), t, c.found, c.found.at)
+		return err == nil, err
+	}
+	c.release()
+	if f.shared.inTrouble() {
+		return false, problemUnavailable.because("Descope refused the refresh token while the store is away")
+	}
+	return false, nil
 }
 
 // mint makes a call with the newest successor of t that may bring other tokens
@@ -618,10 +691,11 @@ func (f *refresher) endShared(t, newest *token) *token {
 // token. Only when that has succeeded is anything forgotten, so that it can be
 // tried again.
 func (f *refresher) endUser(ctx context.Context, t *token, call func(context.Context, *token) error) error {
-	newest, err := f.newest(ctx, t)
-	if err == nil {
-		err = call(ctx, newest)
-	}
+	newest := t
+	_, err := f.follow(ctx, t, func(ctx context.Context, t *token) (*answer, error) {
+		newest = t
+		return nil, call(ctx, t)
+	})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -133,6 +134,7 @@ type sharedMemory struct {
 	warn  rate.Sometimes
 
 	trouble atomic.Int64 // when something was last wrong with the store, Unix nanoseconds
+	greeted atomic.Bool  // the store's birth was noted
 }
 
 // A claim is the right to spend a token, or what another replica made of it.
@@ -154,6 +156,9 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 		return claim{}, nil
 	}
 	c := claim{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
+	if s.greeted.CompareAndSwap(false, true) {
+		s.remembers()
+	}
 	waited := false
 	for wait := storePoll; ; wait = min(2*wait, maxStorePoll) {
 		asked := time.Now()
@@ -187,10 +192,35 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 	}
 }
 
+// birthTTL is how long a store's birth is remembered in it.
+const birthTTL = 30 * 24 * time.Hour
+
+// remembers reports whether the store knows what was spent in the last minute. One
+// that was restarted empty does not, and nobody may have noticed: so each store
+// holds since when it does.
+func (s *sharedMemory) remembers() bool {
+	key, err := hkdf.Key(sha256.New, []byte(s.seal.projectID), nil, sealVersion+" birth", 32)
+	if err != nil {
+		panic(err) // only for lengths over 8,160 bytes
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
+	stored, err := s.store.Put(ctx, hex.EncodeToString(key), []byte(now), birthTTL, false)
+	if err != nil {
+		s.complain(ctx, err)
+		return false
+	}
+	born, err := strconv.ParseInt(string(stored), 10, 64)
+	return err == nil && time.Since(time.UnixMilli(born)) >= successorWindow
+}
+
 var errUnreadable = errors.New("descopehttp: value of the store cannot be read")
 
 func (s *sharedMemory) tryClaim(ctx context.Context, key, owner string) ([]byte, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	// Not on the caller's context: a client that hangs up says nothing about the
+	// store, and a lease that was taken for it would stay.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	return s.store.Claim(ctx, key, owner, storeLease)
 }
@@ -282,7 +312,7 @@ func (s *sharedMemory) inTrouble() bool {
 		return false
 	}
 	at := s.trouble.Load()
-	return at != 0 && time.Since(time.Unix(0, at)) < successorWindow
+	return !s.remembers() || at != 0 && time.Since(time.Unix(0, at)) < successorWindow
 }
 
 func (s *sharedMemory) noteTrouble() { s.trouble.Store(time.Now().UnixNano()) }

@@ -72,7 +72,7 @@ func TestMeasure(t *testing.T) {
 	require.Len(t, results, len(bench.Contenders()))
 	for _, r := range results {
 		assert.Positive(t, r.Nanoseconds, r.Name)
-		assert.Positive(t, r.Ratio.Median, r.Name)
+		assert.Positive(t, r.Ratio.Wall.Median, r.Name)
 		assert.Positive(t, r.Parallel.Median, r.Name)
 	}
 }
@@ -84,7 +84,7 @@ func TestLoad(t *testing.T) {
 	require.Len(t, results, 3)
 	for _, r := range results {
 		assert.Positive(t, r.RPS, r.Name)
-		assert.Positive(t, r.Share.Median, r.Name)
+		assert.Positive(t, r.Share.Wall.Median, r.Name)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestGrow(t *testing.T) {
 	require.Len(t, goroutines, 2)
 	for _, g := range append(sessions, goroutines...) {
 		assert.Positive(t, g.Nanoseconds)
-		assert.Positive(t, g.Ratio.Median)
+		assert.Positive(t, g.Ratio.Wall.Median)
 	}
 }
 

@@ -16,11 +16,10 @@ import (
 type Growth struct {
 	Sessions   int
 	Goroutines int
-	// Nanoseconds of one core per request, and their ratio to the bare check
-	// under the same number of goroutines. Sessions are presented in random
-	// order.
+	// Nanoseconds of CPU time per request, and the ratio to the bare check under
+	// the same number of goroutines. Sessions are presented in random order.
 	Nanoseconds float64
-	Ratio       Spread
+	Ratio       Spreads
 	// PerSession is the heap that one live session takes, all in; 0 where it was
 	// not measured.
 	PerSession float64
@@ -131,16 +130,14 @@ func timed(ctx context.Context, h http.Handler, check func(), requests []*http.R
 	floor := func() func() { return check }
 	n, floorN := chunkSize(run(), e.Chunk), chunkSize(check, e.Chunk/2)
 	n, floorN = max(1, n/goroutines), max(1, floorN/goroutines)
-	busy := float64(min(goroutines, runtime.GOMAXPROCS(0))) // cores
-	var times, ratios []float64
+	var times, ratios []Cost
 	for range e.Passes {
-		floorTime := perRun(floor, floorN, goroutines)
-		took := perRun(run, n, goroutines)
-		times = append(times, took*busy/float64(goroutines))
-		ratios = append(ratios, took/floorTime)
+		bare := perRun(floor, floorN, goroutines)
+		cost := perRun(run, n, goroutines)
+		times, ratios = append(times, cost), append(ratios, cost.per(bare))
 		if err := ctx.Err(); err != nil {
 			return Growth{}, err
 		}
 	}
-	return Growth{Sessions: len(requests), Goroutines: goroutines, Nanoseconds: spreadOf(times).Median, Ratio: spreadOf(ratios)}, nil
+	return Growth{Sessions: len(requests), Goroutines: goroutines, Nanoseconds: spreadsOf(times).CPU.Median, Ratio: spreadsOf(ratios)}, nil
 }

@@ -20,7 +20,7 @@ import (
 type LoadResult struct {
 	Name  string
 	RPS   float64 // median; of this machine only
-	Share Spread
+	Share Spreads // by the clock, and by the CPU time of client and server
 }
 
 // LoadEffort bounds a load test: 2·Pairs·Duration for each contender.
@@ -52,7 +52,7 @@ func Load(ctx context.Context, p *Project, contenders []Contender, e LoadEffort)
 	}
 
 	results := make([]LoadResult, len(contenders))
-	rates, shares := make([][]float64, len(contenders)), make([][]float64, len(contenders))
+	rates, shares := make([][]float64, len(contenders)), make([][]Cost, len(contenders))
 	for pair := range e.Pairs {
 		for j := range contenders {
 			i := (j + pair) % len(contenders)
@@ -60,18 +60,18 @@ func Load(ctx context.Context, p *Project, contenders []Contender, e LoadEffort)
 			if pair%2 == 1 {
 				order[0], order[1] = order[1], order[0]
 			}
-			rate := make(map[*loaded]float64, 2)
+			cost := make(map[*loaded]Cost, 2)
 			for _, s := range order {
-				if rate[s], err = s.run(ctx, e); err != nil {
+				if cost[s], err = s.run(ctx, e); err != nil {
 					return nil, fmt.Errorf("%s: %w", s.name, err)
 				}
 			}
-			rates[i] = append(rates[i], rate[servers[i]])
-			shares[i] = append(shares[i], rate[servers[i]]/rate[reference])
+			rates[i] = append(rates[i], float64(time.Second)/cost[servers[i]].Wall)
+			shares[i] = append(shares[i], cost[reference].per(cost[servers[i]]))
 		}
 	}
 	for i, c := range contenders {
-		results[i] = LoadResult{Name: c.Name, RPS: spreadOf(rates[i]).Median, Share: spreadOf(shares[i])}
+		results[i] = LoadResult{Name: c.Name, RPS: spreadOf(rates[i]).Median, Share: spreadsOf(shares[i])}
 	}
 	return results, nil
 }
@@ -105,8 +105,9 @@ func startLoaded(ctx context.Context, p *Project, c Contender) (*loaded, error) 
 
 func (s *loaded) close() { s.server.Close() }
 
-// run returns the requests per second over e.Connections connections.
-func (s *loaded) run(ctx context.Context, e LoadEffort) (float64, error) {
+// run returns what a request costs over e.Connections connections that are kept
+// busy.
+func (s *loaded) run(ctx context.Context, e LoadEffort) (Cost, error) {
 	var (
 		served      atomic.Int64
 		failed      atomic.Pointer[error]
@@ -141,7 +142,7 @@ func (s *loaded) run(ctx context.Context, e LoadEffort) (float64, error) {
 		})
 	}
 	ready.Wait()
-	began := time.Now()
+	watch := startWatch()
 	close(start)
 	select {
 	case <-time.After(e.Duration):
@@ -149,11 +150,12 @@ func (s *loaded) run(ctx context.Context, e LoadEffort) (float64, error) {
 	}
 	stop.Store(true)
 	done.Wait()
-	took := time.Since(began)
+	cost := watch.read()
 	if err := failed.Load(); err != nil {
-		return 0, *err
+		return Cost{}, *err
 	}
-	return float64(served.Load()) / took.Seconds(), ctx.Err()
+	n := float64(max(1, served.Load()))
+	return cost.per(Cost{n, n}), ctx.Err()
 }
 
 // client is one keep-alive connection. All answers to it are of one length, so it

@@ -13,15 +13,12 @@ import (
 // A Result is what one contender costs per request.
 type Result struct {
 	Contender
-	Nanoseconds float64 // median; of this machine only
-	Ratio       Spread  // to the bare check, in pairs
-	Parallel    Spread  // the same with every core busy
+	Nanoseconds float64 // of CPU time, median; of this machine only
+	Ratio       Spreads // to the bare check, in pairs
+	Parallel    Spread  // the same with every core busy, by the wall clock
 	Bytes       float64
 	Allocs      float64
 }
-
-// A Spread is the median of a sample and its quartiles.
-type Spread struct{ Median, Low, High float64 }
 
 func spreadOf(sample []float64) Spread {
 	if len(sample) == 0 {
@@ -30,6 +27,14 @@ func spreadOf(sample []float64) Spread {
 	sorted := slices.Sorted(slices.Values(sample))
 	at := func(q float64) float64 { return sorted[int(q*float64(len(sorted)-1)+0.5)] }
 	return Spread{at(0.5), at(0.25), at(0.75)}
+}
+
+func spreadsOf(sample []Cost) Spreads {
+	wall, cpu := make([]float64, len(sample)), make([]float64, len(sample))
+	for i, c := range sample {
+		wall[i], cpu[i] = c.Wall, c.CPU
+	}
+	return Spreads{spreadOf(wall), spreadOf(cpu)}
 }
 
 // Effort is how long Measure takes: about 3·Chunk·Passes per contender.
@@ -62,9 +67,8 @@ func Measure(ctx context.Context, p *Project, contenders []Contender, e Effort) 
 		results[i].Allocs, results[i].Bytes = allocations(runs[i]())
 	}
 	floor := func() func() { return check }
-	times := make([][]float64, len(contenders))
 	for _, cores := range []int{1, runtime.GOMAXPROCS(0)} {
-		ratios := make([][]float64, len(contenders))
+		times, ratios := make([][]Cost, len(contenders)), make([][]Cost, len(contenders))
 		floorN := chunkSize(check, e.Chunk/2)
 		sizes := make([]int, len(contenders))
 		for i := range contenders {
@@ -73,12 +77,9 @@ func Measure(ctx context.Context, p *Project, contenders []Contender, e Effort) 
 		for pass := range e.Passes {
 			for j := range contenders {
 				i := (j + pass) % len(contenders)
-				floorTime := perRun(floor, floorN, cores)
-				time := perRun(runs[i], sizes[i], cores)
-				ratios[i] = append(ratios[i], time/floorTime)
-				if cores == 1 {
-					times[i] = append(times[i], time)
-				}
+				bare := perRun(floor, floorN, cores)
+				cost := perRun(runs[i], sizes[i], cores)
+				times[i], ratios[i] = append(times[i], cost), append(ratios[i], cost.per(bare))
 			}
 			if err := ctx.Err(); err != nil {
 				return nil, err
@@ -86,60 +87,60 @@ func Measure(ctx context.Context, p *Project, contenders []Contender, e Effort) 
 		}
 		for i := range results {
 			if cores == 1 {
-				results[i].Ratio = spreadOf(ratios[i])
+				results[i].Nanoseconds = spreadsOf(times[i]).CPU.Median
+				results[i].Ratio = spreadsOf(ratios[i])
 			}
-			results[i].Parallel = spreadOf(ratios[i]) // on one core the same
+			results[i].Parallel = spreadsOf(ratios[i]).Wall // on one core the same
 		}
-	}
-	for i := range results {
-		results[i].Nanoseconds = spreadOf(times[i]).Median
 	}
 	return results, nil
 }
 
-// admitting returns the contender's handler once it has let the good token
-// through: what fails fast would look good.
+// admitting returns the contender's handler around one that does nothing, once it
+// has let the good token through: what fails fast would look good.
 func admitting(ctx context.Context, p *Project, c Contender) (http.Handler, error) {
-	ran := false
-	h, err := c.Handler(ctx, p, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran = true }))
+	h, err := c.Handler(ctx, p, nothing)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)
 	}
-	h.ServeHTTP(newDiscard(), c.Request(p))
-	if !ran {
-		return nil, fmt.Errorf("%s: %w", c.Name, errNotAdmitted)
+	if status := answerTo(h, c.Request(p)); status != http.StatusOK {
+		return nil, fmt.Errorf("%s: status %d: %w", c.Name, status, errNotAdmitted)
 	}
 	return h, nil
 }
 
-// perRun returns the nanoseconds of one run, on as many cores at once.
-func perRun(f func() func(), n, cores int) float64 {
-	if cores == 1 {
+// perRun returns what one run costs while as many goroutines do n each at once:
+// on the wall clock as seen by one of them, and of the CPU.
+func perRun(f func() func(), n, goroutines int) Cost {
+	var cost Cost
+	if goroutines == 1 {
 		run := f()
-		began := time.Now()
+		watch := startWatch()
 		for range n {
 			run()
 		}
-		return float64(time.Since(began)) / float64(n)
+		cost = watch.read()
+	} else {
+		var ready, done sync.WaitGroup
+		start := make(chan struct{})
+		for range goroutines {
+			ready.Add(1)
+			done.Go(func() {
+				run := f()
+				ready.Done()
+				<-start
+				for range n {
+					run()
+				}
+			})
+		}
+		ready.Wait()
+		watch := startWatch()
+		close(start)
+		done.Wait()
+		cost = watch.read()
 	}
-	var ready, done sync.WaitGroup
-	start := make(chan struct{})
-	for range cores {
-		ready.Add(1)
-		done.Go(func() {
-			run := f()
-			ready.Done()
-			<-start
-			for range n {
-				run()
-			}
-		})
-	}
-	ready.Wait()
-	began := time.Now()
-	close(start)
-	done.Wait()
-	return float64(time.Since(began)) / float64(n)
+	return cost.per(Cost{float64(n), float64(n * goroutines)})
 }
 
 // chunkSize returns how many runs take about d.

@@ -464,7 +464,7 @@ func (k *signingKey) as(alg string) (jwt.SigningMethod, any) {
 		return m, k.pem()
 	case *jwt.SigningMethodRSA, *jwt.SigningMethodRSAPSS:
 		if _, ok := k.private.(*rsa.PrivateKey); ok {
-			return m.(jwt.SigningMethod), k.private
+			return m, k.private
 		}
 	case *jwt.SigningMethodECDSA:
 		if p, ok := k.private.(*ecdsa.PrivateKey); ok && p.Params().BitSize == m.CurveBits {

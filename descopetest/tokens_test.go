@@ -373,15 +373,19 @@ func TestSignHeaders(t *testing.T) {
 // publicKey decodes a key of the set as a client does.
 func publicKey(t *testing.T, k object) any {
 	t.Helper()
-	number := func(name string) *big.Int {
+	octets := func(name string) []byte {
 		b, err := base64.RawURLEncoding.DecodeString(k[name].(string))
 		require.NoError(t, err)
-		return new(big.Int).SetBytes(b)
+		return b
 	}
+	number := func(name string) *big.Int { return new(big.Int).SetBytes(octets(name)) }
 	if k["kty"] == "RSA" {
 		return &rsa.PublicKey{N: number("n"), E: int(number("e").Int64())}
 	}
-	return &ecdsa.PublicKey{Curve: elliptic.P256(), X: number("x"), Y: number("y")}
+	point := append([]byte{4}, append(octets("x"), octets("y")...)...) // uncompressed
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	require.NoError(t, err)
+	return key
 }
 
 func requireSigned(t *testing.T, s *descopetest.Server, token string) {

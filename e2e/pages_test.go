@@ -178,7 +178,7 @@ func TestPages(t *testing.T) {
 	g.open(s.url + "/signup")
 	g.fill("Login ID", "grace@example.com")
 	g.enter()
-	p := scan(g.tab)
+	scan(g.tab)
 	g.sees("s left")
 	g.look("sign-up-key")
 	g.open(s.url + "/signin")
@@ -194,7 +194,7 @@ func TestPages(t *testing.T) {
 	g.fill("Login ID", "grace@example.com")
 	g.fill("Name", "Grace Hopper")
 	g.enter()
-	p = scan(g.tab)
+	p := scan(g.tab)
 	g.fill("Code", p.code(t))
 	g.enter()
 	g.at("/account")
@@ -228,6 +228,17 @@ func TestPages(t *testing.T) {
 	g.at("/signin")
 	g.sees("You are signed out.")
 	g.look("signed-out")
+
+	short := startDemo(t, "-session-ttl", "5s")
+	g.open(short.url + "/signin")
+	g.fill("Login ID", ada)
+	g.sees("s left")
+	g.look("sign-in-code")
+	g.click("Use this code")
+	g.enter()
+	g.at("/account")
+	g.sees("3 times without you noticing")
+	g.look("account-renewed")
 }
 
 // The pages of bad days, which the demo does not have.

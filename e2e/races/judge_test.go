@@ -243,6 +243,8 @@ func (w *world) resolve(s suspicion) {
 		w.exclude("a newer sign-in met the deletion of an older one's cookies")
 	case !sentGood && w.tooLate(s):
 		w.exclude(s.what + ": a minute too late")
+	case w.untold(s):
+		w.exclude(s.what + ": renewed by a replica that could not tell the others")
 	case s.deletes && jarGood, sentGood && !s.deletes, jarGood && same:
 		w.violate("nobody is signed out", "%v was %s; its own token %s: %s; the browser's %s: %s",
 			s.visit, s.what, tokenName(s.sent.token), sentWhy, tokenName(s.jar.token), jarWhy)
@@ -279,6 +281,22 @@ func (w *world) tooLate(s suspicion) bool {
 		}
 	}
 	return true
+}
+
+// untold reports whether what became of the request's token was known to another
+// replica only, because the store could not be reached from there.
+func (w *world) untold(s suspicion) bool {
+	for x := s.sent.token; x != nil && x.next != nil; x = x.next {
+		if x.nextBy == s.visit.replica {
+			continue
+		}
+		for _, at := range x.nextBy.cutOff {
+			if at.Sub(x.nextAt).Abs() < time.Second {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mayCross reports whether a deletion that is meant for one sign-in may meet a

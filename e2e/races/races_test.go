@@ -342,6 +342,9 @@ func faults() rapidAction {
 				{Truncate: 40, After: true},
 			}).Draw(t, "fault"),
 		}
+		if f.Fault.Body == "{}" {
+			f.Path = refreshPath // after a logout nobody could tell it from a real answer
+		}
 		f.Fault.Times = rapid.IntRange(1, 6).Draw(t, "times")
 		return f
 	})

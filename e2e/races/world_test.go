@@ -156,7 +156,9 @@ type replica struct {
 	page  http.Handler
 	flows http.Handler
 
-	crash time.Time // guarded by world.mu
+	// Guarded by world.mu.
+	crash  time.Time
+	cutOff []time.Time // a call to the store was not carried out
 }
 
 func (r *replica) String() string { return r.name }
@@ -324,6 +326,9 @@ func (w *world) nextStoreFault(r *replica) (f storeFault, ok bool, takes time.Du
 	w.faults[r] = queued[1:]
 	if queued[0] != storeSlow {
 		w.storeTroubled = true
+	}
+	if queued[0] == storeRefuses {
+		r.cutOff = append(r.cutOff, time.Now())
 	}
 	w.calm = false
 	return queued[0], true, takes

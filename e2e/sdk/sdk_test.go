@@ -8,6 +8,7 @@ package sdk_test
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -200,7 +201,7 @@ func (s *suite) run(t *testing.T, set setup, files ...string) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	node := exec.CommandContext(ctx, s.node, append([]string{"--test", "--test-reporter=tap"}, files...)...)
+	node := exec.CommandContext(ctx, s.node, append([]string{"--test", "--test-reporter=spec"}, files...)...)
 	node.Dir = s.scripts
 	node.Env = append(os.Environ(),
 		"PROJECT_ID="+projectID,
@@ -215,8 +216,11 @@ func (s *suite) run(t *testing.T, set setup, files ...string) {
 	)
 	node.WaitDelay = time.Second // programs that it leaves behind have its output open
 	out, err := node.CombinedOutput()
+	if at := bytes.Index(out, []byte("failing tests:")); at >= 0 {
+		out = out[at:] // those that passed are told before
+	}
 	require.NoError(t, err, "%s", out)
-	passed := regexp.MustCompile(`(?m)^# pass (\d+)$`).FindSubmatch(out)
+	passed := regexp.MustCompile(`(?m)^\S+ pass (\d+)$`).FindSubmatch(out)
 	require.NotNil(t, passed, "%s", out)
 	require.NotEqual(t, "0", string(passed[1]), "no test has run: %s", out)
 	t.Logf("%s passed in %s", passed[1], strings.Join(files, ", "))

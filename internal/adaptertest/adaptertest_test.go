@@ -109,7 +109,7 @@ func TestBrokenAdapters(t *testing.T) {
 				w.WriteHeader(rec.Code)
 				rec.Body.WriteTo(w)
 			})
-		}, "flush", "the first part was not delivered"},
+		}, "flush", "the first part did not arrive by itself"},
 		{"detaches the context", func(d *idiom) {
 			d.wrap = around(func(next http.Handler, w http.ResponseWriter, _, r *http.Request) {
 				next.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))

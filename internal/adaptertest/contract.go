@@ -484,7 +484,7 @@ func readParts(v *visitor) error {
 	lines := bufio.NewReader(io.TeeReader(conn, &raw))
 	for line := ""; line != "first\n"; {
 		if line, err = lines.ReadString('\n'); err != nil {
-			return fmt.Errorf("the first part did not arrive by itself: %w", err)
+			return err
 		}
 	}
 	close(v.released)
@@ -494,6 +494,9 @@ func readParts(v *visitor) error {
 	a, err := parse(q.method, raw.Bytes())
 	if err != nil {
 		return err
+	}
+	if v.site.failed.Load() > 0 {
+		return fmt.Errorf("the first part did not arrive by itself: %q", a.body)
 	}
 	a.ran = v.site.ran.Load()
 	v.note(q, a)

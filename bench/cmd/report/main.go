@@ -152,5 +152,5 @@ func run(ctx context.Context, pl plan, dir string, stdout, progress io.Writer) e
 	if err := os.WriteFile(filepath.Join(dir, "REPORT.md"), text.Bytes(), 0o644); err != nil {
 		return err
 	}
-	return plotRatios(r.results, filepath.Join(dir, "ratios.svg"))
+	return r.plotRatios(filepath.Join(dir, "ratios.svg"))
 }

@@ -51,8 +51,8 @@ func TestReport(t *testing.T) {
 
 func TestTargets(t *testing.T) {
 	r := report{results: []bench.Result{
-		{Contender: bench.Contender{Name: bench.UncachedBearer}, Ratio: bench.Spread{Median: 1.265}, Allocs: 30},
-		{Contender: bench.Contender{Name: bench.CachedBearer}, Ratio: bench.Spread{Median: 0.05}, Allocs: 3},
+		{Contender: bench.Contender{Name: bench.UncachedBearer}, Ratio: bench.Spreads{Wall: bench.Spread{Median: 1.265}}, Allocs: 30},
+		{Contender: bench.Contender{Name: bench.CachedBearer}, Ratio: bench.Spreads{Wall: bench.Spread{Median: 0.05}}, Allocs: 3},
 	}}
 	verdicts := make(map[string]string)
 	for _, x := range r.targets() {

@@ -36,14 +36,14 @@ var (
 var plotted = []string{bench.CachedBearer, bench.UncachedBearer, bench.BareCheck, bench.GolangJWT, "gin-jwt 2.10.3", "echo-jwt 4.4.0",
 	bench.GoOIDC, bench.JWX, bench.Auth0, bench.JWTAuth, bench.Clerk}
 
-func bars(results []bench.Result) []bar {
+func (r *report) bars() []bar {
 	var list []bar
-	for _, x := range results {
+	for _, x := range r.results {
 		if !slices.Contains(plotted, x.Name) {
 			continue
 		}
 		fill := map[bench.Kind]color.Color{bench.Floor: floorColor, bench.Ours: oursColor, bench.Others: othersColor}[x.Kind]
-		list = append(list, bar{x.Name, x.Ratio.Median, fill})
+		list = append(list, bar{x.Name, r.ratio(x), fill})
 	}
 	for _, q := range quoted {
 		list = append(list, bar{q.name + " *", q.ratio, quotedColor})
@@ -69,8 +69,8 @@ const (
 )
 
 // plotRatios draws the ratios as bars.
-func plotRatios(results []bench.Result, file string) error {
-	list := bars(results)
+func (r *report) plotRatios(file string) error {
+	list := r.bars()
 	p := plot.New()
 	p.BackgroundColor = color.White
 	p.Title.Text = "Time to check a session: the bare signature check is 1, shorter is better"
