@@ -257,6 +257,9 @@ func SessionFromContext(ctx context.Context) (*Session, bool) {
 // without the middleware. Handlers can read it; the middleware does not take it
 // for a credential.
 func ContextWithSession(ctx context.Context, s *Session) context.Context {
+	if s == nil {
+		return &sessionContext{Context: ctx, err: ErrNoSession}
+	}
 	return &sessionContext{Context: ctx, session: *s}
 }
 
