@@ -547,7 +547,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		"Secret": cfg.AuthManagementKey, "*Secret": &cfg.AuthManagementKey, "[]Secret": []descopehttp.Secret{cfg.AuthManagementKey},
 		"map of Secret": map[descopehttp.Delivery]descopehttp.Secret{0: cfg.AuthManagementKey},
 		"holder":        full, "*holder": &full, "[]holder": []holder{full}, "embedding": embedding{s, "x"}, "embeddingSecret": embeddingSecret{cfg.AuthManagementKey, "x"},
-		"context": ctx, "context above": context.WithValue(ctx, clientMark, 1), "context with session": descopehttp.ContextWithSession(t.Context(), s),
+		"context": ctx, "context above": context.WithValue(ctx, contextKey{}, 1), "context with session": descopehttp.ContextWithSession(t.Context(), s),
 		"cancelled context": withCancelled(ctx), "refused context": refused,
 		"error": invalid, "joined errors": errors.Join(invalid, descopehttp.SessionError(refused)), "wrapped error": fmt.Errorf("x: %w", invalid),
 		"config errors": mistake, "handler": k.Handler(), "middleware": k.RequireSession(next), "Guard": descopehttp.Role("x"),
@@ -578,6 +578,8 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		}
 	}
 }
+
+type contextKey struct{}
 
 func withCancelled(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -94,7 +94,7 @@ test('Descope hangs', async () => {
     const kit = await startKit(tokens);
     const began = Date.now();
     assertKeepsTokens(await call(clientOn(kit, token)), path);
-    assert.ok(Date.now() - began < 11_000, path);
+    assert.ok(Date.now() - began < 15_000, path); // before Descope would have answered
     kit.stop();
   }));
   await control('reset', {});
