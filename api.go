@@ -285,7 +285,7 @@ func checkNewKey(a *answer) error {
 // passed on as they came.
 type tokenAnswer struct {
 	session, refresh string
-	body             jsontext.Value
+	body             jsontext.Value // with both tokens empty
 }
 
 // tokensOf finds the tokens in an answer: in the body, or, in projects that
@@ -300,7 +300,11 @@ func tokensOf(a *answer) (*tokenAnswer, error) {
 	if json.Unmarshal(a.body, &body) != nil {
 		return nil, problemUnavailable.because("Descope's answer has an unexpected form")
 	}
-	t := &tokenAnswer{session: body.SessionJWT, refresh: body.RefreshJWT, body: a.body}
+	rest, err := withTokens(a.body, "", "") // answers are remembered, and tokens are large
+	if err != nil {
+		return nil, err
+	}
+	t := &tokenAnswer{session: body.SessionJWT, refresh: body.RefreshJWT, body: rest}
 	for _, c := range a.cookies {
 		switch c.Name {
 		case cmp.Or(body.SessionCookieName, sessionDRN):

@@ -480,7 +480,9 @@ func TestClientHangsUp(t *testing.T) {
 			defer cancel()
 			began := time.Now()
 			res := serve(k.Handler(), r.WithContext(ctx))
-			if c.upstream != verifyPath {
+			switch c.upstream {
+			case verifyPath, logoutPath, logoutAllPath: // what they do has to be done
+			default:
 				assert.Equal(t, time.Second, time.Since(began), c.path)
 			}
 			assert.Contains(t, []int{502, 504}, res.StatusCode, c.path)

@@ -154,6 +154,12 @@ func (a *Auth) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// detached returns a context that does not end with the client's, for what has to
+// be done even if nobody waits for the answer.
+func (f *flow) detached() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(f.ctx), flowBudget)
+}
+
 func (a *Auth) recoverFlow(w http.ResponseWriter, r *http.Request) {
 	p := recover()
 	if p == nil {
@@ -357,8 +363,7 @@ func (a *Auth) verify(f *flow) error {
 	if err != nil {
 		return err
 	}
-	// Not on the client's context: whoever hangs up has still made a guess.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), flowBudget)
+	ctx, cancel := f.detached() // whoever hangs up has still made a guess
 	defer cancel()
 	h, err := a.verifyCode(ctx, &req, presented)
 	done(ctx, err)
@@ -376,11 +381,9 @@ func (a *Auth) verifyCode(ctx context.Context, req *verifyRequest, presented *to
 			return a.post(ctx, classAnonymous, pathTOTPVerify, newest, req)
 		})
 	}
-	answer, err := a.post(ctx, classAnonymous, pathTOTPVerify, nil, req)
-	if err != nil {
-		return handout{}, err
-	}
-	return a.refresher.signIn(ctx, answer)
+	return a.refresher.signIn(ctx, func(ctx context.Context) (*answer, error) {
+		return a.post(ctx, classAnonymous, pathTOTPVerify, nil, req)
+	})
 }
 
 // optionsOf returns the client's options as Config.LoginOptions leaves them.
@@ -511,7 +514,9 @@ func (a *Auth) logout(f *flow) error {
 	if f.refresh == nil {
 		return writeEmpty(f)
 	}
-	err := a.refresher.end(f.ctx, f.refresh, func(ctx context.Context, newest *token) error {
+	ctx, cancel := f.detached()
+	defer cancel()
+	err := a.refresher.end(ctx, f.refresh, func(ctx context.Context, newest *token) error {
 		_, err := a.post(ctx, classSession, pathLogout, newest, struct{}{})
 		return err
 	})
@@ -524,9 +529,11 @@ func (a *Auth) logout(f *flow) error {
 // logoutAll keeps the cookies while it cannot tell: without them the user could
 // not try again to end the sessions on other devices.
 func (a *Auth) logoutAll(f *flow) error {
+	ctx, cancel := f.detached()
+	defer cancel()
 	err := f.noRefresh
 	if f.refresh != nil {
-		err = a.refresher.endUser(f.ctx, f.refresh, func(ctx context.Context, newest *token) error {
+		err = a.refresher.endUser(ctx, f.refresh, func(ctx context.Context, newest *token) error {
 			_, err := a.post(ctx, classSession, pathLogoutAll, newest, struct{}{})
 			return err
 		})

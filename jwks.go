@@ -203,8 +203,12 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 		return jwkset.JWK{}, err
 	}
 	held = s.held.Load()
-	if policy == fetchPastFloor && held != nil && held.byID[kid] == nil {
-		// What was under way may have begun before the key was published.
+	if policy == fetchPastFloor && held != nil && held.byID[kid] == nil && held.began.Before(firstSeen) {
+		// The last fetch, or what was under way, may have begun before the key was
+		// published: the answer is worth waiting for one that begins now.
+		if err := s.awaitFloor(ctx, keyUrgentFloor); err != nil {
+			return jwkset.JWK{}, err
+		}
 		if err := s.await(ctx, s.begin(time.Now(), policy)); err != nil {
 			return jwkset.JWK{}, err
 		}
@@ -280,6 +284,19 @@ func (s *keySet) begin(now time.Time, policy fetchPolicy) <-chan struct{} {
 		})
 	}
 	return s.fetch
+}
+
+// awaitFloor returns when so much time has passed since the last fetch began.
+func (s *keySet) awaitFloor(ctx context.Context, floor time.Duration) error {
+	s.mu.Lock()
+	wait := time.Until(s.began.Add(floor))
+	s.mu.Unlock()
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return errKeysTimeout
+	}
 }
 
 func (s *keySet) await(ctx context.Context, fetch <-chan struct{}) error {

@@ -128,13 +128,27 @@ type strangerBudget struct {
 
 	mu       sync.Mutex
 	accepted fading[tokenHash, struct{}]
+	reserved fading[tokenHash, struct{}]
 }
 
 func newStrangerBudget() *strangerBudget {
 	return &strangerBudget{
 		limit:    rate.NewLimiter(unverifiedRate, unverifiedBurst),
 		accepted: newFading[tokenHash, struct{}](maxAcceptedTokens),
+		reserved: newFading[tokenHash, struct{}](maxAcceptedTokens),
 	}
+}
+
+// reserve takes the place of the next call with t. Whatever is to be written about
+// t before that call, in memory or in a store, is within the budget, too.
+func (b *strangerBudget) reserve(t *token, now time.Time) error {
+	if err := b.enter(t, now); err != nil || t == nil || !t.unverified {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reserved.put(hashOf(t.raw), struct{}{}, now, upstreamLimit)
+	return nil
 }
 
 func (b *strangerBudget) enter(t *token, now time.Time) error {
@@ -143,6 +157,10 @@ func (b *strangerBudget) enter(t *token, now time.Time) error {
 	}
 	b.mu.Lock()
 	_, known := b.accepted.get(hashOf(t.raw), now)
+	if !known {
+		_, known = b.reserved.get(hashOf(t.raw), now)
+		b.reserved.drop(hashOf(t.raw))
+	}
 	b.mu.Unlock()
 	if !known && !b.limit.AllowN(now, 1) {
 		return &failure{problem: problemUnavailable, reason: "too many refresh tokens of unknown keys", retryAfter: time.Second}

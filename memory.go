@@ -55,15 +55,19 @@ type link struct {
 	presented bool      // a client has shown the session, so the answer has arrived
 	revoked   bool      // the key of the session was
 	used      time.Time // when the successor was first seen in use
+	handed    time.Time // when a late request was last served with it
 	ended     bool      // a logout came: only another one may follow it
 }
 
 // alive reports whether the link may still be followed: for a minute after the
 // token was spent, and while nobody has presented the successor for as long as
-// its session lives, because the client may never have got it.
+// its session lives, because the client may never have got it. When the successor
+// reaches a client, by its own account or because it was handed out again, requests
+// that set out with the old token may be on their way for another minute.
 func (l *link) alive(now time.Time) bool {
 	age := now.Sub(l.at)
-	return age < successorWindow || !l.presented && age < l.life || now.Sub(l.used) < successorWindow
+	return age < successorWindow || !l.presented && age < l.life ||
+		now.Sub(l.used) < successorWindow || now.Sub(l.handed) < successorWindow
 }
 
 func (l *link) use(now time.Time) {
@@ -80,6 +84,9 @@ func (l *link) rotated() bool {
 // remember keeps an answer before it is verified. What is spent is spent: should
 // verification fail for now, the next request tries it again on the same answer.
 func (m *memory) remember(l *link) {
+	for _, links := range []*fading[tokenHash, *link]{&m.links, &m.issued, &m.sessions} {
+		links.trim(func(old *link) bool { return !old.alive(l.at) })
+	}
 	keep := max(successorWindow, l.life) + successorWindow
 	if l.from != nil {
 		if before, ok := m.issued.get(hashOf(l.from.raw), l.at); ok {
@@ -118,6 +125,20 @@ func (m *memory) walk(t *token, now time.Time) (newest *token, last *link) {
 		newest = l.renewal.inForce
 	}
 	return newest, last
+}
+
+// trail returns the spent tokens that lead from t to newest.
+func (m *memory) trail(t, newest *token, now time.Time) []*token {
+	var spent []*token
+	for len(spent) < maxWalk && t.raw != newest.raw {
+		l, ok := m.links.get(hashOf(t.raw), now)
+		if !ok || l.renewal == nil {
+			break
+		}
+		spent = append(spent, t)
+		t = l.renewal.inForce
+	}
+	return spent
 }
 
 // cameWith returns the link whose answer brought t, if that was within the last
@@ -269,6 +290,17 @@ func (f *fading[K, V]) drop(key K) {
 	if e, ok := f.entries[key]; ok {
 		f.order.Remove(e)
 		delete(f.entries, key)
+	}
+}
+
+// trim drops the oldest entries that match.
+func (f *fading[K, V]) trim(match func(V) bool) {
+	for oldest := f.order.Front(); oldest != nil; oldest = f.order.Front() {
+		entry := oldest.Value.(fadingEntry[K, V])
+		if !match(entry.value) {
+			return
+		}
+		f.drop(entry.key)
 	}
 }
 

@@ -15,8 +15,10 @@ import (
 
 // Bounds on renewing.
 const (
-	// of one refresh: keys, store and the call together. Shorter than the budget
-	// of a request, so that who waits learns how it ended.
+	// of what comes before the call to Descope, keys and store, and again of the
+	// call: one that began with little time left would spend the token for an answer
+	// that nobody waits for. Each is shorter than the budget of a request, so that
+	// who waits learns how it ended.
 	refreshTimeout  = 4500 * time.Millisecond
 	aheadOfEnd      = 30 * time.Second // a session is renewed when less is left of it,
 	aheadOfLife     = 10               // or less than this part of its life
@@ -46,7 +48,9 @@ type refresher struct {
 	memory  memory
 	flights map[tokenHash]*flight
 
+	// One line a minute each.
 	oddRefusals rate.Sometimes
+	oddTokens   rate.Sometimes
 }
 
 // tokenHash stands for a token in memory: what is kept longer than a request is
@@ -91,6 +95,7 @@ func newRefresher(a *Auth, store RefreshStore) *refresher {
 		memory:      newMemory(),
 		flights:     make(map[tokenHash]*flight),
 		oddRefusals: rate.Sometimes{Interval: time.Minute},
+		oddTokens:   rate.Sometimes{Interval: time.Minute},
 	}
 	if store != nil {
 		f.shared = &sharedMemory{store: store, seal: sealer{a.projectID}, log: a.log, warn: rate.Sometimes{Interval: time.Minute}}
@@ -114,7 +119,7 @@ func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (hando
 			return handout{}, err
 		}
 		if turn.flight == nil {
-			current, err := f.isCurrent(ctx, turn)
+			current, err := f.isCurrent(ctx, t, turn)
 			if err != nil {
 				return handout{}, err
 			}
@@ -168,6 +173,9 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 		tn.link = came
 	}
 	if f.serves(tn.link, now) && !(explicit && newest == t) {
+		if !tn.late {
+			tn.link.handed = now
+		}
 		return tn, nil
 	}
 	if f.memory.isRefused(newest, now) {
@@ -187,14 +195,35 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 	return tn, nil
 }
 
+// wasSpent reports whether a refresh token that has expired was spent before that,
+// within the last minute. A request that was under way meanwhile belongs to the
+// holder of the successor, whose cookies must not be deleted for it.
+func (f *refresher) wasSpent(ctx context.Context, t *token, now time.Time) bool {
+	if now.Sub(t.claims.expiry) >= successorWindow || t.unverified {
+		return false
+	}
+	f.mu.Lock()
+	newest, last := f.memory.walk(t, now)
+	f.mu.Unlock()
+	if newest != t || last != nil && last.rotated() {
+		return true
+	}
+	if f.shared == nil {
+		return false
+	}
+	r := f.shared.peek(ctx, t)
+	return r != nil && !r.Ended && f.remember(f.linkOf(t, r)).rotated()
+}
+
 func (f *refresher) serves(l *link, now time.Time) bool {
 	return l != nil && l.renewal != nil && !l.revoked && !l.ended && f.rules.checkTime(&l.renewal.session.shared.claims, now) == nil
 }
 
 // isCurrent reports whether what memory holds may be handed out: whether the key
 // of its session is still trusted, and whether no other replica has spent the
-// newest token or logged it out. If not, memory has been brought up to date.
-func (f *refresher) isCurrent(ctx context.Context, tn turn) (bool, error) {
+// newest token, or logged out any on the way there. If not, memory has been
+// brought up to date.
+func (f *refresher) isCurrent(ctx context.Context, t *token, tn turn) (bool, error) {
 	if !f.keys.trusts(tn.link.renewal.session.shared.key, time.Now()) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -203,6 +232,14 @@ func (f *refresher) isCurrent(ctx context.Context, tn turn) (bool, error) {
 	}
 	if f.shared == nil {
 		return true, nil
+	}
+	f.mu.Lock()
+	trail := f.memory.trail(t, tn.newest, time.Now())
+	f.mu.Unlock()
+	for _, spent := range trail {
+		if r := f.shared.peek(ctx, spent); r != nil && f.endedBy(spent, r) {
+			return false, errLoggedOut
+		}
 	}
 	switch r := f.shared.peek(ctx, tn.newest); {
 	case r == nil:
@@ -225,7 +262,7 @@ func (f *refresher) begin(ctx context.Context, t *token, shared bool, run func(c
 	f.flights[id] = fl
 	detached := context.WithoutCancel(ctx)
 	f.tasks.start(func() {
-		ctx, cancel := context.WithTimeout(detached, refreshTimeout)
+		ctx, cancel := context.WithTimeout(detached, 2*refreshTimeout)
 		defer cancel()
 		defer func() {
 			// A panic of what the user plugged in, a store or a log handler,
@@ -255,13 +292,9 @@ func (fl *flight) wait(ctx context.Context) error {
 // renew spends t, or verifies the answer that it was spent for already.
 func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *link, explicit bool) (*renewal, error) {
 	began := time.Now()
-	// Without keys the answer could not be judged, and the token would be spent.
-	if err := f.keys.ready(ctx); err != nil {
-		return nil, err
-	}
 	l := pending
 	if l == nil {
-		claim, err := f.claim(ctx, t, explicit)
+		claim, err := f.prepare(ctx, t, explicit)
 		if err != nil {
 			return nil, err
 		}
@@ -280,6 +313,21 @@ func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *li
 		fl.shared = false
 	}
 	return r, err
+}
+
+// prepare does what has to be done before t is presented to Descope in a call that
+// may spend it.
+func (f *refresher) prepare(ctx context.Context, t *token, explicit bool) (claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	// Without keys the answer could not be judged, and the token would be spent.
+	if err := f.keys.ready(ctx); err != nil {
+		return claim{}, err
+	}
+	if err := f.api.strangers.reserve(t, time.Now()); err != nil {
+		return claim{}, err
+	}
+	return f.claim(ctx, t, explicit)
 }
 
 // claim takes the lease on t, or finds what another replica made of it. Without
@@ -316,7 +364,9 @@ func (f *refresher) endedBy(t *token, r *record) bool {
 // spend presents t to Descope and remembers the answer before anything else can
 // fail.
 func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error) {
-	a, err := f.api.call(ctx, classSession, http.MethodPost, pathRefresh, t, []byte("{}"))
+	calling, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	a, err := f.api.call(calling, classSession, http.MethodPost, pathRefresh, t, []byte("{}"))
 	if err != nil {
 		c.release()
 		return f.refused(ctx, t, c, err)
@@ -341,7 +391,10 @@ func (f *refresher) publish(t *token, c claim, l *link) *link {
 	case stored.Ended:
 		f.noteEnded(t)
 	case l.rotated():
-		l = f.remember(f.linkOf(t, stored))
+		// One that did not rotate is from before; what is spent now is ours.
+		if other := f.linkOf(t, stored); other.rotated() {
+			l = f.remember(other)
+		}
 	}
 	return l
 }
@@ -363,7 +416,7 @@ func (f *refresher) refused(ctx context.Context, t *token, c claim, err error) (
 // conclude verifies a link's answer, and hands out nothing if a logout came in
 // between: what the flight brought is revoked instead.
 func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link, began time.Time) (*renewal, error) {
-	r, err := f.accept(ctx, l.answer, t)
+	r, err := f.accept(ctx, l.answer, t, l.at)
 	now := time.Now()
 	f.mu.Lock()
 	ended := f.memory.hasEnded(t, now) || f.memory.wasCut(t.claims.user(), began, now)
@@ -588,10 +641,7 @@ var errSpentElsewhere = errors.New("descopehttp: token was spent on another repl
 
 func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondFactor bool, call func(context.Context, *token) (*answer, error)) (*renewal, error) {
 	began := time.Now()
-	if err := f.keys.ready(ctx); err != nil {
-		return nil, err
-	}
-	c, err := f.claim(ctx, t, true)
+	c, err := f.prepare(ctx, t, true)
 	if err != nil {
 		return nil, err
 	}
@@ -601,7 +651,9 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 		}
 		return nil, errSpentElsewhere
 	}
-	a, err := call(ctx, t)
+	calling, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	a, err := call(calling, t)
 	if err != nil {
 		c.release()
 		return nil, err
@@ -616,28 +668,54 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 		l = f.publish(t, c, l)
 	} else {
 		c.release()
+		f.lookForTombstone(ctx, t)
 	}
 	return f.conclude(ctx, fl, t, l, began)
 }
 
-// signIn hands out the answer to a sign-in, once its tokens have passed the
-// checks, and remembers them.
-func (f *refresher) signIn(ctx context.Context, a *answer) (handout, error) {
+// lookForTombstone notes a logout of t on another replica.
+func (f *refresher) lookForTombstone(ctx context.Context, t *token) {
+	if f.shared == nil {
+		return
+	}
+	if r := f.shared.peek(ctx, t); r != nil {
+		f.endedBy(t, r)
+	}
+}
+
+// signIn makes a call that signs somebody in, and hands out and remembers what it
+// brings once its tokens have passed the checks. If the user was logged out
+// everywhere meanwhile, nobody can tell which of the two Descope dealt with
+// first: nothing is handed out then.
+func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*answer, error)) (handout, error) {
+	began := time.Now()
+	a, err := call(ctx)
+	if err != nil {
+		return handout{}, err
+	}
 	tokens, err := tokensOf(a)
 	if err != nil {
 		return handout{}, err
 	}
-	r, err := f.accept(ctx, tokens, nil)
+	r, err := f.accept(ctx, tokens, nil, time.Now())
 	if err != nil {
 		return handout{}, err
 	}
-	// Descope's tokens are the same for the same second: a sign-in right after a
-	// logout may bring the very token that was logged out.
-	f.mu.Lock()
-	f.memory.ended.drop(hashOf(r.inForce.raw))
-	f.mu.Unlock()
 	l := f.newLink(time.Now(), nil, tokens)
 	l.renewal = r
+	now := time.Now()
+	f.mu.Lock()
+	cut := f.memory.wasCut(r.inForce.claims.user(), began, now)
+	if !cut {
+		// Descope's tokens are the same for the same second: a sign-in right after
+		// a logout may bring the very token that was logged out.
+		f.memory.ended.drop(hashOf(r.inForce.raw))
+	}
+	f.mu.Unlock()
+	if cut {
+		_ = f.revoke(context.WithoutCancel(ctx), tokens.refresh)
+		return handout{}, errLoggedOut
+	}
 	f.remember(l)
 	return handout{renewal: r, refresh: tokens.refresh, until: r.inForce.claims.expiry}, nil
 }
@@ -647,11 +725,15 @@ func (f *refresher) signIn(ctx context.Context, a *answer) (handout, error) {
 // by memory or by a flight that is still to land.
 func (f *refresher) end(ctx context.Context, t *token, call func(context.Context, *token) error) error {
 	now := time.Now()
+	if err := f.api.strangers.reserve(t, now); err != nil {
+		return err
+	}
 	f.mu.Lock()
 	newest := f.memory.end(t, now)
 	fl := f.flights[hashOf(newest.raw)]
 	f.mu.Unlock()
-	newest = f.endShared(t, newest)
+	newest, storeErr := f.endShared(t, newest)
+	told := time.Now()
 	if fl != nil {
 		if err := fl.wait(ctx); err != nil {
 			return err
@@ -660,31 +742,67 @@ func (f *refresher) end(ctx context.Context, t *token, call func(context.Context
 			return fl.revoke
 		}
 	}
-	return ignoreEnded(call(ctx, newest))
+	err := call(ctx, newest)
+	for range maxWalk {
+		if f.shared == nil || err == nil || ignoreEnded(err) != nil {
+			break
+		}
+		// Refused because it has ended already, or because another replica spent
+		// it before it saw the tombstone; then something came of it.
+		refused := newest
+		if newest, storeErr = f.endShared(refused, refused); newest.raw == refused.raw {
+			break
+		}
+		err = call(ctx, newest)
+	}
+	switch {
+	case ignoreEnded(err) != nil:
+		return err
+	case err != nil && storeErr != nil:
+		return &failure{problem: problemUnavailable, reason: "Descope refused the refresh token while the store is away"}
+	}
+	f.outwait(ctx, told)
+	return nil
+}
+
+// outwait returns when no other replica can still act on what it read in the store
+// before a tombstone was left there. The answer to a logout then means that every
+// answer that begins after it has seen the logout.
+func (f *refresher) outwait(ctx context.Context, told time.Time) {
+	if f.shared == nil {
+		return
+	}
+	select {
+	case <-time.After(storeTimeout - time.Since(told)):
+	case <-ctx.Done():
+	}
 }
 
 // endShared leaves tombstones in the store for t and newest, and for what the
-// other replicas know to have come of it. It returns the newest token.
-func (f *refresher) endShared(t, newest *token) *token {
+// other replicas know to have come of it. It returns the newest token, and an
+// error if one could not be left.
+func (f *refresher) endShared(t, newest *token) (*token, error) {
 	if f.shared == nil {
-		return newest
+		return newest, nil
 	}
+	var err error
 	if t.raw != newest.raw {
-		f.shared.end(t)
+		_, err = f.shared.end(t, newest.raw)
 	}
 	for range maxWalk {
-		r := f.shared.end(newest)
-		if r == nil || r.Ended || r.Refresh == "" || r.Refresh == newest.raw {
+		r, endErr := f.shared.end(newest, "")
+		err = errors.Join(err, endErr)
+		if r == nil || r.Refresh == "" || r.Refresh == newest.raw {
 			break
 		}
-		next, err := f.rules.parse(r.Refresh, refreshDRN)
-		if err != nil || next.claims.user() != t.claims.user() {
+		next, parseErr := f.rules.parse(r.Refresh, refreshDRN)
+		if parseErr != nil || next.claims.user() != t.claims.user() {
 			break
 		}
 		newest = next
 		f.noteEnded(newest)
 	}
-	return newest
+	return newest, err
 }
 
 // endUser logs the user of t out everywhere: call tells Descope with the newest
@@ -699,11 +817,13 @@ func (f *refresher) endUser(ctx context.Context, t *token, call func(context.Con
 	if err != nil {
 		return err
 	}
-	f.endShared(t, newest)
+	_, _ = f.endShared(t, newest) // Descope has ended all of it
+	told := time.Now()
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.memory.end(t, time.Now())
-	f.memory.endUser(t.claims.user(), time.Now())
+	f.memory.end(t, told)
+	f.memory.endUser(t.claims.user(), told)
+	f.mu.Unlock()
+	f.outwait(ctx, told)
 	return nil
 }
 
@@ -749,23 +869,30 @@ func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
 	if fl.wait(ctx) != nil || fl.err != nil {
 		return handout{}, false
 	}
+	if !fl.shared {
+		h, err := f.refresh(ctx, t, false)
+		return h, err == nil
+	}
 	return turn{newest: newest}.handout(fl.result, t), true
 }
 
 // accept verifies an answer of Descope before any of it is handed on. presented
 // is the refresh token that it answers, or nil for a sign-in: the answer must be
-// about the same user.
-func (f *refresher) accept(ctx context.Context, a *tokenAnswer, presented *token) (*renewal, error) {
+// about the same user. at is when the answer came: a session that has expired while
+// its key was not to be had opens nothing any more, but it still tells that the
+// refresh token beside it is the user's.
+func (f *refresher) accept(ctx context.Context, a *tokenAnswer, presented *token, at time.Time) (*renewal, error) {
 	ctx = withFetchPolicy(ctx, fetchPastFloor)
-	session, key, err := f.verify(ctx, a.session, sessionDRN)
+	session, key, err := f.verify(ctx, a.session, sessionDRN, at)
 	if err != nil {
 		return nil, err
 	}
 	inForce := presented
 	if a.refresh != "" && (presented == nil || a.refresh != presented.raw) {
-		if inForce, _, err = f.verify(ctx, a.refresh, refreshDRN); err != nil {
+		if inForce, _, err = f.verify(ctx, a.refresh, refreshDRN, at); err != nil {
 			return nil, err
 		}
+		inForce.payload = nil
 	}
 	if inForce == nil {
 		return nil, problemUnavailable.because("Descope's answer has no refresh token")
@@ -777,14 +904,17 @@ func (f *refresher) accept(ctx context.Context, a *tokenAnswer, presented *token
 	return &renewal{session: session.session(key), inForce: inForce, answer: a}, nil
 }
 
-// verify judges a token in Descope's own answer by all the rules. What fails
-// them is "cannot tell", not a refusal: the client did nothing wrong.
-func (f *refresher) verify(ctx context.Context, raw, drn string) (*token, *heldKey, error) {
+// verify judges a token in Descope's own answer, which came at at, by all the
+// rules. What fails them is "cannot tell", not a refusal: the client did nothing
+// wrong.
+func (f *refresher) verify(ctx context.Context, raw, drn string, at time.Time) (*token, *heldKey, error) {
 	now := time.Now()
 	var key *heldKey
 	t, err := f.rules.parse(raw, drn)
 	if err == nil {
-		err = f.rules.checkTime(&t.claims, now)
+		if err = f.rules.checkTime(&t.claims, now); err == errTokenExpired {
+			err = f.rules.checkTime(&t.claims, at)
+		}
 	}
 	if err == nil {
 		key, err = f.keys.verify(ctx, t, now.Add(authenticateBudget))
@@ -795,7 +925,9 @@ func (f *refresher) verify(ctx context.Context, raw, drn string) (*token, *heldK
 	case errors.Is(err, ErrUnavailable):
 		return nil, nil, err
 	}
-	f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: a token in Descope's answer does not pass the checks; is the clock right, and are Audience and the JWT template in line?",
-		slog.String("kind", drn), slog.String("reason", failureOf(err).reason))
+	f.oddTokens.Do(func() {
+		f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: a token in Descope's answer does not pass the checks; is the clock right, and are Audience and the JWT template in line?",
+			slog.String("kind", drn), slog.String("reason", failureOf(err).reason))
+	})
 	return nil, nil, problemUnavailable.because("a token in Descope's answer does not pass the checks")
 }

@@ -1,7 +1,6 @@
 package descopehttp_test
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -198,6 +197,23 @@ func TestUnpresentedSuccessorIsKept(t *testing.T) {
 	})
 }
 
+// When a client that missed the answer is handed it late, its other requests with
+// the old token may still be on their way, and the session may end meanwhile.
+func TestSuccessorHandedOutLateIsKeptAnotherMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		h := k.RequireSession(new(spy))
+		old, lost := b.copied(), b.copied()
+		require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
+		elapse(9*time.Minute + 55*time.Second)
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		elapse(20 * time.Second)
+		assert.Equal(t, http.StatusOK, old.do(k.Handler(), get(mePath)).StatusCode)
+		assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
+		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+	})
+}
+
 // After the window Descope decides, and its first refusal keeps the cookies.
 func TestAfterTheWindowDescopeDecides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -241,11 +257,11 @@ func TestAnswerIsKeptBeforeItIsVerified(t *testing.T) {
 		},
 		"key endpoint away": func(k *kit) {
 			k.srv.RotateKeys()
-			k.srv.Fail(keysPath, descopetest.Fault{Status: 500})
+			k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
 		},
 		"key endpoint slow": func(k *kit) {
 			k.srv.RotateKeys()
-			k.srv.Fail(keysPath, descopetest.Fault{Delay: 6 * time.Second})
+			k.srv.Fail(keysPath, descopetest.Fault{Delay: 6 * time.Second, Times: -1})
 		},
 		"clock behind": func(k *kit) {
 			k.srv.Configure(func(s *descopetest.Settings) {
@@ -265,14 +281,48 @@ func TestAnswerIsKeptBeforeItIsVerified(t *testing.T) {
 				res := b.do(h, get("/"))
 				requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 				assert.Empty(t, res.Cookies())
+				assert.Equal(t, 1, k.srv.Requests(refreshPath))
+				k.srv.Reset()
 				elapse(30 * time.Second)
 				assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
 				assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
-				assert.Equal(t, 1, k.srv.Requests(refreshPath))
+				assert.Zero(t, k.srv.Requests(refreshPath))
 				assert.Equal(t, b.refresh, old.refresh)
 			})
 		})
 	}
+}
+
+// The session in an answer may expire before its key is to be had. The refresh
+// token beside it is good all the same, and the next refresh goes on from there.
+func TestAnswerThatExpiresBeforeItIsVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 20 * time.Second })
+		elapse(10 * time.Second)
+		k.srv.RotateKeys()
+		k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
+		h := k.RequireSession(new(spy))
+		requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+		k.srv.Reset()
+		elapse(40 * time.Second)
+		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		assert.True(t, k.srv.Honours(b.refresh))
+	})
+}
+
+// A key that signs Descope's answer a moment after the set was fetched is worth
+// waiting for the next fetch.
+func TestKeyRotatedJustAfterAFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.RotateKeys()
+		elapse(time.Millisecond)
+		began := time.Now()
+		assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		assert.LessOrEqual(t, time.Since(began), time.Second)
+		assert.Equal(t, 2, k.srv.Requests(keysPath))
+	})
 }
 
 // With a clock far ahead every session seems expired. That is no reason to spend
@@ -593,9 +643,6 @@ func TestLogoutWins(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			k, b := newRotating(t)
 			var brought string
-			k.srv.Configure(func(s *descopetest.Settings) {
-				s.EditClaims = func(kind string, claims map[string]any) {}
-			})
 			k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
 			old := b.copied()
 			var wg sync.WaitGroup
@@ -645,6 +692,19 @@ func TestLogoutWins(t *testing.T) {
 			}
 		})
 	})
+	t.Run("though the client hangs up", func(t *testing.T) {
+		for _, path := range []string{logoutPath, logoutAllPath} {
+			synctest.Test(t, func(t *testing.T) {
+				k, b := newRotating(t)
+				k.srv.Fail(path, descopetest.Fault{Delay: time.Second})
+				r := withCookies(post(path, "{}"), b.session, b.refresh)
+				ctx, cancel := contextWithTimeout(r, time.Millisecond)
+				defer cancel()
+				serve(k.Handler(), r.WithContext(ctx))
+				requireLoggedOut(t, k, b.refresh)
+			})
+		}
+	})
 	t.Run("while Descope is away", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			k, b := newRotating(t)
@@ -688,6 +748,37 @@ func TestLogoutAllDuringARefresh(t *testing.T) {
 		assert.Equal(t, http.StatusOK, other.do(k.Handler(), post("/v1/auth/logoutall", "{}")).StatusCode)
 		wg.Wait()
 	})
+}
+
+// Neither must a sign-in that was under way, whichever of the two Descope dealt
+// with first.
+func TestLogoutAllDuringASignIn(t *testing.T) {
+	for name, fault := range map[string]descopetest.Fault{
+		"signed in before": {Delay: 2 * time.Second, After: true},
+		"signed in after":  {Delay: 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				other := signIn(k, ada)
+				k.srv.Fail(verifyPath, fault)
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					res := new(browser).do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
+					assert.Empty(t, res.Cookies())
+					requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+				})
+				elapse(time.Second)
+				assert.Equal(t, http.StatusOK, other.do(k.Handler(), post(logoutAllPath, "{}")).StatusCode)
+				wg.Wait()
+				assert.Equal(t, 1, k.srv.Requests(logoutPath), "what the sign-in brought is revoked")
+				again := new(browser)
+				elapse(30 * time.Second) // to the next code
+				again.do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
+				assert.Equal(t, http.StatusOK, again.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+			})
+		})
+	}
 }
 
 // While Descope is away, requests fail at once after a few have waited, and one
@@ -850,222 +941,6 @@ func TestRevokedKeyAndMemory(t *testing.T) {
 		require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), k.srv.SignIn(ada).Session)).StatusCode)
 		res := serve(h, withCookies(get("/"), old.session, old.refresh))
 		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
-		assert.Empty(t, res.Cookies())
-	})
-}
-
-// memoryStore is a RefreshStore as its contract has it.
-type memoryStore struct {
-	mu      sync.Mutex
-	entries map[string]storeEntry
-	broken  error
-	calls   int
-}
-
-type storeEntry struct {
-	value []byte
-	final bool
-	owner string // of a lease; value is nil then
-	until time.Time
-}
-
-func newMemoryStore() *memoryStore { return &memoryStore{entries: make(map[string]storeEntry)} }
-
-func (s *memoryStore) entry(key string) (storeEntry, error) {
-	s.calls++
-	e := s.entries[key]
-	if !time.Now().Before(e.until) {
-		e = storeEntry{}
-	}
-	return e, s.broken
-}
-
-func (s *memoryStore) Claim(_ context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, err := s.entry(key)
-	if err != nil || e.value != nil {
-		return e.value, false, err
-	}
-	if e.owner == "" {
-		s.entries[key] = storeEntry{owner: owner, until: time.Now().Add(lease)}
-		return nil, true, nil
-	}
-	return nil, e.owner == owner, nil
-}
-
-func (s *memoryStore) Put(_ context.Context, key string, value []byte, ttl time.Duration, final bool) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, err := s.entry(key)
-	if err != nil {
-		return nil, err
-	}
-	if e.final || e.value != nil && !final {
-		return e.value, nil
-	}
-	s.entries[key] = storeEntry{value: value, final: final, until: time.Now().Add(ttl)}
-	return value, nil
-}
-
-func (s *memoryStore) Release(_ context.Context, key, owner string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, err := s.entry(key)
-	if err == nil && e.owner == owner {
-		delete(s.entries, key)
-	}
-	return err
-}
-
-// newReplicas returns n kits over one project and one store, and a browser whose
-// session has just expired.
-func newReplicas(t *testing.T, n int) ([]*kit, *memoryStore, *browser) {
-	store := newMemoryStore()
-	share := func(c *descopehttp.Config) { c.RefreshStore = store }
-	k, b := newRotating(t, share)
-	replicas := []*kit{k}
-	for range n - 1 {
-		other := kitFor(t, k.srv, share)
-		require.NoError(t, other.Ready(t.Context()))
-		replicas = append(replicas, other)
-	}
-	return replicas, store, b
-}
-
-func TestReplicasRefreshOnce(t *testing.T) {
-	for _, rotate := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			replicas, _, b := newReplicas(t, 3)
-			srv := replicas[0].srv
-			srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-			srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond})
-			var mu sync.Mutex
-			got := make(map[browser]int)
-			var wg sync.WaitGroup
-			for i := range 200 {
-				wg.Go(func() {
-					mine := b.copied()
-					assert.Equal(t, http.StatusOK, mine.do(replicas[i%3].RequireSession(new(spy)), get("/")).StatusCode)
-					mu.Lock()
-					defer mu.Unlock()
-					got[browser{session: mine.session, refresh: mine.refresh}]++
-				})
-			}
-			wg.Wait()
-			assert.Len(t, got, 1)
-			assert.Equal(t, 1, srv.Requests(refreshPath))
-		})
-	}
-}
-
-func TestLateRequestOnAnotherReplica(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		replicas, _, b := newReplicas(t, 2)
-		srv := replicas[0].srv
-		first := b.copied()
-		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
-		elapse(30 * time.Second)
-		late := first.copied()
-		require.Equal(t, http.StatusOK, late.do(replicas[1].RequireSession(new(spy)), get("/")).StatusCode)
-		assert.Equal(t, b.refresh, late.refresh)
-		assert.Equal(t, 1, srv.Requests(refreshPath))
-	})
-}
-
-// R1 → R2 here, R2 → R3 on the other replica: whoever comes here with R1 gets R3.
-func TestChainAcrossReplicas(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		replicas, _, b := newReplicas(t, 2)
-		srv := replicas[0].srv
-		first := b.copied()
-		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
-		elapse(time.Second)
-		require.Equal(t, http.StatusOK, b.do(replicas[1].Handler(), post("/v1/auth/refresh", "{}")).StatusCode)
-		require.Equal(t, 2, srv.Requests(refreshPath))
-		require.Equal(t, http.StatusOK, first.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
-		assert.Equal(t, b.refresh, first.refresh)
-		assert.Equal(t, 2, srv.Requests(refreshPath))
-	})
-}
-
-func TestLogoutOnAnotherReplica(t *testing.T) {
-	for name, tt := range map[string]struct {
-		refreshAt, logoutAt time.Duration
-	}{
-		"before": {time.Second, 0},
-		"during": {0, 500 * time.Millisecond},
-		"after":  {0, 3 * time.Second},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				replicas, _, b := newReplicas(t, 2)
-				srv := replicas[0].srv
-				srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
-				old, renewed := b.copied(), b.copied()
-				var wg sync.WaitGroup
-				wg.Go(func() {
-					elapse(tt.refreshAt)
-					renewed.do(replicas[1].RequireSession(new(spy)), get("/"))
-				})
-				wg.Go(func() {
-					elapse(tt.logoutAt)
-					assert.Equal(t, http.StatusOK, logout(replicas[0], b).StatusCode)
-				})
-				wg.Wait()
-				elapse(5 * time.Second)
-				for _, k := range replicas {
-					requireLoggedOut(t, k, old.refresh)
-					if renewed.refresh != "" {
-						requireLoggedOut(t, k, renewed.refresh)
-					}
-				}
-			})
-		})
-	}
-}
-
-// While the store is away each replica goes on alone, and no refusal is final:
-// the token may have been spent on another one.
-func TestStoreAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		replicas, store, b := newReplicas(t, 2)
-		srv := replicas[0].srv
-		store.mu.Lock()
-		store.broken = context.DeadlineExceeded
-		store.mu.Unlock()
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
-		for range 3 {
-			res := old.do(replicas[1].RequireSession(new(spy)), get("/"))
-			requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
-			assert.Empty(t, res.Cookies())
-			elapse(11 * time.Second)
-		}
-		assert.Equal(t, 3, srv.Requests(refreshPath)-1)
-		assert.Contains(t, replicas[1].logs.String(), "refresh store is not available")
-	})
-}
-
-// What a store holds says nothing to whoever reads it, and what somebody writes
-// into it opens nothing.
-func TestStoreIsSealed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		replicas, store, b := newReplicas(t, 2)
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
-		require.NotEmpty(t, store.entries)
-		for key, e := range store.entries {
-			for _, secret := range []string{old.refresh, old.session, b.refresh, b.session, ada} {
-				assert.NotContains(t, key, secret)
-				assert.NotContains(t, string(e.value), secret)
-			}
-			e.value[len(e.value)-1] ^= 1
-		}
-		// Nobody can read the value now; the lease is taken, so this waits and
-		// then cannot tell.
-		res := old.do(replicas[1].RequireSession(new(spy)), get("/"))
-		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 		assert.Empty(t, res.Cookies())
 	})
 }

@@ -2,6 +2,7 @@ package descopehttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -240,7 +241,8 @@ func (c *claim) publish(r *record, l *link) *record {
 		c.release()
 		return nil
 	}
-	return c.shared.put(c.token, c.key, r, ttl, false)
+	other, _ := c.shared.put(c.token, c.key, r, ttl, false)
+	return other
 }
 
 // release lets other replicas try. Should it fail, the lease ends by itself.
@@ -255,10 +257,10 @@ func (c *claim) release() {
 
 // put stores a record and returns the one that is there instead, if it is
 // another.
-func (s *sharedMemory) put(t *token, key string, r *record, ttl time.Duration, final bool) *record {
+func (s *sharedMemory) put(t *token, key string, r *record, ttl time.Duration, final bool) (other *record, err error) {
 	sealed := s.seal.seal(t, r)
 	if sealed == nil {
-		return nil
+		return nil, nil
 	}
 	// Not on the caller's context: what was spent is told, whatever time is left.
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
@@ -266,16 +268,13 @@ func (s *sharedMemory) put(t *token, key string, r *record, ttl time.Duration, f
 	stored, err := s.store.Put(ctx, key, sealed, ttl, final)
 	if err != nil {
 		s.complain(ctx, err)
-		return nil
+		return nil, err
 	}
 	if bytes.Equal(stored, sealed) {
-		return nil
+		return nil, nil
 	}
-	other, ok := s.seal.open(t, stored)
-	if !ok {
-		return nil
-	}
-	return other
+	other, _ = s.seal.open(t, stored)
+	return other, nil
 }
 
 // peek returns what another replica made of t, or nil.
@@ -294,14 +293,17 @@ func (s *sharedMemory) peek(ctx context.Context, t *token) *record {
 
 // end leaves a tombstone under t and returns what had become of it before. The
 // first Put is not final, so that it either finds what another replica has
-// published or is found by one that is about to.
-func (s *sharedMemory) end(t *token) *record {
-	key, tombstone := s.seal.key(t), &record{Ended: true}
-	before := s.put(t, key, tombstone, endedWindow, false)
+// published or is found by one that is about to. A tombstone names the successor,
+// "" if none is known, so that another logout can follow should Descope not hear
+// of this one.
+func (s *sharedMemory) end(t *token, successor string) (before *record, err error) {
+	key, tombstone := s.seal.key(t), &record{Ended: true, Refresh: successor}
+	before, err = s.put(t, key, tombstone, endedWindow, false)
 	if before != nil {
-		s.put(t, key, tombstone, endedWindow, true)
+		tombstone.Refresh = cmp.Or(successor, before.Refresh)
+		_, err = s.put(t, key, tombstone, endedWindow, true)
 	}
-	return before
+	return before, err
 }
 
 // inTrouble reports whether the store was not to be relied on lately. Another

@@ -1,0 +1,497 @@
+package descopehttp_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// memoryStore is a RefreshStore as its contract has it.
+type memoryStore struct {
+	mu      sync.Mutex
+	entries map[string]storeEntry
+	broken  error
+	calls   int
+}
+
+type storeEntry struct {
+	value []byte
+	final bool
+	owner string // of a lease; value is nil then
+	until time.Time
+}
+
+func newMemoryStore() *memoryStore { return &memoryStore{entries: make(map[string]storeEntry)} }
+
+func (s *memoryStore) entry(key string) (storeEntry, error) {
+	s.calls++
+	e := s.entries[key]
+	if !time.Now().Before(e.until) {
+		e = storeEntry{}
+	}
+	return e, s.broken
+}
+
+func (s *memoryStore) Claim(_ context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.entry(key)
+	if err != nil || e.value != nil {
+		return e.value, false, err
+	}
+	if e.owner == "" {
+		s.entries[key] = storeEntry{owner: owner, until: time.Now().Add(lease)}
+		return nil, true, nil
+	}
+	return nil, e.owner == owner, nil
+}
+
+func (s *memoryStore) Put(_ context.Context, key string, value []byte, ttl time.Duration, final bool) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.entry(key)
+	if err != nil {
+		return nil, err
+	}
+	if e.final || e.value != nil && !final {
+		return e.value, nil
+	}
+	s.entries[key] = storeEntry{value: value, final: final, until: time.Now().Add(ttl)}
+	return value, nil
+}
+
+func (s *memoryStore) Release(_ context.Context, key, owner string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.entry(key)
+	if err == nil && e.owner == owner {
+		delete(s.entries, key)
+	}
+	return err
+}
+
+// newReplicas returns n kits over one project and one store, and a browser whose
+// session has just expired.
+func newReplicas(t *testing.T, n int) ([]*kit, *memoryStore, *browser) {
+	store := newMemoryStore()
+	share := func(c *descopehttp.Config) { c.RefreshStore = store }
+	k, b := newRotating(t, share)
+	replicas := []*kit{k}
+	for range n - 1 {
+		other := kitFor(t, k.srv, share)
+		require.NoError(t, other.Ready(t.Context()))
+		replicas = append(replicas, other)
+	}
+	return replicas, store, b
+}
+
+func TestReplicasRefreshOnce(t *testing.T) {
+	for _, rotate := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			replicas, _, b := newReplicas(t, 3)
+			srv := replicas[0].srv
+			srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+			srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond})
+			var mu sync.Mutex
+			got := make(map[browser]int)
+			var wg sync.WaitGroup
+			for i := range 200 {
+				wg.Go(func() {
+					mine := b.copied()
+					assert.Equal(t, http.StatusOK, mine.do(replicas[i%3].RequireSession(new(spy)), get("/")).StatusCode)
+					mu.Lock()
+					defer mu.Unlock()
+					got[browser{session: mine.session, refresh: mine.refresh}]++
+				})
+			}
+			wg.Wait()
+			assert.Len(t, got, 1)
+			assert.Equal(t, 1, srv.Requests(refreshPath))
+		})
+	}
+}
+
+func TestLateRequestOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		srv := replicas[0].srv
+		first := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		elapse(30 * time.Second)
+		late := first.copied()
+		require.Equal(t, http.StatusOK, late.do(replicas[1].RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, b.refresh, late.refresh)
+		assert.Equal(t, 1, srv.Requests(refreshPath))
+	})
+}
+
+// A refresh token that was spent just before it expired, for one that lives
+// longer: its late requests must not delete the cookies of that one.
+func TestLateRequestWithAnExpiredToken(t *testing.T) {
+	for name, at := range map[string]int{"on the same replica": 0, "on another": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				replicas, _, _ := newReplicas(t, 2)
+				srv := replicas[0].srv
+				srv.Configure(func(s *descopetest.Settings) { s.SlideRefreshExpiry, s.RefreshTTL = true, 12*time.Minute })
+				b := signIn(replicas[0], ada)
+				untouched := signIn(replicas[0], ada)
+				elapse(12*time.Minute - 10*time.Second)
+				late := b.copied()
+				require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+				elapse(30 * time.Second)
+				require.Equal(t, http.StatusOK, late.do(replicas[at].RequireSession(new(spy)), get("/")).StatusCode)
+				assert.Equal(t, b.refresh, late.refresh)
+				assert.Equal(t, 1, srv.Requests(refreshPath))
+
+				res := untouched.do(replicas[at].RequireSession(new(spy)), get("/"))
+				requireProblem(t, res, http.StatusUnauthorized, "session_expired")
+				assert.Len(t, res.Cookies(), 2, "deleted at once, because nothing came of it")
+				assert.Equal(t, 1, srv.Requests(refreshPath))
+			})
+		})
+	}
+}
+
+// R1 → R2 here, R2 → R3 on the other replica: whoever comes here with R1 gets R3.
+func TestChainAcrossReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		srv := replicas[0].srv
+		first := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		elapse(time.Second)
+		require.Equal(t, http.StatusOK, b.do(replicas[1].Handler(), post("/v1/auth/refresh", "{}")).StatusCode)
+		require.Equal(t, 2, srv.Requests(refreshPath))
+		require.Equal(t, http.StatusOK, first.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, b.refresh, first.refresh)
+		assert.Equal(t, 2, srv.Requests(refreshPath))
+	})
+}
+
+func TestLogoutOnAnotherReplica(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refreshAt, logoutAt time.Duration
+	}{
+		"before": {time.Second, 0},
+		"during": {0, 500 * time.Millisecond},
+		"after":  {0, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				replicas, _, b := newReplicas(t, 2)
+				srv := replicas[0].srv
+				srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+				old, renewed := b.copied(), b.copied()
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					elapse(tt.refreshAt)
+					renewed.do(replicas[1].RequireSession(new(spy)), get("/"))
+				})
+				wg.Go(func() {
+					elapse(tt.logoutAt)
+					assert.Equal(t, http.StatusOK, logout(replicas[0], b).StatusCode)
+				})
+				wg.Wait()
+				elapse(5 * time.Second)
+				for _, k := range replicas {
+					requireLoggedOut(t, k, old.refresh)
+					if renewed.refresh != "" {
+						requireLoggedOut(t, k, renewed.refresh)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A session that is about to end is still good after a logout elsewhere, but it is
+// not renewed with what the store holds from before.
+func TestLogoutOnAnotherReplicaBeforeRenewingAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, _ := newReplicas(t, 2)
+		b := signIn(replicas[0], ada)
+		elapse(10*time.Minute - 20*time.Second)
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		require.NotEqual(t, late.refresh, b.refresh, "renewed ahead")
+		require.Equal(t, http.StatusOK, logout(replicas[0], b).StatusCode)
+		res := late.do(replicas[1].RequireSession(new(spy)), get("/"))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Empty(t, res.Cookies())
+	})
+}
+
+// A logout may come with a token that only another replica knows to have been
+// spent, when the store has long forgotten it.
+func TestLogoutOnAnotherReplicaWithAForgottenToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		old, late := b.copied(), b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		elapse(2 * time.Minute)
+		require.Equal(t, http.StatusOK, logout(replicas[1], old).StatusCode)
+		res := late.do(replicas[0].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, res.Cookies())
+	})
+}
+
+// Descope does not hear of a logout; another one, on a replica that has only the
+// old token, still finds what came of it.
+func TestLogoutFollowsATombstone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		srv := replicas[0].srv
+		old, again := b.copied(), b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		srv.Fail(logoutPath, descopetest.Fault{Status: 503})
+		requireProblem(t, logout(replicas[0], old), http.StatusBadGateway, "unavailable")
+		require.True(t, srv.Honours(b.refresh))
+		require.Equal(t, http.StatusOK, logout(replicas[1], again).StatusCode)
+		assert.False(t, srv.Honours(b.refresh))
+	})
+}
+
+// A refresh on another replica spends the token before it has seen the tombstone.
+// The logout is not over before what came of that has ended, too.
+func TestLogoutAfterASpendingElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newReplicas(t, 1)
+		srv := replicas[0].srv
+		flaky := kitFor(t, srv, func(c *descopehttp.Config) { c.RefreshStore = &unreliableStore{store, 1} })
+		require.NoError(t, flaky.Ready(t.Context()))
+		srv.Fail(logoutPath, descopetest.Fault{Delay: time.Second})
+		var wg sync.WaitGroup
+		old := b.copied()
+		wg.Go(func() {
+			assert.Equal(t, http.StatusOK, logout(flaky, old).StatusCode)
+		})
+		elapse(100 * time.Millisecond)
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		wg.Wait()
+		assert.False(t, srv.Honours(b.refresh))
+	})
+}
+
+// An unreliableStore refuses the first few Puts.
+type unreliableStore struct {
+	*memoryStore
+	refuse int
+}
+
+func (s *unreliableStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration, final bool) ([]byte, error) {
+	if s.refuse > 0 {
+		s.refuse--
+		return nil, errors.New("connection refused")
+	}
+	return s.memoryStore.Put(ctx, key, value, ttl, final)
+}
+
+// What a second factor brings is not shared, but a logout on another replica ends
+// it all the same.
+func TestLogoutOnAnotherReplicaDuringAStepUp(t *testing.T) {
+	for _, rotate := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			replicas, _, b := newReplicas(t, 2)
+			srv := replicas[0].srv
+			srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+			srv.Fail(verifyPath, descopetest.Fault{Delay: time.Second, After: true})
+			other := b.copied()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				body := `{"loginId":"` + ada + `","code":"` + srv.Code(ada) + `","loginOptions":{"stepup":true}}`
+				res := b.do(replicas[1].Handler(), post(verifyPath, body))
+				assert.Empty(t, res.Cookies())
+				requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			})
+			elapse(100 * time.Millisecond)
+			require.Equal(t, http.StatusOK, logout(replicas[0], other).StatusCode)
+			wg.Wait()
+		})
+	}
+}
+
+// A busyStore has another owner's lease on every key for a while.
+type busyStore struct {
+	*memoryStore
+	until time.Time
+}
+
+func (s *busyStore) Claim(ctx context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
+	if time.Now().Before(s.until) {
+		return nil, false, nil
+	}
+	return s.memoryStore.Claim(ctx, key, owner, lease)
+}
+
+// However long a refresh had to wait for its turn, the call itself has all the time
+// that it needs: an answer that nobody waits for would sign the user out.
+func TestCallIsNotCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &busyStore{memoryStore: newMemoryStore()}
+		k, b := newRotating(t, func(c *descopehttp.Config) { c.RefreshStore = store })
+		store.until = time.Now().Add(4 * time.Second)
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 1200 * time.Millisecond, After: true})
+		h := k.RequireSession(new(spy))
+		began := time.Now()
+		requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+		assert.Equal(t, 5*time.Second, time.Since(began))
+		elapse(time.Second)
+		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+// live returns how many keys hold something now.
+func (s *memoryStore) live() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		if time.Now().Before(e.until) {
+			n++
+		}
+	}
+	return n
+}
+
+// Whoever invents refresh tokens fills neither the store nor the memory of
+// logouts: what is written about a token of an unknown key is within the budget
+// for calls to Descope with such tokens, five a second.
+func TestInventedTokensLeaveLittleBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemoryStore()
+		h := newHostile(t, func(c *descopehttp.Config) { c.RefreshStore = store })
+		require.NoError(t, h.Ready(t.Context()))
+		b := signIn(h.kit, ada)
+		elapse(past)
+		h.srv.Fail(logoutPath, descopetest.Fault{Status: 500})
+		old := b.copied()
+		requireProblem(t, logout(h.kit, b), http.StatusBadGateway, "unavailable")
+		require.True(t, h.srv.Honours(old.refresh))
+		before := store.live()
+
+		f := newForgers(t, h)
+		began := time.Now()
+		for range 10 {
+			var wg sync.WaitGroup
+			send := func(n int, handler http.Handler, request func() *http.Request) {
+				for range n {
+					_, refresh := f.next()
+					wg.Go(func() { serve(handler, withCookies(request(), "", refresh)) })
+				}
+			}
+			// More logouts, all together, than are remembered.
+			send(1100, h.Handler(), func() *http.Request { return post(logoutPath, "{}") })
+			send(20, h.Handler(), func() *http.Request { return post(refreshPath, "{}") })
+			send(20, h.Handler(), func() *http.Request { return get(mePath) })
+			send(20, h.RequireSession(new(spy)), func() *http.Request { return get("/") })
+			wg.Wait()
+			elapse(time.Second)
+		}
+		seconds := int(time.Since(began) / time.Second)
+		assert.LessOrEqual(t, store.calls, 5*5*seconds, "five calls for each that passes")
+		assert.LessOrEqual(t, store.live()-before, 5*seconds+1)
+		assert.Less(t, seconds, 20)
+		res := old.do(h.RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+	})
+}
+
+// A slowStore carries calls out at once and answers late.
+type slowStore struct {
+	*memoryStore
+	late time.Duration
+}
+
+func (s slowStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration, final bool) ([]byte, error) {
+	stored, err := s.memoryStore.Put(ctx, key, value, ttl, final)
+	elapse(s.late)
+	return stored, err
+}
+
+// The answer to a logout says that no later answer carries a session, also where
+// another replica read the store just before and hears of it just after.
+func TestLogoutOutwaitsASlowStore(t *testing.T) {
+	for _, path := range []string{logoutPath, logoutAllPath} {
+		t.Run(path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				replicas, store, b := newReplicas(t, 1)
+				srv := replicas[0].srv
+				slow := kitFor(t, srv, func(c *descopehttp.Config) {
+					c.RefreshStore = slowStore{store, 200 * time.Millisecond}
+				})
+				require.NoError(t, slow.Ready(t.Context()))
+				old := b.copied()
+				var answered time.Time
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					require.Equal(t, http.StatusOK, b.do(slow.RequireSession(new(spy)), get("/")).StatusCode)
+					answered = time.Now()
+				})
+				elapse(300 * time.Millisecond) // the first Put is not about the token
+				require.Equal(t, 1, srv.Requests(refreshPath))
+				assert.Equal(t, http.StatusOK, old.do(replicas[0].Handler(), post(path, "{}")).StatusCode)
+				loggedOut := time.Now()
+				wg.Wait()
+				assert.False(t, answered.After(loggedOut), "%v after the logout", answered.Sub(loggedOut))
+				requireLoggedOut(t, replicas[0], b.refresh)
+			})
+		})
+	}
+}
+
+// While the store is away each replica goes on alone, and no refusal is final:
+// the token may have been spent on another one.
+func TestStoreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newReplicas(t, 2)
+		srv := replicas[0].srv
+		store.mu.Lock()
+		store.broken = context.DeadlineExceeded
+		store.mu.Unlock()
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		for range 3 {
+			res := old.do(replicas[1].RequireSession(new(spy)), get("/"))
+			requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+			assert.Empty(t, res.Cookies())
+			elapse(11 * time.Second)
+		}
+		assert.Equal(t, 3, srv.Requests(refreshPath)-1)
+		assert.Contains(t, replicas[1].logs.String(), "refresh store is not available")
+	})
+}
+
+// What a store holds says nothing to whoever reads it, and what somebody writes
+// into it opens nothing.
+func TestStoreIsSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newReplicas(t, 2)
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		require.NotEmpty(t, store.entries)
+		for key, e := range store.entries {
+			for _, secret := range []string{old.refresh, old.session, b.refresh, b.session, ada} {
+				assert.NotContains(t, key, secret)
+				assert.NotContains(t, string(e.value), secret)
+			}
+			e.value[len(e.value)-1] ^= 1
+		}
+		// Nobody can read the value now; the lease is taken, so this waits and
+		// then cannot tell.
+		res := old.do(replicas[1].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		assert.Empty(t, res.Cookies())
+	})
+}
