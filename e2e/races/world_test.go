@@ -1,0 +1,764 @@
+package races_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+const (
+	refreshPath    = "/v1/auth/refresh"
+	tryRefreshPath = "/v1/auth/try-refresh"
+	verifyPath     = "/v1/auth/totp/verify"
+	logoutPath     = "/v1/auth/logout"
+	logoutAllPath  = "/v1/auth/logoutall"
+	mePath         = "/v1/auth/me"
+
+	sessionCookie = "__Host-DS"
+	refreshCookie = "__Host-DSR"
+
+	window        = 60 * time.Second // a spent token still leads to its successor
+	confirmation  = 10 * time.Second // between two refusals, before cookies go
+	storeLatency  = 2 * time.Millisecond
+	maxTraceLines = 4000
+)
+
+// A setup is what a world is like.
+type setup struct {
+	Rotate     bool
+	Slide      bool // a rotated refresh token lives anew
+	Echo       bool // without rotation, the old refresh token is answered again
+	SessionTTL time.Duration
+	RefreshTTL time.Duration
+	Leeway     time.Duration
+	Replicas   int
+	Shared     bool            // the replicas share a store
+	Browsers   []int           // the user of each
+	Wire       []time.Duration // how long calls to Descope take, in turn
+}
+
+// A world is a project, replicas of a server and browsers, and a ledger of all
+// tokens, by which every answer is judged.
+type world struct {
+	setup setup
+	srv   *descopetest.Server
+	store *sharedStore
+	began time.Time
+	tasks sync.WaitGroup // requests on their way
+
+	mu       sync.Mutex // guards all below
+	replicas []*replica
+	retired  []*replica // were restarted
+	browsers []*browser
+	users    []*user
+	turns    int  // calls to Descope and to the store
+	rotates  bool // refresh tokens
+	faults   map[*replica][]storeFault
+
+	signIns   []*signIn
+	refreshes map[string]*refreshToken
+	sessions  map[string]*sessionToken
+
+	calm          bool // nothing has gone wrong yet
+	storeTroubled bool // a call to the store has gone wrong
+	hasCrashed    bool // a replica has
+	suspicions    []suspicion
+	violations    []violation
+	trace         []string
+	counts        map[string]int
+}
+
+// A violation is an invariant that did not hold.
+type violation struct {
+	rule string // the same for all of a kind
+	text string
+}
+
+type user struct {
+	loginID string
+	subject string
+}
+
+// A signIn is what begins with a verified code and ends with a logout. Guarded
+// by world.mu, like all of the ledger.
+type signIn struct {
+	id      int
+	user    *user
+	began   time.Time
+	tokens  []*refreshToken
+	ending  time.Time // a logout of it arrived, or an administrator ended it
+	ended   time.Time // a logout of it was answered 200
+	endedBy *replica
+	wholly  bool // by logoutall, and not with a token of its own
+
+	forgotten bool // the logout came with a token that was spent more than a minute before
+	untold    bool // and with one that another replica spent, which may not have been able to tell
+}
+
+type refreshToken struct {
+	raw     string
+	name    string
+	signIn  *signIn
+	expires time.Time
+
+	next   *refreshToken // what Descope's answer brought in its place, as far as a replica received it
+	nextAt time.Time
+	nextBy *replica
+
+	arrived   time.Time // when a browser first had it
+	arrivedBy *replica
+
+	calls       int // refreshes with it on the way to Descope
+	answered    time.Time
+	answeredBy  *replica
+	demanded    bool      // in so many words: without rotation, such an answer is not shared while the store has another
+	fresh       time.Time // until then the session of the last answer needs no renewal
+	refused     time.Time // first
+	lastRefresh time.Time // a browser asked for a refresh in so many words
+}
+
+type sessionToken struct {
+	name   string
+	signIn *signIn
+}
+
+// newest returns the newest token that the replicas know to have come of t.
+func (t *refreshToken) newest() *refreshToken {
+	for t.next != nil {
+		t = t.next
+	}
+	return t
+}
+
+// spentElsewhere reports whether what came of t is another replica's doing.
+func (t *refreshToken) spentElsewhere(r *replica) bool {
+	for ; t.next != nil; t = t.next {
+		if t.nextBy != r {
+			return true
+		}
+	}
+	return false
+}
+
+// A browser keeps the two cookies. All tabs of it share them.
+type browser struct {
+	index int
+	user  *user
+
+	jar cookies // guarded by world.mu
+}
+
+type cookies struct{ session, refresh string }
+
+// A replica is a server process. One that was restarted is another replica.
+type replica struct {
+	world *world
+	name  string
+	auth  *descopehttp.Auth
+	page  http.Handler
+	flows http.Handler
+
+	// Guarded by world.mu.
+	crash  time.Time
+	cutOff []time.Time // a call to the store was not carried out
+}
+
+func (r *replica) String() string { return r.name }
+
+func (r *replica) crashed() bool {
+	r.world.mu.Lock()
+	defer r.world.mu.Unlock()
+	return !r.crash.IsZero()
+}
+
+func newWorld(s setup) *world {
+	w := &world{
+		setup:     s,
+		srv:       descopetest.NewServer(),
+		began:     time.Now(),
+		faults:    make(map[*replica][]storeFault),
+		refreshes: make(map[string]*refreshToken),
+		sessions:  make(map[string]*sessionToken),
+		rotates:   s.Rotate,
+		calm:      true,
+		counts:    make(map[string]int),
+	}
+	w.srv.Configure(func(t *descopetest.Settings) {
+		t.Alg = "ES256" // cheap, and two tokens are never the same
+		t.RotateRefresh, t.SlideRefreshExpiry, t.EchoRefresh = s.Rotate, s.Slide, s.Echo
+		t.SessionTTL, t.RefreshTTL = s.SessionTTL, s.RefreshTTL
+		t.AllowCodeReuse = true
+	})
+	if s.Shared {
+		w.store = newSharedStore()
+	}
+	for i, n := range s.Browsers {
+		for len(w.users) <= n {
+			u := &user{loginID: fmt.Sprintf("user%d@example.com", len(w.users))}
+			w.srv.AddUser(descopetest.User{LoginID: u.loginID})
+			u.subject, _ = w.srv.SessionClaims(u.loginID)["sub"].(string)
+			w.users = append(w.users, u)
+		}
+		b := &browser{index: i, user: w.users[n]}
+		tokens := w.srv.SignIn(b.user.loginID)
+		si := w.newSignIn(b.user)
+		w.enter(si, tokens.Refresh).arrived = w.began
+		w.enterSession(si, tokens.Session)
+		b.jar = cookies{tokens.Session, tokens.Refresh}
+		w.browsers = append(w.browsers, b)
+	}
+	for i := range s.Replicas {
+		w.replicas = append(w.replicas, w.newReplica(string(rune('A'+i))))
+	}
+	return w
+}
+
+func (w *world) newReplica(name string) *replica {
+	r := &replica{world: w, name: name}
+	cfg := descopehttp.Config{
+		ProjectID:  w.srv.ProjectID(),
+		BaseURL:    w.srv.URL(),
+		HTTPClient: &http.Client{Transport: wire{r, w.srv.Client().Transport}},
+		Leeway:     w.setup.Leeway,
+		Logger:     slog.New(slog.DiscardHandler),
+	}
+	if w.store != nil {
+		cfg.RefreshStore = storeLine{w.store, r}
+	}
+	var err error
+	if r.auth, err = descopehttp.New(cfg); err != nil {
+		panic(err)
+	}
+	r.page = r.auth.RequireSession(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		s, ok := descopehttp.SessionFromContext(req.Context())
+		if !ok {
+			panic("a page without a session")
+		}
+		_, _ = io.WriteString(rw, s.Subject()+" "+s.Token())
+	}))
+	r.flows = r.auth.Handler()
+	return r
+}
+
+// restart puts another process in the place of a replica. A graceful one ends
+// the requests that it has; after a crash they are never answered.
+func (w *world) restart(i int, crash bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := w.replicas[i]
+	w.replicas[i] = w.newReplica(old.name + "'")
+	w.retired = append(w.retired, old)
+	if crash {
+		old.crash = time.Now()
+		w.hasCrashed, w.calm = true, false
+	}
+	w.note("%v restarts as %v, crash %v", old, w.replicas[i], crash)
+}
+
+// logf adds a line to what happened.
+func (w *world) logf(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note(format, args...)
+}
+
+// note is logf for who holds the lock, like all that follow unless they say
+// otherwise.
+func (w *world) note(format string, args ...any) {
+	if len(w.trace) < maxTraceLines {
+		w.trace = append(w.trace, fmt.Sprintf("%12v  ", time.Since(w.began))+fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *world) violate(rule, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	w.note("VIOLATION of %s: %s", rule, text)
+	w.violations = append(w.violations, violation{rule, text})
+}
+
+func (w *world) newSignIn(u *user) *signIn {
+	si := &signIn{id: len(w.signIns) + 1, user: u, began: time.Now()}
+	w.signIns = append(w.signIns, si)
+	return si
+}
+
+func (w *world) enter(si *signIn, raw string) *refreshToken {
+	if t := w.refreshes[raw]; t != nil {
+		return t
+	}
+	t := &refreshToken{
+		raw:     raw,
+		name:    fmt.Sprintf("R%d.%d", si.id, len(si.tokens)+1),
+		signIn:  si,
+		expires: timeIn(raw, "exp"),
+	}
+	si.tokens = append(si.tokens, t)
+	w.refreshes[raw] = t
+	return t
+}
+
+func (w *world) enterSession(si *signIn, raw string) {
+	if w.sessions[raw] == nil {
+		w.sessions[raw] = &sessionToken{fmt.Sprintf("S%d@%d", si.id, len(w.sessions)+1), si}
+	}
+}
+
+func (w *world) nameOf(raw string) string {
+	switch {
+	case raw == "":
+		return "-"
+	case w.refreshes[raw] != nil:
+		return w.refreshes[raw].name
+	case w.sessions[raw] != nil:
+		return w.sessions[raw].name
+	}
+	return "?"
+}
+
+// nextStoreFault takes the fault that meets the next call of r to the store. It
+// locks.
+func (w *world) nextStoreFault(r *replica) (f storeFault, ok bool, takes time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	takes = storeLatency + w.moment()
+	queued := w.faults[r]
+	if len(queued) == 0 {
+		return 0, false, takes
+	}
+	w.faults[r] = queued[1:]
+	if queued[0] != storeSlow {
+		w.storeTroubled = true
+	}
+	if queued[0] == storeRefuses {
+		r.cutOff = append(r.cutOff, time.Now())
+	}
+	w.calm = false
+	return queued[0], true, takes
+}
+
+// A wire is the way of one replica to Descope. It carries calls in the time that
+// the setup says, and enters in the ledger what comes back.
+type wire struct {
+	replica *replica
+	next    http.RoundTripper
+}
+
+var errGone = errors.New("the process is gone")
+
+func (l wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	w, r := l.replica.world, l.replica
+	if r.crashed() {
+		return nil, errGone
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	c := w.beginCall(r, req)
+	res, answer, cut, err := l.carry(req, c)
+	return w.endCall(r, c, body, res, answer, cut, err)
+}
+
+// carry takes the call to Descope and the answer back. cut is how the body ends.
+func (l wire) carry(req *http.Request, c *call) (res *http.Response, answer []byte, cut, err error) {
+	ctx := req.Context()
+	if !travel(ctx, c.takes/2) {
+		return nil, nil, nil, ctx.Err()
+	}
+	res, err = l.next.RoundTrip(req)
+	if err == nil {
+		answer, cut = io.ReadAll(res.Body)
+	}
+	l.replica.world.noteCarried(c)
+	if !travel(ctx, c.takes-c.takes/2) {
+		return nil, nil, nil, ctx.Err()
+	}
+	return res, answer, cut, err
+}
+
+// moment returns a short time that differs from call to call. What happens at
+// the very same time happens in an order that nobody can repeat.
+func (w *world) moment() time.Duration {
+	w.turns++
+	return time.Duration(w.turns) * 2 * time.Microsecond
+}
+
+// A call is one of a replica to Descope.
+type call struct {
+	path  string
+	token *refreshToken // nil if it has none
+	takes time.Duration
+}
+
+func (w *world) beginCall(r *replica, req *http.Request) *call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := &call{path: req.URL.Path, takes: w.setup.Wire[w.turns%len(w.setup.Wire)] + w.moment()}
+	if strings.HasPrefix(c.path, "/v2/keys") {
+		c.path = "keys"
+	}
+	if parts := strings.Split(req.Header.Get("Authorization"), ":"); len(parts) > 1 {
+		c.token = w.refreshes[parts[1]]
+	}
+	name := "-"
+	if c.token != nil {
+		name = c.token.name
+	}
+	w.note("    %v → Descope: %s %s, takes %v", r, c.path, name, c.takes)
+	if c.path == refreshPath && c.token != nil {
+		w.counts["refreshes upstream"]++
+		w.checkRefresh(r, c.token)
+		c.token.calls++
+	}
+	return c
+}
+
+// checkRefresh holds a replica to one refresh per token and window. It may go
+// wrong with the store or with whoever had the lease; on one replica it must not.
+func (w *world) checkRefresh(r *replica, t *refreshToken) {
+	together := w.store != nil && !w.storeTroubled && !w.hasCrashed
+	now := time.Now()
+	// Where nothing is spent, whoever asks for a refresh in so many words has one.
+	demanded := now.Sub(t.lastRefresh) < 20*time.Second
+	if t.calls > 0 && (together || w.setup.Replicas == 1 && len(w.retired) == 0) && (w.rotates || !demanded) {
+		w.violate("one refresh at a time", "%v refreshes %s while that is under way", r, t.name)
+	}
+	ended := !t.signIn.ending.IsZero() // then nothing is remembered, and Descope refuses
+	if ended || now.Sub(t.answered) >= window || !together && r != t.answeredBy {
+		return
+	}
+	switch {
+	case t.next != nil:
+		w.violate("one refresh per token", "%v refreshes %s, which was spent %v ago", r, t.name, now.Sub(t.answered))
+	case now.Before(t.fresh) && !demanded && (r == t.answeredBy || !t.demanded):
+		w.violate("one refresh per token", "%v refreshes %s, whose last session came %v ago and is still good", r, t.name, now.Sub(t.answered))
+	}
+}
+
+// noteCarried enters that Descope has dealt with a call. It locks.
+func (w *world) noteCarried(c *call) {
+	if c.token == nil {
+		return
+	}
+	honoured := w.srv.Honours(c.token.raw)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note("    Descope: %s %s, honoured now: %v", c.path, c.token.name, honoured)
+}
+
+// endCall enters what came back, and passes it on.
+func (w *world) endCall(r *replica, c *call, sent []byte, res *http.Response, answer []byte, cut, err error) (*http.Response, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c.path == refreshPath && c.token != nil {
+		c.token.calls--
+	}
+	if !r.crash.IsZero() {
+		return nil, errGone
+	}
+	if err != nil {
+		w.note("    %v ← Descope: %s: no answer", r, c.path)
+		return nil, err
+	}
+	w.note("    %v ← Descope: %s %d%s", r, c.path, res.StatusCode, map[bool]string{true: ", cut"}[cut != nil])
+	if cut == nil {
+		w.receive(r, c, sent, res.StatusCode, answer)
+	}
+	var end io.Reader = http.NoBody
+	if cut != nil {
+		end = errReader{cut}
+	}
+	res.Body = io.NopCloser(io.MultiReader(bytes.NewReader(answer), end))
+	return res, nil
+}
+
+type errReader struct{ err error }
+
+func (r errReader) Read([]byte) (int, error) { return 0, r.err }
+
+// receive enters the tokens in an answer of Descope.
+func (w *world) receive(r *replica, c *call, sent []byte, status int, answer []byte) {
+	now := time.Now()
+	if status == http.StatusUnauthorized && c.path == refreshPath && c.token != nil && c.token.refused.IsZero() {
+		c.token.refused = now
+	}
+	if status != http.StatusOK {
+		return
+	}
+	var tokens struct{ SessionJwt, RefreshJwt string }
+	if json.Unmarshal(answer, &tokens) != nil || tokens.SessionJwt == "" {
+		return
+	}
+	var si *signIn
+	switch {
+	case c.path == verifyPath:
+		var in struct{ LoginID string }
+		_ = json.Unmarshal(sent, &in)
+		for _, u := range w.users {
+			if u.loginID == in.LoginID {
+				si = w.newSignIn(u)
+			}
+		}
+	case c.path == refreshPath && c.token != nil:
+		si = c.token.signIn
+	}
+	if si == nil {
+		return
+	}
+	w.enterSession(si, tokens.SessionJwt)
+	inForce := c.token
+	if tokens.RefreshJwt != "" {
+		inForce = w.enter(si, tokens.RefreshJwt)
+	}
+	w.note("    %v has %s and %s", r, w.nameOf(tokens.SessionJwt), inForce.name)
+	if c.token == nil || c.path != refreshPath {
+		return
+	}
+	if inForce != c.token {
+		c.token.next, c.token.nextAt, c.token.nextBy = inForce, now, r
+	}
+	c.token.answered, c.token.answeredBy = now, r
+	c.token.demanded = now.Sub(c.token.lastRefresh) < 20*time.Second
+	expiry, issued := timeIn(tokens.SessionJwt, "exp"), timeIn(tokens.SessionJwt, "iat")
+	c.token.fresh = expiry.Add(-min(30*time.Second, expiry.Sub(issued)/10))
+}
+
+// timeIn returns a time claim of a token.
+func timeIn(token, claim string) time.Time {
+	claims := make(map[string]any)
+	_ = json.Unmarshal(decodeSegment(strings.Split(token, ".")[1]), &claims)
+	seconds, _ := claims[claim].(float64)
+	return time.Unix(int64(seconds), 0)
+}
+
+// kind is what a request asks for.
+type kind int
+
+const (
+	askPage kind = iota
+	askMe
+	askRefresh
+	askTryRefresh
+	askLogout
+	askLogoutAll
+	askSignIn
+)
+
+func (k kind) String() string {
+	return [...]string{"page", "me", "refresh", "try-refresh", "logout", "logoutall", "sign-in"}[k]
+}
+
+// An ask is one request of a tab.
+type ask struct {
+	Kind    kind
+	Browser int
+	Replica int
+	In, Out time.Duration // on the way to the server and back
+	HangUp  time.Duration // the tab is closed so long after the request has arrived; 0 never
+	Lost    bool          // the answer never arrives
+}
+
+func (a ask) String() string {
+	s := fmt.Sprintf("%v of browser %d to %c, in %v, out %v", a.Kind, a.Browser, 'A'+a.Replica, a.In, a.Out)
+	if a.HangUp > 0 {
+		s += fmt.Sprintf(", hangs up after %v", a.HangUp)
+	}
+	if a.Lost {
+		s += ", answer lost"
+	}
+	return s
+}
+
+// A visit is an ask under way.
+type visit struct {
+	ask
+	id      int
+	browser *browser
+	replica *replica
+	sent    cookies
+	arrived time.Time
+	answer  *answer
+}
+
+func (v *visit) String() string { return fmt.Sprintf("#%d (%v)", v.id, v.Kind) }
+
+// send begins a request with the cookies of now. It locks.
+func (w *world) send(a ask) *visit {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counts["requests"]++
+	v := &visit{ask: a, id: w.counts["requests"], browser: w.browsers[a.Browser%len(w.browsers)], answer: newAnswer()}
+	v.Replica %= len(w.replicas)
+	v.sent = v.browser.jar
+	if a.HangUp > 0 || a.Lost {
+		w.calm = false
+	}
+	w.note("%v begins with %s, %s: %v", v, w.nameOf(v.sent.session), w.nameOf(v.sent.refresh), v.ask)
+	w.tasks.Go(func() {
+		elapse(v.In + time.Duration(v.id)*7*time.Microsecond)
+		w.serve(v)
+	})
+	return v
+}
+
+// serve is the arrival of a request and its answer.
+func (w *world) serve(v *visit) {
+	r := w.request(v)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w.arrive(v)
+	if v.HangUp > 0 {
+		timer := time.AfterFunc(v.HangUp, cancel)
+		defer timer.Stop()
+	}
+	if v.Kind == askPage {
+		v.replica.page.ServeHTTP(v.answer, r.WithContext(ctx))
+	} else {
+		v.replica.flows.ServeHTTP(v.answer, r.WithContext(ctx))
+	}
+	if v.replica.crashed() {
+		w.logf("%v is never answered: %v has crashed", v, v.replica)
+		return
+	}
+	w.judge(v)
+	if ctx.Err() != nil || v.Lost {
+		w.logf("%v: the answer is lost", v)
+		return
+	}
+	elapse(v.Out)
+	w.keep(v)
+}
+
+func (w *world) request(v *visit) *http.Request {
+	method, path, body := http.MethodPost, "", "{}"
+	switch v.Kind {
+	case askPage:
+		method, path, body = http.MethodGet, "/", ""
+	case askMe:
+		method, path, body = http.MethodGet, mePath, ""
+	case askRefresh:
+		path = refreshPath
+	case askTryRefresh:
+		path = tryRefreshPath
+	case askLogout:
+		path = logoutPath
+	case askLogoutAll:
+		path = logoutAllPath
+	case askSignIn:
+		path = verifyPath
+		body = fmt.Sprintf(`{"loginId":%q,"code":%q}`, v.browser.user.loginID, w.srv.Code(v.browser.user.loginID))
+	}
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	var pairs []string
+	if v.sent.session != "" {
+		pairs = append(pairs, sessionCookie+"="+v.sent.session)
+	}
+	if v.sent.refresh != "" {
+		pairs = append(pairs, refreshCookie+"="+v.sent.refresh)
+	}
+	if len(pairs) > 0 {
+		r.Header.Set("Cookie", strings.Join(pairs, "; "))
+	}
+	return r
+}
+
+// arrive enters that a request is at the server. It locks.
+func (w *world) arrive(v *visit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v.arrived = time.Now()
+	v.replica = w.replicas[v.Replica]
+	w.note("%v arrives at %v", v, v.replica)
+	t := w.refreshes[v.sent.refresh]
+	if t == nil {
+		return
+	}
+	switch v.Kind {
+	case askLogout:
+		if t.signIn.ending.IsZero() {
+			t.signIn.ending = v.arrived
+		}
+	case askRefresh, askTryRefresh:
+		for x := t; x != nil; x = x.next {
+			x.lastRefresh = v.arrived
+		}
+	}
+}
+
+// keep sets the cookies of an answer that has arrived. It locks.
+func (w *world) keep(v *visit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	jar := &v.browser.jar
+	set, refreshed := v.answer.cookies()
+	if set.session != nil {
+		jar.session = *set.session
+	}
+	if set.refresh != nil {
+		jar.refresh = *set.refresh
+		if t := w.refreshes[jar.refresh]; t != nil && t.arrived.IsZero() {
+			t.arrived, t.arrivedBy = time.Now(), v.replica
+		}
+	}
+	if refreshed {
+		w.note("%v sets the cookies to %s, %s", v, w.nameOf(jar.session), w.nameOf(jar.refresh))
+	}
+}
+
+// An answer is a ResponseWriter that knows when it was begun.
+type answer struct {
+	header http.Header
+	status int
+	sent   http.Header
+	body   bytes.Buffer
+	begun  time.Time
+}
+
+func newAnswer() *answer { return &answer{header: make(http.Header)} }
+
+func (a *answer) Header() http.Header { return a.header }
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status, a.sent, a.begun = status, a.header.Clone(), time.Now()
+	}
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(b)
+}
+
+// changes are the cookies that an answer sets: nil is left alone, "" is deleted.
+type changes struct{ session, refresh *string }
+
+func (a *answer) cookies() (set changes, any bool) {
+	for _, c := range (&http.Response{Header: a.sent}).Cookies() {
+		any = true
+		value := c.Value
+		if c.MaxAge < 0 {
+			value = ""
+		}
+		switch c.Name {
+		case sessionCookie:
+			set.session = &value
+		case refreshCookie:
+			set.refresh = &value
+		}
+	}
+	return set, any
+}
