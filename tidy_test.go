@@ -19,7 +19,8 @@ import (
 func TestConsumerOfTheRootHasNoFramework(t *testing.T) {
 	root, err := os.Getwd()
 	require.NoError(t, err)
-	dir := writeConsumer(t, module, versionOf(t, "adapters/descopegin"), "replace "+module+" => "+root)
+	dir := writeConsumer(t, `package consumer; import _ "`+module+`"`,
+		module, versionOf(t, "adapters/descopegin"), "replace "+module+" => "+root)
 	env := []string{"GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off"}
 	runGo(t, dir, env, "mod", "tidy")
 
@@ -35,7 +36,7 @@ func TestConsumerOfTheRootHasNoFramework(t *testing.T) {
 
 // The replace lines of the adapters hold in this repository only. A consumer
 // follows their require lines, to versions that are not tagged yet: so this
-// serves the tree as it would be tagged, and builds a consumer of each.
+// serves the tree as it would be tagged, and builds the program of each README.
 func TestConsumersOfTheAdapters(t *testing.T) {
 	if testing.Short() {
 		t.Skip("unpacks and compiles the frameworks")
@@ -64,8 +65,8 @@ func TestConsumersOfTheAdapters(t *testing.T) {
 	for _, adapter := range list {
 		t.Run(adapter, func(t *testing.T) {
 			require.Equal(t, version, versionOf(t, adapter), "the adapters require one version of the root")
-			dir := writeConsumer(t, module+"/"+adapter, version, "")
-			runGo(t, dir, env, "build", "./...")
+			dir := writeConsumer(t, firstProgram(t, adapter), module+"/"+adapter, version, "")
+			runGo(t, dir, env, "build", "-o", os.DevNull, ".")
 			packages := strings.Fields(runGo(t, dir, env, "list", "-deps", "./..."))
 			for _, pkg := range packages {
 				assert.NotEqual(t, "testing", pkg)
@@ -146,13 +147,20 @@ func frameworkOf(t *testing.T, adapter string) string {
 	return frameworks[0]
 }
 
-// writeConsumer returns the folder of a module that imports one package. It is
-// no program, which would have to be linked.
-func writeConsumer(t *testing.T, pkg, version, replace string) string {
+// firstProgram returns the first block of Go in the README in dir.
+func firstProgram(t *testing.T, dir string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(readFile(t, dir, "README.md"), "\n```go\n")
+	program, _, _ := strings.Cut(rest, "\n```\n")
+	require.True(t, strings.HasPrefix(program, "package main\n"))
+	return program
+}
+
+// writeConsumer returns the folder of a module that requires one other.
+func writeConsumer(t *testing.T, source, path, version, replace string) string {
 	t.Helper()
 	dir := t.TempDir()
-	mod := "module example.com/consumer\n\ngo 1.26.0\n\nrequire " + pkg + " " + version + "\n\n" + replace + "\n"
-	source := "package consumer\n\nimport _ \"" + pkg + "\"\n"
+	mod := "module example.com/consumer\n\ngo 1.26.0\n\nrequire " + path + " " + version + "\n\n" + replace + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o666))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "consumer.go"), []byte(source), 0o666))
 	return dir
