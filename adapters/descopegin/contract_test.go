@@ -31,6 +31,7 @@ func TestContract(t *testing.T) {
 		"on a group":   {onGroup, func(*gin.Engine) {}},
 		"on an engine": {onEngine, func(*gin.Engine) {}},
 		"every switch": {onEngine, everySwitch},
+		"escaped path": {onGroup, func(e *gin.Engine) { e.UseEscapedPath = true }},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

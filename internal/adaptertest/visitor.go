@@ -22,7 +22,7 @@ import (
 
 // patience is how long an event is waited for that an honest adapter brings
 // about at once. A client waits for twice as long, to see what comes of it.
-const patience = 5 * time.Second
+const patience = 10 * time.Second
 
 // Users of the project, and the names of the cookies.
 const (
