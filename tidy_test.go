@@ -36,7 +36,8 @@ func TestConsumerOfTheRootHasNoFramework(t *testing.T) {
 
 // The replace lines of the adapters hold in this repository only. A consumer
 // follows their require lines, to versions that are not tagged yet: so this
-// serves the tree as it would be tagged, and builds the program of each README.
+// serves the tree as it would be tagged, builds the program of each README and
+// runs the test beside it.
 func TestConsumersOfTheAdapters(t *testing.T) {
 	if testing.Short() {
 		t.Skip("unpacks and compiles the frameworks")
@@ -65,8 +66,10 @@ func TestConsumersOfTheAdapters(t *testing.T) {
 	for _, adapter := range list {
 		t.Run(adapter, func(t *testing.T) {
 			require.Equal(t, version, versionOf(t, adapter), "the adapters require one version of the root")
-			dir := writeConsumer(t, firstProgram(t, adapter), module+"/"+adapter, version, "")
-			runGo(t, dir, env, "build", "-o", os.DevNull, ".")
+			program, test := programOf(t, adapter)
+			dir := writeConsumer(t, program, module+"/"+adapter, version, "")
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "consumer_test.go"), []byte(test), 0o666))
+			runGo(t, dir, env, "test", ".")
 			packages := strings.Fields(runGo(t, dir, env, "list", "-deps", "./..."))
 			for _, pkg := range packages {
 				assert.NotEqual(t, "testing", pkg)
@@ -147,13 +150,18 @@ func frameworkOf(t *testing.T, adapter string) string {
 	return frameworks[0]
 }
 
-// firstProgram returns the first block of Go in the README in dir.
-func firstProgram(t *testing.T, dir string) string {
+// programOf returns the program in the README in dir, and its test.
+func programOf(t *testing.T, dir string) (program, test string) {
 	t.Helper()
-	_, rest, _ := strings.Cut(readFile(t, dir, "README.md"), "\n```go\n")
-	program, _, _ := strings.Cut(rest, "\n```\n")
-	require.True(t, strings.HasPrefix(program, "package main\n"))
-	return program
+	var files []string
+	for _, block := range strings.Split(readFile(t, dir, "README.md"), "\n```go\n")[1:] {
+		if strings.HasPrefix(block, "package main\n") {
+			code, _, _ := strings.Cut(block, "```\n")
+			files = append(files, code)
+		}
+	}
+	require.Len(t, files, 2)
+	return files[0], files[1]
 }
 
 // writeConsumer returns the folder of a module that requires one other.
