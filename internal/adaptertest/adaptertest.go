@@ -164,6 +164,7 @@ type clause struct {
 	mounts       []Mount
 	flows        []singleFlow
 	config       func(*descopehttp.Config)
+	around       func(*descopehttp.Auth, http.Handler) http.Handler              // the whole application
 	serve        func(*visitor, http.ResponseWriter, *http.Request, inner) error // default: describe
 
 	// visit puts requests to one application. It returns what no application may
@@ -224,6 +225,9 @@ func (c *clause) visitSite(project *descopetest.Server, build Build) (transcript
 	h := build(s)
 	if h == nil {
 		return "", errNotBuilt
+	}
+	if c.around != nil {
+		h = c.around(auth, h)
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v.arrived <- struct{}{}

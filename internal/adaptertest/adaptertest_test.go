@@ -115,6 +115,15 @@ func TestBrokenAdapters(t *testing.T) {
 				next.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
 			})
 		}, "hang-up", "GET: the context did not end"},
+		{"begins a context", func(d *idiom) {
+			d.wrap = func(m middleware) middleware {
+				return func(next http.Handler) http.Handler {
+					return handler(func(w http.ResponseWriter, r *http.Request) {
+						m(next).ServeHTTP(w, r.WithContext(context.Background()))
+					})
+				}
+			}
+		}, "upgrade inside RefreshUpgrades", "GET: answered 401"},
 		{"recovers by itself", func(d *idiom) {
 			d.wrap = around(func(next http.Handler, w http.ResponseWriter, _, r *http.Request) {
 				defer func() { _ = recover() }()

@@ -449,7 +449,12 @@ func connectionClauses() []clause {
 		{name: "streaming", rule: "with http.ResponseController an answer begins before its request has ended, and goes on as it does",
 			layers: required, serve: echo, visit: withEveryMethod(converse)},
 		{name: "hijack", rule: "http.ResponseController can hand out the connection, as WebSockets need it",
-			layers: required, serve: hijack, visit: withEveryMethod(shakeHands)},
+			layers: required, serve: hijack, visit: withEveryMethod(shakeHands(cookiesOf(ann), kept))},
+		{name: "upgrade with an expired session", rule: "a handshake renews nothing: whether its answer would carry the cookies is unknown",
+			layers: required, serve: hijack, visit: visit{present: upgrading(renewable), want: refused(401, "session_expired")}.run},
+		{name: "upgrade inside RefreshUpgrades", rule: "put around the whole router, it reaches the middleware inside, and the page finds the new cookies on its writer",
+			layers: required, serve: hijack, around: (*descopehttp.Auth).RefreshUpgrades,
+			visit: withEveryMethod(shakeHands(renewable, set))},
 		{name: "hang-up", rule: "when the client has gone, the context of the request ends",
 			layers: required, serve: awaitEnd, visit: withEveryMethod(hangUp)},
 	}
@@ -588,17 +593,33 @@ func hijack(_ *visitor, w http.ResponseWriter, _ *http.Request, _ inner) error {
 		return err
 	}
 	defer conn.Close()
-	io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\nhello")
+	io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n")
+	for _, cookie := range w.Header()["Set-Cookie"] {
+		io.WriteString(rw, "Set-Cookie: "+cookie+"\r\n")
+	}
+	io.WriteString(rw, "\r\nhello")
 	return rw.Flush()
 }
 
-func shakeHands(v *visitor, method string) error {
-	a, err := v.ask(request{method: method, path: page,
-		header: append(cookiesOf(ann)(v.project), "Connection: Upgrade", "Upgrade: test")})
-	if err == nil && (a.status != 101 || !bytes.HasSuffix(a.raw, []byte("hello"))) {
-		err = fmt.Errorf("answered %d %q", a.status, a.raw)
+func shakeHands(present func(*descopetest.Server) []string, cookies string) func(*visitor, string) error {
+	return func(v *visitor, method string) error {
+		a, err := v.ask(request{method: method, path: page, header: upgrading(present)(v.project)})
+		switch {
+		case err != nil:
+			return err
+		case a.status != 101 || !bytes.HasSuffix(a.raw, []byte("hello")):
+			return fmt.Errorf("answered %d %q", a.status, a.raw)
+		case a.cookies() != cookies:
+			return fmt.Errorf("cookies were [%s], want [%s]", a.cookies(), cookies)
+		}
+		return nil
 	}
-	return err
+}
+
+func upgrading(present func(*descopetest.Server) []string) func(*descopetest.Server) []string {
+	return func(p *descopetest.Server) []string {
+		return append(present(p), "Connection: Upgrade", "Upgrade: test")
+	}
 }
 
 func awaitEnd(v *visitor, _ http.ResponseWriter, r *http.Request, _ inner) error {
