@@ -19,7 +19,8 @@ import (
 func TestConsumerOfTheRootHasNoFramework(t *testing.T) {
 	root, err := os.Getwd()
 	require.NoError(t, err)
-	dir := writeConsumer(t, module, versionOf(t, "adapters/descopegin"), "replace "+module+" => "+root)
+	dir := writeConsumer(t, `package consumer; import _ "`+module+`"`,
+		module, versionOf(t, "adapters/descopegin"), "replace "+module+" => "+root)
 	env := []string{"GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off"}
 	runGo(t, dir, env, "mod", "tidy")
 
@@ -35,7 +36,8 @@ func TestConsumerOfTheRootHasNoFramework(t *testing.T) {
 
 // The replace lines of the adapters hold in this repository only. A consumer
 // follows their require lines, to versions that are not tagged yet: so this
-// serves the tree as it would be tagged, and builds a consumer of each.
+// serves the tree as it would be tagged, builds the program of each README and
+// runs the test beside it.
 func TestConsumersOfTheAdapters(t *testing.T) {
 	if testing.Short() {
 		t.Skip("unpacks and compiles the frameworks")
@@ -64,8 +66,10 @@ func TestConsumersOfTheAdapters(t *testing.T) {
 	for _, adapter := range list {
 		t.Run(adapter, func(t *testing.T) {
 			require.Equal(t, version, versionOf(t, adapter), "the adapters require one version of the root")
-			dir := writeConsumer(t, module+"/"+adapter, version, "")
-			runGo(t, dir, env, "build", "./...")
+			program, test := programOf(t, adapter)
+			dir := writeConsumer(t, program, module+"/"+adapter, version, "")
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "consumer_test.go"), []byte(test), 0o666))
+			runGo(t, dir, env, "test", ".")
 			packages := strings.Fields(runGo(t, dir, env, "list", "-deps", "./..."))
 			for _, pkg := range packages {
 				assert.NotEqual(t, "testing", pkg)
@@ -146,13 +150,25 @@ func frameworkOf(t *testing.T, adapter string) string {
 	return frameworks[0]
 }
 
-// writeConsumer returns the folder of a module that imports one package. It is
-// no program, which would have to be linked.
-func writeConsumer(t *testing.T, pkg, version, replace string) string {
+// programOf returns the program in the README in dir, and its test.
+func programOf(t *testing.T, dir string) (program, test string) {
+	t.Helper()
+	var files []string
+	for _, block := range strings.Split(readFile(t, dir, "README.md"), "\n```go\n")[1:] {
+		if strings.HasPrefix(block, "package main\n") {
+			code, _, _ := strings.Cut(block, "```\n")
+			files = append(files, code)
+		}
+	}
+	require.Len(t, files, 2)
+	return files[0], files[1]
+}
+
+// writeConsumer returns the folder of a module that requires one other.
+func writeConsumer(t *testing.T, source, path, version, replace string) string {
 	t.Helper()
 	dir := t.TempDir()
-	mod := "module example.com/consumer\n\ngo 1.26.0\n\nrequire " + pkg + " " + version + "\n\n" + replace + "\n"
-	source := "package consumer\n\nimport _ \"" + pkg + "\"\n"
+	mod := "module example.com/consumer\n\ngo 1.26.0\n\nrequire " + path + " " + version + "\n\n" + replace + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o666))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "consumer.go"), []byte(source), 0o666))
 	return dir

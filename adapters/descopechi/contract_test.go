@@ -80,7 +80,7 @@ func mount(r *chi.Mux, s *adaptertest.Site) http.Handler {
 		flows := func(r chi.Router) {
 			descopechi.Mount(r, m.Prefix, s.Auth)
 			r.Get(strings.TrimSuffix(m.Prefix, "/")+"/login", func(w http.ResponseWriter, r *http.Request) {
-				_ = s.Serve(w, r, nil, false, "login")
+				_ = s.Serve(w, r, nil, false, r.PathValue)
 			})
 		}
 		if m.Group == "" {
@@ -89,8 +89,8 @@ func mount(r *chi.Mux, s *adaptertest.Site) http.Handler {
 			r.Route(m.Group, flows)
 		}
 	}
-	for path, flow := range s.Flows {
-		r.Post(path, flow)
+	for _, f := range s.Flows {
+		r.Method(f.Method, f.Path, f.Handler)
 	}
 	return r
 }
@@ -102,7 +102,8 @@ func middleware(s *adaptertest.Site) []func(http.Handler) http.Handler {
 func page(s *adaptertest.Site) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, ok := descopechi.Session(r)
-		if err := s.Serve(w, r, session, ok, chi.URLParam(r, "name")); err != nil {
+		param := func(name string) string { return chi.URLParam(r, name) }
+		if err := s.Serve(w, r, session, ok, param); err != nil {
 			s.Fail(w, r, err)
 		}
 	})

@@ -30,8 +30,9 @@ func RequireSession(a *descopehttp.Auth) func(http.Handler) http.Handler { retur
 func LoadSession(a *descopehttp.Auth) func(http.Handler) http.Handler { return a.LoadSession }
 
 // Require is [descopehttp.Auth.Require]: [RequireSession] that also asks every
-// guard. Guards find chi's path parameters with r.PathValue, but not in r.Use,
-// which runs before chi has looked for the route: there use r.With or r.Group.
+// guard. Guards find chi's path parameters with r.PathValue. r.Use runs before
+// its router has looked for the route, when there are only those of the routers
+// outside: for the others use r.With or r.Group.
 func Require(a *descopehttp.Auth, guards ...descopehttp.Guard) func(http.Handler) http.Handler {
 	return a.Require(guards...)
 }

@@ -17,14 +17,14 @@ import (
 func TestContract(t *testing.T) {
 	tests := map[string]func(*echo.Echo, *adaptertest.Site){
 		"on a route": func(e *echo.Echo, s *adaptertest.Site) {
-			e.Group(s.Group).Any(path(s.Page), page(s), middleware(s)...)
+			e.Group(path(s.Group)).Any(path(s.Page), page(s), middleware(s)...)
 		},
 		"on a group": func(e *echo.Echo, s *adaptertest.Site) {
-			e.Group(s.Group, middleware(s)...).Any(path(s.Page), page(s))
+			e.Group(path(s.Group), middleware(s)...).Any(path(s.Page), page(s))
 		},
 		"on an echo": func(e *echo.Echo, s *adaptertest.Site) {
 			e.Use(middleware(s)...)
-			e.Group(s.Group).Any(path(s.Page), page(s))
+			e.Group(path(s.Group)).Any(path(s.Page), page(s))
 		},
 	}
 	for name, protect := range tests {
@@ -44,7 +44,7 @@ func build(s *adaptertest.Site, protect func(*echo.Echo, *adaptertest.Site)) htt
 	e.Use(echomiddleware.Recover())
 	for _, m := range s.Mounts {
 		login := func(c *echo.Context) error {
-			return s.Serve(c.Response(), c.Request(), nil, false, "login")
+			return s.Serve(c.Response(), c.Request(), nil, false, c.Param)
 		}
 		if m.Group == "" {
 			descopeecho.Mount(e, m.Prefix, s.Auth)
@@ -55,8 +55,8 @@ func build(s *adaptertest.Site, protect func(*echo.Echo, *adaptertest.Site)) htt
 		descopeecho.Mount(group, m.Prefix, s.Auth)
 		group.GET(strings.TrimSuffix(m.Prefix, "/")+"/login", login)
 	}
-	for path, flow := range s.Flows {
-		e.POST(path, echo.WrapHandler(flow))
+	for _, f := range s.Flows {
+		e.Add(f.Method, f.Path, echo.WrapHandler(f.Handler))
 	}
 	protect(e, s)
 	return e
@@ -69,7 +69,7 @@ func middleware(s *adaptertest.Site) []echo.MiddlewareFunc {
 func page(s *adaptertest.Site) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		session, ok := descopeecho.Session(c)
-		return s.Serve(c.Response(), c.Request(), session, ok, c.Param("name"))
+		return s.Serve(c.Response(), c.Request(), session, ok, c.Param)
 	}
 }
 

@@ -31,6 +31,7 @@ func TestContract(t *testing.T) {
 		"on a group":   {onGroup, func(*gin.Engine) {}},
 		"on an engine": {onEngine, func(*gin.Engine) {}},
 		"every switch": {onEngine, everySwitch},
+		"escaped path": {onGroup, func(e *gin.Engine) { e.UseEscapedPath = true }},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -58,26 +59,26 @@ func build(s *adaptertest.Site, e *gin.Engine, protect func(*gin.Engine, *adapte
 		group := e.Group(m.Group)
 		descopegin.Mount(group, m.Prefix, s.Auth)
 		group.GET(m.Prefix+"/login", func(c *gin.Context) {
-			_ = s.Serve(c.Writer, c.Request, nil, false, "login")
+			_ = s.Serve(c.Writer, c.Request, nil, false, c.Param)
 		})
 	}
-	for path, flow := range s.Flows {
-		e.POST(path, gin.WrapF(flow))
+	for _, f := range s.Flows {
+		e.Handle(f.Method, f.Path, gin.WrapF(f.Handler))
 	}
 	return e
 }
 
 func onRoute(e *gin.Engine, s *adaptertest.Site) {
-	e.Group(s.Group).Any(path(s.Page), append(middleware(s), page(s))...)
+	e.Group(path(s.Group)).Any(path(s.Page), append(middleware(s), page(s))...)
 }
 
 func onGroup(e *gin.Engine, s *adaptertest.Site) {
-	e.Group(s.Group, middleware(s)...).Any(path(s.Page), page(s))
+	e.Group(path(s.Group), middleware(s)...).Any(path(s.Page), page(s))
 }
 
 func onEngine(e *gin.Engine, s *adaptertest.Site) {
 	e.Use(middleware(s)...)
-	e.Group(s.Group).Any(path(s.Page), page(s))
+	e.Group(path(s.Group)).Any(path(s.Page), page(s))
 }
 
 func middleware(s *adaptertest.Site) []gin.HandlerFunc {
@@ -87,7 +88,7 @@ func middleware(s *adaptertest.Site) []gin.HandlerFunc {
 func page(s *adaptertest.Site) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		session, ok := descopegin.Session(c)
-		if err := s.Serve(c.Writer, c.Request, session, ok, c.Param("name")); err != nil {
+		if err := s.Serve(c.Writer, c.Request, session, ok, c.Param); err != nil {
 			_ = c.Error(err)
 		}
 	}

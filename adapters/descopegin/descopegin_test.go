@@ -18,6 +18,7 @@ import (
 // for errors that nobody has answered.
 func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
 	bare := func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusNotFound) }
+	silent := func(http.ResponseWriter, *http.Request, error) {}
 	tests := []struct {
 		name         string
 		errorHandler func(http.ResponseWriter, *http.Request, error)
@@ -30,6 +31,8 @@ func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
 		{"Require", nil, refusing, true, http.StatusForbidden, `"code":"forbidden"`},
 		{"RequireSession with an ErrorHandler", bare, descopegin.RequireSession, false, http.StatusNotFound, ""},
 		{"Require with an ErrorHandler", bare, refusing, true, http.StatusNotFound, ""},
+		{"RequireSession with an ErrorHandler that writes nothing", silent, descopegin.RequireSession, false, http.StatusOK, ""},
+		{"Require with an ErrorHandler that writes nothing", silent, refusing, true, http.StatusOK, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -30,23 +30,23 @@ import (
 //
 //   - the framework's own recovery from panics, which answers a bare 500;
 //   - what the framework does with a handler's error, which is to call Fail;
-//   - one page at Page, relative to Group, for all methods. It is behind the
+//   - one page at Page in the group Group, for all methods. It is behind the
 //     adapter's middleware, [Middleware], and calls Serve with what the adapter's
-//     Session returned and with the path parameter as the framework knows it;
+//     Session returned and with the framework's own way to a path parameter;
 //   - the flows mounted as each of Mounts says, and beside them a page for GET at
 //     "/login" under the same prefix, which calls Serve without a session;
-//   - each of Flows, for POST.
+//   - each of Flows, in the framework's own wrapper for handlers.
 //
 // Paths are in the syntax of net/http.
 type Site struct {
 	Auth *descopehttp.Auth
 
-	Group  string
+	Group  string // with the parameter {tenant}
 	Page   string // with the parameter {name}
 	Mounts []Mount
-	Flows  map[string]http.HandlerFunc
+	Flows  []Flow
 
-	// AfterRouting says that a guard reads the path parameter, with PathValue. A
+	// AfterRouting says that a guard reads the path parameters, with PathValue. A
 	// test whose middleware runs before the framework has found the route
 	// builds nothing then.
 	AfterRouting bool
@@ -61,6 +61,12 @@ type Site struct {
 // A Mount is a place for the flows: under Prefix, in the group Group if that is
 // not "".
 type Mount struct{ Group, Prefix string }
+
+// A Flow is a single one, at a path of the application's choice.
+type Flow struct {
+	Method, Path string
+	Handler      http.HandlerFunc
+}
 
 // A Build returns the site as a framework's handler.
 type Build func(*Site) http.Handler
@@ -103,13 +109,13 @@ func Middleware[M any](s *Site,
 type inner struct {
 	session *descopehttp.Session
 	ok      bool
-	name    string
+	param   func(name string) string
 }
 
 // Serve is the page. Its error is one for the framework to handle.
-func (s *Site) Serve(w http.ResponseWriter, r *http.Request, session *descopehttp.Session, ok bool, name string) error {
+func (s *Site) Serve(w http.ResponseWriter, r *http.Request, session *descopehttp.Session, ok bool, param func(name string) string) error {
 	s.ran.Add(1)
-	return s.serve(w, r, inner{session, ok, name})
+	return s.serve(w, r, inner{session, ok, param})
 }
 
 // What reaches the frameworks' handling of errors and panics.
@@ -156,8 +162,9 @@ type clause struct {
 	layers       []layer
 	afterRouting bool
 	mounts       []Mount
-	flows        map[string]func(*descopehttp.Auth, http.ResponseWriter, *http.Request)
+	flows        []singleFlow
 	config       func(*descopehttp.Config)
+	around       func(*descopehttp.Auth, http.Handler) http.Handler              // the whole application
 	serve        func(*visitor, http.ResponseWriter, *http.Request, inner) error // default: describe
 
 	// visit puts requests to one application. It returns what no application may
@@ -201,10 +208,9 @@ func (c *clause) visitSite(project *descopetest.Server, build Build) (transcript
 	}
 	s := &Site{
 		Auth:         auth,
-		Group:        "/app",
+		Group:        "/app/{tenant}",
 		Page:         "/pages/{name}",
 		Mounts:       c.mounts,
-		Flows:        make(map[string]http.HandlerFunc),
 		AfterRouting: c.afterRouting,
 		layers:       c.layers,
 	}
@@ -213,12 +219,15 @@ func (c *clause) visitSite(project *descopetest.Server, build Build) (transcript
 	if c.serve != nil {
 		s.serve = func(w http.ResponseWriter, r *http.Request, in inner) error { return c.serve(v, w, r, in) }
 	}
-	for path, flow := range c.flows {
-		s.Flows[path] = func(w http.ResponseWriter, r *http.Request) { flow(auth, w, r) }
+	for _, f := range c.flows {
+		s.Flows = append(s.Flows, Flow{f.method, f.path, func(w http.ResponseWriter, r *http.Request) { f.serve(auth, w, r) }})
 	}
 	h := build(s)
 	if h == nil {
 		return "", errNotBuilt
+	}
+	if c.around != nil {
+		h = c.around(auth, h)
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v.arrived <- struct{}{}
@@ -238,13 +247,17 @@ func describe(w http.ResponseWriter, r *http.Request, in inner) error {
 	if session != in.session || ok != in.ok {
 		return errors.New("the adapter's Session is not the session of the request's context")
 	}
+	tenant, name := in.param("tenant"), in.param("name")
+	if t, n := r.PathValue("tenant"), r.PathValue("name"); t != tenant || n != name {
+		return fmt.Errorf("guards are asked about %q and %q, the page is %q and %q", t, n, tenant, name)
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return err
 	}
-	w.Header().Set("X-Page", in.name)
+	w.Header().Set("X-Page", name)
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s name=%s\n", r.Method, r.URL.Path, in.name)
+	fmt.Fprintf(&b, "%s %s tenant=%s name=%s\n", r.Method, r.URL.Path, tenant, name)
 	switch {
 	case ok:
 		fmt.Fprintf(&b, "user %s, token %s\n", session.Subject(), session.Token())

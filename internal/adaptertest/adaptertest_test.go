@@ -88,7 +88,7 @@ func TestBrokenAdapters(t *testing.T) {
 			d.wrap = around(func(next http.Handler, w http.ResponseWriter, outer, r *http.Request) {
 				next.ServeHTTP(w, outer.WithContext(r.Context()))
 			})
-		}, "expired session", "GET /app/pages/acme"},
+		}, "expired session", "GET /app/acme/pages/one"},
 		{"runs next twice", func(d *idiom) {
 			d.wrap = around(func(next http.Handler, w http.ResponseWriter, _, r *http.Request) {
 				next.ServeHTTP(w, r)
@@ -99,7 +99,7 @@ func TestBrokenAdapters(t *testing.T) {
 			d.wrap = around(func(next http.Handler, w http.ResponseWriter, _, r *http.Request) {
 				next.ServeHTTP(struct{ http.ResponseWriter }{w}, r)
 			})
-		}, "hijack", "answered 501"},
+		}, "hijack", "GET: answered 501"},
 		{"buffers answers", func(d *idiom) {
 			d.wrap = around(func(next http.Handler, w http.ResponseWriter, _, r *http.Request) {
 				rec := httptest.NewRecorder()
@@ -109,12 +109,21 @@ func TestBrokenAdapters(t *testing.T) {
 				w.WriteHeader(rec.Code)
 				rec.Body.WriteTo(w)
 			})
-		}, "flush", "the first part did not arrive by itself"},
+		}, "streaming", `GET: "first\n" was not answered by itself`},
 		{"detaches the context", func(d *idiom) {
 			d.wrap = around(func(next http.Handler, w http.ResponseWriter, _, r *http.Request) {
 				next.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
 			})
-		}, "hang-up", "the context did not end"},
+		}, "hang-up", "GET: the context did not end"},
+		{"begins a context", func(d *idiom) {
+			d.wrap = func(m middleware) middleware {
+				return func(next http.Handler) http.Handler {
+					return handler(func(w http.ResponseWriter, r *http.Request) {
+						m(next).ServeHTTP(w, r.WithContext(context.Background()))
+					})
+				}
+			}
+		}, "upgrade inside RefreshUpgrades", "GET: answered 401"},
 		{"recovers by itself", func(d *idiom) {
 			d.wrap = around(func(next http.Handler, w http.ResponseWriter, _, r *http.Request) {
 				defer func() { _ = recover() }()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing/fstest"
+	"time"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
@@ -23,8 +24,9 @@ var methods = []string{
 }
 
 const (
-	page      = "/app/pages/acme"
-	otherPage = "/app/pages/other" // where ann is not an owner
+	page        = "/app/acme/pages/one"
+	foreignPage = "/app/other/pages/one" // where ann is not an owner
+	escapedPage = "/app/ac%6De/pages/o%6Ee"
 )
 
 func contract() []clause { return slices.Concat(pageClauses(), flowClauses(), connectionClauses()) }
@@ -130,7 +132,13 @@ func (w want) check(q request, a *answer) error {
 
 // pageClauses are about a page and what stands before it.
 func pageClauses() []clause {
-	tenantOwner := descopehttp.TenantRole(func(r *http.Request) string { return r.PathValue("name") }, "owner")
+	tenantOwner := descopehttp.TenantRole(func(r *http.Request) string { return r.PathValue("tenant") }, "owner")
+	pageOne := func(r *http.Request, _ *descopehttp.Session) error {
+		if r.PathValue("name") != "one" {
+			return descopehttp.ErrForbidden
+		}
+		return nil
+	}
 	unavailable := refused(503, "unavailable")
 	clauses := []clause{
 		{name: "no credentials", rule: "a refusal is the problem document and nothing else, and the page does not run",
@@ -174,11 +182,13 @@ func pageClauses() []clause {
 			layers: guarded(descopehttp.StepUp()), visit: visit{present: cookiesOf(ann), want: refused(401, "step_up_required")}.run},
 		{name: "step-up done", rule: "and then is let in",
 			layers: guarded(descopehttp.StepUp()), visit: visit{present: steppedUp, want: served}.run},
-		{name: "guard on the path, agrees", rule: "a guard that reads r.PathValue sees what the page sees as its parameter",
-			layers: guarded(tenantOwner), afterRouting: true, visit: visit{present: cookiesOf(ann), want: served}.run},
-		{name: "guard on the path, refuses", rule: "a guard that reads r.PathValue sees what the page sees as its parameter",
+		{name: "guard on the path, agrees", rule: "a guard that reads r.PathValue sees what the page sees as its parameters",
+			layers: guarded(tenantOwner, pageOne), afterRouting: true, visit: visit{present: cookiesOf(ann), want: served}.run},
+		{name: "guard on the path, refuses", rule: "a guard that reads r.PathValue sees what the page sees as its parameters",
 			layers: guarded(tenantOwner), afterRouting: true,
-			visit: visit{path: otherPage, present: cookiesOf(ann), want: refused(403, "missing_role")}.run},
+			visit: visit{path: foreignPage, present: cookiesOf(ann), want: refused(403, "missing_role")}.run},
+		{name: "escaped path", rule: "whatever a framework unescapes: what a guard reads with r.PathValue is what the page gets as its parameter",
+			layers: required, visit: withEveryMethod(askEscaped)},
 
 		{name: "nested", rule: "the inner middleware takes over what the outer one has found: one renewal, and the page runs once",
 			layers: slices.Concat(optional, required, guarded(descopehttp.Role("admin"))),
@@ -235,19 +245,29 @@ var errorHandlers = []struct {
 	{"writes nothing", http.StatusOK, func(http.ResponseWriter, *http.Request, error) {}},
 }
 
+// askEscaped compares nothing with net/http: what a parameter is, and whether
+// there is a page, is the framework's to say.
+func askEscaped(v *visitor, method string) error {
+	a, err := v.send(request{method: method, path: escapedPage, header: cookiesOf(ann)(v.project)})
+	if err == nil && a.ran > 0 && a.status != 200 {
+		err = fmt.Errorf("answered %d %s", a.status, a.body)
+	}
+	return err
+}
+
 // panics are for the framework's own recovery. Where it turns a panic into an
 // error, its error handler runs; so that is not counted here.
 func panics() []clause {
 	const rule = "a panic reaches the framework's recovery, and opens nothing on its way"
 	visit := func(present func(*descopetest.Server) []string, w want) func(*visitor) error {
-		return func(v *visitor) error {
-			q := request{method: http.MethodGet, path: page, header: present(v.project)}
+		return withEveryMethod(func(v *visitor, method string) error {
+			q := request{method: method, path: page, header: present(v.project)}
 			a, err := v.ask(q)
 			if err != nil {
 				return err
 			}
 			return w.check(q, a)
-		}
+		})
 	}
 	return []clause{
 		{name: "panic of the page", rule: rule, layers: required,
@@ -275,7 +295,9 @@ func flowClauses() []clause {
 			rule:   "sign-up, verify, update and logout work wherever they are mounted",
 			layers: optional,
 			mounts: []Mount{m},
-			visit:  func(v *visitor) error { return v.walk(where+"/v1/auth/totp/signup", where) },
+			visit: func(v *visitor) error {
+				return v.walk(func(flow string) string { return where + "/v1/auth/" + flow })
+			},
 		}, clause{
 			name:   fmt.Sprintf("no flow under %q of group %q", m.Prefix, m.Group),
 			rule:   "inside the mount the kit answers 404 and 405 itself and nothing redirects; beside it the prefix is the application's",
@@ -284,22 +306,42 @@ func flowClauses() []clause {
 		})
 	}
 	return append(clauses, clause{
-		name:   "single flow",
+		name:   "single flows",
 		rule:   "the handler of one flow works in the framework's own wrapper, at a path of the application's choice",
 		layers: optional,
-		mounts: []Mount{{"", "/auth"}},
-		flows: map[string]func(*descopehttp.Auth, http.ResponseWriter, *http.Request){
-			"/join": (*descopehttp.Auth).TOTPSignUp,
+		flows:  singleFlows,
+		visit: func(v *visitor) error {
+			return v.walk(func(flow string) string {
+				i := slices.IndexFunc(singleFlows, func(f singleFlow) bool { return f.name == flow })
+				return singleFlows[i].path
+			})
 		},
-		visit: func(v *visitor) error { return v.walk("/join", "/auth") },
 	})
 }
 
-// walk is the life of a user: signed up at signUp, the rest under mount.
-func (v *visitor) walk(signUp, mount string) error {
+// A singleFlow is one of the kit's handlers of one flow.
+type singleFlow struct {
+	name         string
+	method, path string
+	serve        func(*descopehttp.Auth, http.ResponseWriter, *http.Request)
+}
+
+var singleFlows = []singleFlow{
+	{"totp/signup", http.MethodPost, "/join", (*descopehttp.Auth).TOTPSignUp},
+	{"totp/verify", http.MethodPost, "/enter", (*descopehttp.Auth).TOTPVerify},
+	{"totp/update", http.MethodPost, "/new/key", (*descopehttp.Auth).TOTPUpdate},
+	{"me", http.MethodGet, "/who", (*descopehttp.Auth).Me},
+	{"refresh", http.MethodPost, "/again", (*descopehttp.Auth).Refresh},
+	{"logout", http.MethodPost, "/leave", (*descopehttp.Auth).Logout},
+	{"logoutall", http.MethodPost, "/leave/everywhere", (*descopehttp.Auth).LogoutAll},
+}
+
+// walk is the life of a user; at returns the path of a flow.
+func (v *visitor) walk(at func(flow string) string) error {
 	v.login = "walker-" + rand.Text() // of one length, and nobody else's
 	cookies := ""
-	post := func(path, body string, wantCookies string) error {
+	post := func(flow, body string, wantCookies string) error {
+		path := at(flow)
 		q := request{method: http.MethodPost, path: path, header: []string{"Content-Type: application/json"}, body: body}
 		if cookies != "" {
 			q.header = append(q.header, cookies)
@@ -324,22 +366,27 @@ func (v *visitor) walk(signUp, mount string) error {
 		}
 		return err
 	}
-	mount += "/v1/auth"
 	who := `{"loginId":"` + v.login + `"`
 	verify := func() error {
-		return post(mount+"/totp/verify", who+`,"code":"`+v.project.Code(v.login)+`"}`, set)
+		return post("totp/verify", who+`,"code":"`+v.project.Code(v.login)+`"}`, set)
 	}
 	for _, step := range []func() error{
-		func() error { return post(signUp, who+`,"user":{"name":"Walker"}}`, kept) },
+		func() error { return post("totp/signup", who+`,"user":{"name":"Walker"}}`, kept) },
 		verify,
 		func() error { return get(page, 200) },
-		func() error { return get(mount+"/me", 200) },
-		func() error { return post(mount+"/refresh", "{}", set) },
-		func() error { return post(mount+"/totp/update", who+"}", kept) },
+		func() error { return get(at("me"), 200) },
+		func() error { return post("refresh", "{}", set) },
+		func() error { return post("totp/update", who+"}", kept) },
 		verify,
 		func() error { return get(page, 200) },
-		func() error { return post(mount+"/logout", "{}", deleted) },
-		func() error { return get(mount+"/me", 401) },
+		func() error { return post("logout", "{}", deleted) },
+		func() error { return get(at("me"), 401) },
+		func() error { // as from another device: a code is good for one sign-in
+			t := v.project.SignIn(v.login)
+			cookies = cookieHeader(t.Session, t.Refresh)
+			return post("logoutall", "{}", deleted)
+		},
+		func() error { return get(at("me"), 401) },
 	} {
 		if err := step(); err != nil {
 			return err
@@ -398,18 +445,34 @@ func (v *visitor) stray(prefix string) error {
 func connectionClauses() []clause {
 	return []clause{
 		{name: "20 at once", rule: "20 requests with one expired session are one refresh, and all are served",
-			layers: required, visit: crowd},
-		{name: "flush", rule: "http.ResponseController can flush, so that an answer begins before it ends",
-			layers: required, serve: serveParts, visit: readParts},
+			layers: required, visit: withEveryMethod(crowd)},
+		{name: "streaming", rule: "with http.ResponseController an answer begins before its request has ended, and goes on as it does",
+			layers: required, serve: echo, visit: withEveryMethod(converse)},
 		{name: "hijack", rule: "http.ResponseController can hand out the connection, as WebSockets need it",
-			layers: required, serve: hijack, visit: shakeHands},
+			layers: required, serve: hijack, visit: withEveryMethod(shakeHands(cookiesOf(ann), kept))},
+		{name: "upgrade with an expired session", rule: "a handshake renews nothing: whether its answer would carry the cookies is unknown",
+			layers: required, serve: hijack, visit: visit{present: upgrading(renewable), want: refused(401, "session_expired")}.run},
+		{name: "upgrade inside RefreshUpgrades", rule: "put around the whole router, it reaches the middleware inside, and the page finds the new cookies on its writer",
+			layers: required, serve: hijack, around: (*descopehttp.Auth).RefreshUpgrades,
+			visit: withEveryMethod(shakeHands(renewable, set))},
 		{name: "hang-up", rule: "when the client has gone, the context of the request ends",
-			layers: required, serve: awaitEnd, visit: hangUp},
+			layers: required, serve: awaitEnd, visit: withEveryMethod(hangUp)},
+	}
+}
+
+func withEveryMethod(visit func(v *visitor, method string) error) func(*visitor) error {
+	return func(v *visitor) error {
+		for _, method := range methods {
+			if err := visit(v, method); err != nil {
+				return fmt.Errorf("%s: %w", method, err)
+			}
+		}
+		return nil
 	}
 }
 
 // crowd holds the refresh until all requests are under way.
-func crowd(v *visitor) error {
+func crowd(v *visitor, method string) error {
 	const n = 20
 	all := make(chan struct{})
 	v.gate.set(func(r *http.Request) {
@@ -420,7 +483,8 @@ func crowd(v *visitor) error {
 			}
 		}
 	})
-	q := request{method: http.MethodGet, path: page, header: renewable(v.project)}
+	ran, refreshes := v.site.ran.Load(), v.project.Requests("/v1/auth/refresh")
+	q := request{method: method, path: page, header: renewable(v.project)}
 	type outcome struct {
 		*answer
 		error
@@ -447,60 +511,80 @@ func crowd(v *visitor) error {
 			return fmt.Errorf("one is answered %d with cookies [%s]", o.status, o.cookies())
 		}
 		if i == n-1 {
-			o.ran = v.site.ran.Load()
+			o.ran = v.site.ran.Load() - ran
 			v.note(q, o.answer)
 		}
 	}
-	if ran := v.site.ran.Load(); ran != n {
+	if ran := v.site.ran.Load() - ran; ran != n {
 		return fmt.Errorf("the page ran %d times for %d requests", ran, n)
 	}
-	if refreshes := v.project.Requests("/v1/auth/refresh"); refreshes != 1 {
+	if refreshes := v.project.Requests("/v1/auth/refresh") - refreshes; refreshes != 1 {
 		return fmt.Errorf("%d refreshes", refreshes)
 	}
 	return nil
 }
 
-func serveParts(v *visitor, w http.ResponseWriter, _ *http.Request, _ inner) error {
-	io.WriteString(w, "first\n")
-	if err := http.NewResponseController(w).Flush(); err != nil {
+// echo answers each line of the request before it reads the next.
+func echo(_ *visitor, w http.ResponseWriter, r *http.Request, _ inner) error {
+	control := http.NewResponseController(w)
+	if err := control.EnableFullDuplex(); err != nil {
 		return err
 	}
-	if _, err := wait(v.released, "the first part was not delivered"); err != nil {
-		return err
+	lines := bufio.NewReader(r.Body)
+	for {
+		line, err := lines.ReadString('\n')
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		io.WriteString(w, line)
+		if err := control.Flush(); err != nil {
+			return err
+		}
 	}
-	_, err := io.WriteString(w, "second\n")
-	return err
 }
 
-// readParts reads the first part of an answer before it lets the page go on.
-func readParts(v *visitor) error {
-	q := request{method: http.MethodGet, path: page, header: cookiesOf(ann)(v.project)}
+// converse sends a line, waits for its echo and sends the next. The answer to
+// HEAD has no body: there it waits for the end of the header.
+func converse(v *visitor, method string) error {
+	q := request{method: method, path: page, header: append(cookiesOf(ann)(v.project), "Transfer-Encoding: chunked")}
+	ran := v.site.ran.Load()
 	conn, err := v.dial(q)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(patience))
 	var raw bytes.Buffer
-	lines := bufio.NewReader(io.TeeReader(conn, &raw))
-	for line := ""; line != "first\n"; {
-		if line, err = lines.ReadString('\n'); err != nil {
+	answer := bufio.NewReader(io.TeeReader(conn, &raw))
+	for i, text := range []string{"first\n", "second\n"} {
+		if _, err := fmt.Fprintf(conn, "%x\r\n%s\r\n", len(text), text); err != nil {
 			return err
 		}
+		until := text
+		if method == http.MethodHead {
+			until = "\r\n"
+		}
+		for line := ""; line != until && (i == 0 || method != http.MethodHead); {
+			if line, err = answer.ReadString('\n'); err != nil {
+				return fmt.Errorf("%q was not answered by itself: %w", text, err)
+			}
+		}
 	}
-	close(v.released)
-	if _, err := io.Copy(io.Discard, lines); err != nil {
+	if _, err := io.WriteString(conn, "0\r\n\r\n"); err != nil {
 		return err
 	}
-	a, err := parse(q.method, raw.Bytes())
-	if err != nil {
+	if _, err := io.Copy(io.Discard, answer); err != nil {
 		return err
 	}
-	if v.site.failed.Load() > 0 {
-		return fmt.Errorf("the first part did not arrive by itself: %q", a.body)
+	a, err := parse(method, raw.Bytes())
+	if err == nil {
+		a.ran = v.site.ran.Load() - ran
+		v.note(q, a)
 	}
-	a.ran = v.site.ran.Load()
-	v.note(q, a)
-	return nil
+	return err
 }
 
 func hijack(_ *visitor, w http.ResponseWriter, _ *http.Request, _ inner) error {
@@ -509,17 +593,33 @@ func hijack(_ *visitor, w http.ResponseWriter, _ *http.Request, _ inner) error {
 		return err
 	}
 	defer conn.Close()
-	io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\nhello")
+	io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n")
+	for _, cookie := range w.Header()["Set-Cookie"] {
+		io.WriteString(rw, "Set-Cookie: "+cookie+"\r\n")
+	}
+	io.WriteString(rw, "\r\nhello")
 	return rw.Flush()
 }
 
-func shakeHands(v *visitor) error {
-	a, err := v.ask(request{method: http.MethodGet, path: page,
-		header: append(cookiesOf(ann)(v.project), "Connection: Upgrade", "Upgrade: test")})
-	if err == nil && (a.status != 101 || !bytes.HasSuffix(a.raw, []byte("hello"))) {
-		err = fmt.Errorf("answered %d %q", a.status, a.raw)
+func shakeHands(present func(*descopetest.Server) []string, cookies string) func(*visitor, string) error {
+	return func(v *visitor, method string) error {
+		a, err := v.ask(request{method: method, path: page, header: upgrading(present)(v.project)})
+		switch {
+		case err != nil:
+			return err
+		case a.status != 101 || !bytes.HasSuffix(a.raw, []byte("hello")):
+			return fmt.Errorf("answered %d %q", a.status, a.raw)
+		case a.cookies() != cookies:
+			return fmt.Errorf("cookies were [%s], want [%s]", a.cookies(), cookies)
+		}
+		return nil
 	}
-	return err
+}
+
+func upgrading(present func(*descopetest.Server) []string) func(*descopetest.Server) []string {
+	return func(p *descopetest.Server) []string {
+		return append(present(p), "Connection: Upgrade", "Upgrade: test")
+	}
 }
 
 func awaitEnd(v *visitor, _ http.ResponseWriter, r *http.Request, _ inner) error {
@@ -529,8 +629,8 @@ func awaitEnd(v *visitor, _ http.ResponseWriter, r *http.Request, _ inner) error
 	return nil
 }
 
-func hangUp(v *visitor) error {
-	conn, err := v.dial(request{method: http.MethodGet, path: page, header: cookiesOf(ann)(v.project)})
+func hangUp(v *visitor, method string) error {
+	conn, err := v.dial(request{method: method, path: page, header: cookiesOf(ann)(v.project)})
 	if err != nil {
 		return err
 	}

@@ -41,11 +41,11 @@ func (d idiom) routes(s *Site, page http.Handler) http.Handler {
 		prefix := m.Group + strings.TrimSuffix(m.Prefix, "/")
 		d.mount(mux, prefix, s.Auth)
 		mux.HandleFunc("GET "+prefix+"/login", func(w http.ResponseWriter, r *http.Request) {
-			_ = s.Serve(w, r, nil, false, "login")
+			_ = s.Serve(w, r, nil, false, r.PathValue)
 		})
 	}
-	for path, flow := range s.Flows {
-		mux.HandleFunc("POST "+path, flow)
+	for _, f := range s.Flows {
+		mux.Handle(f.Method+" "+f.Path, f.Handler)
 	}
 	return mux
 }
@@ -53,7 +53,7 @@ func (d idiom) routes(s *Site, page http.Handler) http.Handler {
 func (d idiom) page(s *Site) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, ok := d.session(r)
-		if err := s.Serve(w, r, session, ok, r.PathValue("name")); err != nil {
+		if err := s.Serve(w, r, session, ok, r.PathValue); err != nil {
 			s.Fail(w, r, err)
 		}
 	})

@@ -22,7 +22,7 @@ import (
 
 // patience is how long an event is waited for that an honest adapter brings
 // about at once. A client waits for twice as long, to see what comes of it.
-const patience = 5 * time.Second
+const patience = 10 * time.Second
 
 // Users of the project, and the names of the cookies.
 const (
@@ -84,19 +84,17 @@ type visitor struct {
 
 	// Events. The channels have room for more than an honest adapter sends, so
 	// that a handler that runs too often does not hang.
-	arrived  chan struct{} // a request reached the application
-	started  chan struct{} // the page runs
-	released chan struct{} // closed when the page may go on
-	ended    chan error    // the page saw its context end, or did not
+	arrived chan struct{} // a request reached the application
+	started chan struct{} // the page runs
+	ended   chan error    // the page saw its context end, or did not
 }
 
 func newVisitor(s *Site, project *descopetest.Server, gate *gate) *visitor {
 	return &visitor{
 		site: s, project: project, gate: gate,
-		arrived:  make(chan struct{}, 1000),
-		started:  make(chan struct{}, 10),
-		released: make(chan struct{}),
-		ended:    make(chan error, 10),
+		arrived: make(chan struct{}, 1000),
+		started: make(chan struct{}, 10),
+		ended:   make(chan error, 10),
 	}
 }
 
