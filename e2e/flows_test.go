@@ -368,6 +368,18 @@ func TestStepUp(t *testing.T) {
 	b.click("Confirm")
 	b.sees("Saved.")
 	until[bool](b, `document.querySelector("#payout").value === "GB33BUKB20201555555555"`)
+	b.sees("Confirmed for another")
+
+	until[bool](b, `!document.querySelector("#confirmed").checkVisibility()`)
+	b.fill("Account number", "no")
+	b.enter()
+	b.sees("Your last code was too long ago.")
+	b.fill("Code", s.project.Code(ada))
+	b.click("Confirm")
+	b.sees("An account number has 4 to 34 letters and digits.") // where it can be mended
+	b.fill("Account number", "GB33BUKB20201555555555")
+	b.enter()
+	b.sees("Saved.")
 	b.open(s.url + "/account")
 	b.sees("This session")
 }
