@@ -25,7 +25,7 @@ type signingKey struct {
 	id      string
 	private crypto.Signer
 	method  jwt.SigningMethod
-	public  time.Time // when it appears in the key set; zero: from the start
+	public  time.Time       // when it appears in the key set; zero: from the start
 	pooled  runtime.Cleanup // puts an RSA key back into the pool once the Server is gone
 }
 

@@ -77,6 +77,7 @@ func (g *gallery) look(name string) {
 			g.resize(size.width, size.height, size.phone)
 			view := fmt.Sprintf("%s-%s-%s", name, size.name, scheme)
 			assert.True(t, evaluate[bool](g.tab, `document.documentElement.scrollWidth <= innerWidth`), "%s is wider than the window", view)
+			assert.Empty(t, evaluate[[]string](g.tab, sticksOut), "%s: outside its box", view)
 			if !size.phone || scheme == "light" { // colours do not depend on the size
 				g.checkAccessibility(view)
 			}
@@ -84,6 +85,12 @@ func (g *gallery) look(name string) {
 		}
 	}
 }
+
+// sticksOut finds what is wider than the card that it is in.
+const sticksOut = `[...document.querySelectorAll(".card, .demo")].flatMap((box) => {
+	const edge = box.getBoundingClientRect().right - parseFloat(getComputedStyle(box).paddingRight);
+	return [...box.querySelectorAll("*")].filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > edge);
+}).map((e) => e.outerHTML)`
 
 // checkAccessibility has axe-core judge the page.
 func (g *gallery) checkAccessibility(view string) {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -200,6 +201,41 @@ func TestBrowserSDK(t *testing.T) {
 			assert.False(t, m.call(`refresh()`).OK)
 		})
 	}
+}
+
+// The page that the README shows works as it stands there.
+func TestReadmePage(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join("testdata", "README.md"))
+	require.NoError(t, err)
+	_, section, _ := strings.Cut(string(readme), "\n## Use it with Descope's JavaScript SDK\n")
+	_, section, _ = strings.Cut(section, "\n```html\n")
+	page, _, found := strings.Cut(section, "\n```\n")
+	require.True(t, found)
+
+	m := startMount(t, descopehttp.InCookies, nil)
+	m.project.AddUser(descopetest.User{LoginID: ada})
+	folder, err := webFolder()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "readme.html"), []byte("<!DOCTYPE html>"+page), 0o644))
+
+	m.open(m.url + "/readme.html")
+	m.sees("signed out")
+	m.fill("Login ID", ada)
+	m.fill("Code", wrongCode(m.project.Code(ada)))
+	m.enter()
+	m.sees("The code is not valid for this user.")
+	m.fill("Code", m.project.Code(ada))
+	m.click("Sign in")
+	m.sees("hello " + ada)
+	assert.Len(t, m.cookies(), 2)
+	m.open(m.url + "/readme.html")
+	m.sees("hello " + ada)
+	m.click("Sign out")
+	m.sees("signed out")
+	assert.Empty(t, m.cookies())
+	m.open(m.url + "/readme.html")
+	m.sees("signed out")
 }
 
 // The SDK renews a session by itself, 20 s before its end, and only one that
