@@ -254,7 +254,7 @@ func TestPagesInTrouble(t *testing.T) {
 	g := newGallery(t)
 	s := startSite(t, func(s *descopetest.Settings) {
 		s.SessionTTL = 2 * time.Second
-		s.StepUpTTL = 5 * time.Second
+		s.StepUpTTL = 10 * time.Second
 	})
 
 	busy := startSite(t, nil)
