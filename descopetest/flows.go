@@ -167,7 +167,11 @@ func (s *Server) logIn(c *call, loginID, code string, o loginOptions) (i *issue,
 		g.tenant, g.nsec = earlier.tenant, earlier.nsec
 	}
 	if len(o.CustomClaims) > 0 {
-		g.nsec = o.CustomClaims
+		nsec, err := json.Marshal(o.CustomClaims)
+		if err != nil {
+			panic("descopetest: encoding what was decoded: " + err.Error())
+		}
+		g.nsec = nsec
 	}
 	if o.RevokeOthers {
 		u.revoke(g)

@@ -25,7 +25,8 @@ type signingKey struct {
 	id      string
 	private crypto.Signer
 	method  jwt.SigningMethod
-	public  time.Time // when it appears in the key set; zero: from the start
+	public  time.Time       // when it appears in the key set; zero: from the start
+	pooled  runtime.Cleanup // puts an RSA key back into the pool once the Server is gone
 }
 
 // A jwk is a public key as in RFC 7517. Members of other key types are left
@@ -78,7 +79,7 @@ func (s *Server) RevokeKeys() {
 	defer s.mu.Unlock()
 	s.currentKey()
 	s.pushKey(s.newKey())
-	s.keys = s.keys[len(s.keys)-1:]
+	s.dropKeys(len(s.keys) - 1)
 	for _, u := range s.users {
 		for g := range u.grants {
 			g.state = grantVoid
@@ -115,7 +116,17 @@ func (s *Server) trimKeys() {
 		}
 	}
 	// Keys appear in the order in which they were made, or all at once.
-	s.keys = slices.Delete(s.keys, 0, max(0, listed-s.settings.KeysKept))
+	s.dropKeys(max(0, listed-s.settings.KeysKept))
+}
+
+// dropKeys takes the n oldest keys out of the set. They do not serve another
+// project: a project may live for as long as its keys rotate, and would hold them
+// all until then. The caller holds s.mu.
+func (s *Server) dropKeys(n int) {
+	for _, k := range s.keys[:n] {
+		k.pooled.Stop()
+	}
+	s.keys = slices.Delete(s.keys, 0, n)
 }
 
 // newKey makes a key of the project's algorithm. The caller holds s.mu.
@@ -131,7 +142,7 @@ func (s *Server) newKey() *signingKey {
 	default:
 		private := rsaKeys.take()
 		// The key serves another project once this one is gone.
-		runtime.AddCleanup(s, rsaKeys.give, private)
+		k.pooled = runtime.AddCleanup(s, rsaKeys.give, private)
 		k.private = private
 	}
 	k.method = methodFor(k.private)

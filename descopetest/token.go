@@ -133,7 +133,7 @@ type grant struct {
 
 	amr    []string
 	tenant string         // "dct"
-	nsec   map[string]any // what the caller asked to have in the session
+	nsec   jsontext.Value // what the caller asked to have in the session; decoded it would take many times the room
 }
 
 type grantState int
@@ -298,8 +298,12 @@ func (s *Server) sessionClaims(g *grant, stepUp bool) map[string]any {
 		ttl = s.settings.StepUpTTL
 	}
 	claims["exp"] = time.Now().Add(ttl).Unix()
-	if len(g.nsec) > 0 {
-		claims["nsec"] = cloneJSON(g.nsec)
+	if g.nsec != nil {
+		var nsec map[string]any
+		if err := json.Unmarshal(g.nsec, &nsec); err != nil {
+			panic("descopetest: decoding what was encoded: " + err.Error())
+		}
+		claims["nsec"] = nsec
 	}
 	return claims
 }

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	patience = 30 * time.Second      // for what must happen
+	patience = time.Minute           // for what must happen
 	interval = 20 * time.Millisecond // between two looks at a page
 )
 
@@ -114,6 +114,7 @@ type tab struct {
 	complaints []string // exceptions, and what the browser refused to load or run
 	weight     float64  // bytes over the wire for this page
 	statuses   map[string]int64
+	answers    map[string]int
 }
 
 // newBrowser returns the first tab of a browser of its own: no cookie, cache or
@@ -132,7 +133,7 @@ func (b *tab) another() *tab {
 func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOption) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent, options...)
-	b := &tab{t: t, ctx: ctx, statuses: make(map[string]int64)}
+	b := &tab{t: t, ctx: ctx, statuses: make(map[string]int64), answers: make(map[string]int)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(b.describe())
@@ -206,6 +207,7 @@ func (b *tab) listen(event any) {
 	case *network.EventResponseReceived:
 		if u, err := url.Parse(e.Response.URL); err == nil {
 			b.statuses[u.Path] = e.Response.Status
+			b.answers[u.Path]++
 		}
 	case *network.EventRequestWillBeSent:
 		if e.Type == network.ResourceTypeDocument {
@@ -221,6 +223,13 @@ func (b *tab) status(path string) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.statuses[path]
+}
+
+// answered returns how many requests for a path were answered so far.
+func (b *tab) answered(path string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.answers[path]
 }
 
 // run carries out one action, with a deadline.
@@ -269,13 +278,8 @@ func expression(format string, args []any) string {
 // being replaced by another meanwhile is looked at again.
 func until[T any](b *tab, format string, args ...any) T {
 	b.t.Helper()
-	return untilWithin[T](b, patience, format, args...)
-}
-
-func untilWithin[T any](b *tab, limit time.Duration, format string, args ...any) (value T) {
-	b.t.Helper()
 	source := expression(format, args)
-	deadline := time.NewTimer(limit)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	look := time.NewTicker(interval)
 	defer look.Stop()

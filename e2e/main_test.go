@@ -6,7 +6,8 @@
 //	go test . -run Pages -screenshots /tmp/pages
 //
 // writes a picture of every page, in both colour schemes, wide and narrow. Those
-// in docs/screenshots are four of them.
+// in docs/screenshots are four of them: sign-up-key-wide-light, account-renewed-wide-light,
+// step-up-wide-dark and sign-in-code-phone-light.
 package e2e
 
 import (

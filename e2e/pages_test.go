@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -77,23 +78,35 @@ func (g *gallery) look(name string) {
 			g.resize(size.width, size.height, size.phone)
 			view := fmt.Sprintf("%s-%s-%s", name, size.name, scheme)
 			assert.True(t, evaluate[bool](g.tab, `document.documentElement.scrollWidth <= innerWidth`), "%s is wider than the window", view)
-			if !size.phone || scheme == "light" { // colours do not depend on the size
-				g.checkAccessibility(view)
+			assert.Empty(t, evaluate[[]string](g.tab, sticksOut), "%s: outside its box", view)
+			switch {
+			case scheme == "light":
+				g.checkAccessibility(view, `{}`)
+			case !size.phone: // only the colours are others, and they do not depend on the size
+				g.checkAccessibility(view, `{ runOnly: ["color-contrast"] }`)
 			}
 			g.shoot(view)
 		}
 	}
 }
 
+// sticksOut finds what is wider than the card that it is in.
+const sticksOut = `[...document.querySelectorAll(".card, .demo")].flatMap((box) => {
+	const edge = box.getBoundingClientRect().right - parseFloat(getComputedStyle(box).paddingRight);
+	return [...box.querySelectorAll("*")].filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > edge);
+}).map((e) => e.outerHTML)`
+
 // checkAccessibility has axe-core judge the page.
-func (g *gallery) checkAccessibility(view string) {
+func (g *gallery) checkAccessibility(view, options string) {
 	g.t.Helper()
 	type violation struct {
 		ID, Impact, Help string
 		Nodes            []string
 	}
-	evaluate[bool](g.tab, `typeof axe === "object" || ((0, eval)(%s), true)`, g.axe)
-	found := evaluate[[]violation](g.tab, `axe.run(document, { resultTypes: ["violations"] }).then((result) => result.violations.map((v) =>
+	if !evaluate[bool](g.tab, `typeof axe === "object"`) {
+		evaluate[bool](g.tab, `((0, eval)(%s), true)`, g.axe)
+	}
+	found := evaluate[[]violation](g.tab, `axe.run(document, `+options+`).then((result) => result.violations.map((v) =>
 		({ ID: v.id, Impact: v.impact, Help: v.help, Nodes: v.nodes.map((n) => n.html + " " + n.failureSummary) })))`)
 	for _, v := range found {
 		if v.Impact == "serious" || v.Impact == "critical" {
@@ -157,6 +170,32 @@ func compress(picture []byte) ([]byte, error) {
 	encoder := png.Encoder{CompressionLevel: png.BestCompression}
 	err = encoder.Encode(&b, small)
 	return b.Bytes(), err
+}
+
+// The pictures of the README are there, and quick to load.
+func TestReadmePictures(t *testing.T) {
+	const maxSize = 150_000 // bytes
+	readme, err := os.ReadFile(filepath.Join("testdata", "README.md"))
+	require.NoError(t, err)
+	shown := regexp.MustCompile(`<img src="(docs/screenshots/[^"]+)"[^>]* alt="[^"]+"`).FindAllSubmatch(readme, -1)
+	var names []string
+	for _, match := range shown {
+		name := filepath.Base(string(match[1]))
+		names = append(names, name)
+		picture, err := os.ReadFile(filepath.Join("testdata", string(match[1])))
+		require.NoError(t, err)
+		assert.Less(t, len(picture), maxSize, name)
+		_, err = png.DecodeConfig(bytes.NewReader(picture))
+		assert.NoError(t, err, name)
+	}
+	kept, err := os.ReadDir(filepath.Join("testdata", "docs", "screenshots"))
+	require.NoError(t, err)
+	var files []string
+	for _, file := range kept {
+		files = append(files, file.Name())
+	}
+	assert.Len(t, files, 4)
+	assert.ElementsMatch(t, files, names)
 }
 
 // The pages as go run ./example shows them.
@@ -247,7 +286,7 @@ func TestPagesInTrouble(t *testing.T) {
 	g := newGallery(t)
 	s := startSite(t, func(s *descopetest.Settings) {
 		s.SessionTTL = 2 * time.Second
-		s.StepUpTTL = 5 * time.Second
+		s.StepUpTTL = 10 * time.Second
 	})
 
 	busy := startSite(t, nil)

@@ -22,6 +22,7 @@ const controlPrefix = "/_emulator/"
 // Bounds on a request that drives the emulator.
 const (
 	maxControlBody = 64 << 10 // bytes
+	maxUserBody    = 4 << 10  // of a user, who is kept
 	maxDelay       = time.Minute
 )
 
@@ -131,7 +132,7 @@ func (c *control) requests(*http.Request) (any, error) {
 }
 
 func (c *control) reset(r *http.Request) (any, error) {
-	if err := decode(r, &nothing{}); err != nil {
+	if err := decode(r, &nothing{}, maxControlBody); err != nil {
 		return nil, err
 	}
 	c.project.Reset()
@@ -142,7 +143,7 @@ func (c *control) rotateKeys(r *http.Request) (any, error) {
 	var in struct {
 		Revoke bool `json:"revoke"`
 	}
-	if err := decode(r, &in); err != nil {
+	if err := decode(r, &in, maxControlBody); err != nil {
 		return nil, err
 	}
 	if in.Revoke {
@@ -162,7 +163,7 @@ func (c *control) fail(r *http.Request) (any, error) {
 		Body    string `json:"body"`
 		Drop    bool   `json:"drop"`
 	}
-	if err := decode(r, &in); err != nil {
+	if err := decode(r, &in, maxControlBody); err != nil {
 		return nil, err
 	}
 	if in.DelayMS < 0 || in.DelayMS > maxDelay.Milliseconds() {
@@ -209,7 +210,7 @@ func (c *control) users(r *http.Request) (any, error) {
 		Tenant       string            `json:"tenant"`
 		CustomClaims map[string]any    `json:"customClaims"`
 	}
-	if err := decode(r, &in); err != nil {
+	if err := decode(r, &in, maxUserBody); err != nil {
 		return nil, err
 	}
 	user := descopetest.User{
@@ -224,15 +225,16 @@ func (c *control) users(r *http.Request) (any, error) {
 	return nothing{}, misuse(func() { c.project.AddUser(user) })
 }
 
-// decode reads the body of a request, one JSON object or nothing at all. A name
-// that v does not have is more likely a slip than a wish to have it ignored.
-func decode(r *http.Request, v any) error {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxControlBody+1))
+// decode reads the body of a request, one JSON object of up to limit bytes or
+// nothing at all. A name that v does not have is more likely a slip than a wish
+// to have it ignored.
+func decode(r *http.Request, v any, limit int64) error {
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	switch {
 	case err != nil:
 		return badRequest("the body could not be read")
-	case len(body) > maxControlBody:
-		return &controlError{http.StatusRequestEntityTooLarge, "the body is larger than 64 KiB"}
+	case int64(len(body)) > limit:
+		return &controlError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d KiB", limit>>10)}
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil
 	case jsontext.Value(body).Kind() != '{':

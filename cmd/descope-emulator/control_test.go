@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -403,6 +404,48 @@ func TestBounds(t *testing.T) {
 	assert.Contains(t, w.Body.String(), "200 live refresh tokens")
 	p.LogOut(ann)
 	assert.Equal(t, http.StatusOK, post(pathVerify, body).Code, "dead ones make room")
+}
+
+// JSON of many empty lists takes twelve times its size once it is decoded. What
+// is kept of each user and each token must not.
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	lists := func(bytes int) string { return "[" + strings.Repeat("[],", bytes/3) + "[]]" }
+	p := newTestProject()
+	p.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+	p.AddUser(descopetest.User{LoginID: ann})
+	handler := newHandler(p)
+	post := func(path, body string) int {
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+		r.Host = "localhost"
+		r.Header.Set("Authorization", "Bearer "+project)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Code
+	}
+	heap := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	const n = 200
+	before := heap()
+	for range n {
+		require.Equal(t, http.StatusOK, post(pathVerify, fmt.Sprintf(
+			`{"loginId":%q,"code":%q,"loginOptions":{"customClaims":{"a":%s}}}`, ann, p.Code(ann), lists(maxProjectBody-200))))
+	}
+	tokens := heap()
+	for i := range n {
+		require.Equal(t, http.StatusOK, post("/_emulator/users", fmt.Sprintf(
+			`{"loginId":"user%d","customClaims":{"a":%s}}`, i, lists(maxUserBody-100))))
+	}
+	users := heap()
+	runtime.KeepAlive(handler)
+	t.Logf("a token takes %d bytes, a user %d", (tokens-before)/n, (users-tokens)/n)
+	assert.Less(t, (tokens-before)/n, 20<<10)
+	assert.Less(t, (users-tokens)/n, 64<<10)
+	assert.Equal(t, http.StatusRequestEntityTooLarge, post("/_emulator/users",
+		`{"loginId":"bob","customClaims":{"a":`+lists(maxUserBody)+`}}`))
 }
 
 func newTestProject() *descopetest.Server {

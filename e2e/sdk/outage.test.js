@@ -90,13 +90,13 @@ for (const tokens of ['body', 'cookies']) {
 
 test('Descope hangs', async () => {
   const tries = Object.entries(calls).flatMap(([path, call]) => ['body', 'cookies'].map((tokens) => ({ path, call, tokens })));
-  for (const path of Object.keys(calls)) await control('fail', { path: upstream(path), delayMs: 20_000, times: 4 });
+  for (const path of Object.keys(calls)) await control('fail', { path: upstream(path), delayMs: 60_000, times: 4 });
   await Promise.all(tries.map(async ({ path, call, tokens }) => {
     const { token } = await newUser();
     const kit = await startKit(tokens);
     const began = Date.now();
     assertKeepsTokens(await call(clientOn(kit, token)), path);
-    assert.ok(Date.now() - began < 15_000, path); // before Descope would have answered
+    assert.ok(Date.now() - began < 45_000, path); // before Descope would have answered
     kit.stop();
   }));
   await control('reset', {});

@@ -1,9 +1,6 @@
 // Package sdk_test drives the emulator and the kit with Descope's own JavaScript
 // clients. The tests themselves are in JavaScript, beside this file; here is what
 // starts the programs that they talk to.
-//
-// The go command cannot see that a test runs other programs, and may take a
-// result from its cache although one of them has changed: use -count=1.
 package sdk_test
 
 import (
@@ -85,19 +82,37 @@ func newSuite(t *testing.T) *suite {
 	install(t, s.scripts)
 	bin := t.TempDir()
 	for name, folder := range map[string]string{
-		"emulator":  "../../cmd/descope-emulator",
-		"example":   "../../example",
+		"emulator":  filepath.Join("testdata", "emulator"),
+		"example":   filepath.Join("testdata", "example"),
 		"kitserver": "kitserver",
 	} {
+		readSources(t, folder)
+		dir, err := filepath.EvalSymlinks(folder)
+		require.NoError(t, err)
 		program := filepath.Join(bin, name+exeSuffix())
 		// In the folder itself, which belongs to one module or another.
 		build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
-		build.Dir = folder
+		build.Dir = dir
 		out, err := build.CombinedOutput()
 		require.NoError(t, err, "%s: %s", name, out)
 		s.programs[name] = program
 	}
 	return s
+}
+
+// readSources reads a program's sources. The go command keeps the result of a
+// test until something changes that it has seen the test read, and it sees only
+// what is inside this module: hence the links in testdata.
+func readSources(t *testing.T, folder string) {
+	t.Helper()
+	sources := os.DirFS(folder)
+	err := fs.WalkDir(sources, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			_, err = fs.ReadFile(sources, path)
+		}
+		return err
+	})
+	require.NoError(t, err)
 }
 
 func exeSuffix() string {

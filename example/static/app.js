@@ -234,11 +234,14 @@ function demoHelp() {
     $("demo-life").value = left;
     $("demo-left").textContent = `${left} s left`;
   }
-  $("demo-use").addEventListener("click", () => {
-    $("code").value = withoutSpaces($("demo-code").textContent);
-    $("code").dispatchEvent(new Event("input"));
-    $("code").focus();
-  });
+  // fill types text into a field.
+  function fill(field, text) {
+    field.value = text;
+    field.dispatchEvent(new Event("input"));
+    field.focus();
+  }
+  $("demo-use").addEventListener("click", () => fill($("code"), withoutSpaces($("demo-code").textContent)));
+  $("demo-user")?.addEventListener("click", () => fill($("login-id"), $("demo-user").textContent));
   setInterval(tick, 1000);
   return { watch(id) { loginId = id; ask(); } };
 }
@@ -374,7 +377,7 @@ function privatePage({ onSession = () => {}, onTick = () => {} } = {}) {
   const ticking = setInterval(tick, 1000);
   tick();
   user().catch(() => { if ($("who")) $("who").textContent = "cannot be told just now"; });
-  return { orEnded, signOut, user };
+  return { check, orEnded, signOut, user };
 }
 
 function accountPage() {
@@ -385,10 +388,13 @@ function accountPage() {
       $("step-up").textContent = now.stepUp ? "yes, until this session ends" : "no";
       localTime($("ends"), new Date(now.expiry));
       if (renewed) renewals++;
-      if (renewals) $("renewed").textContent = `${renewals === 1 ? "once" : renewals + " times"} without you noticing`;
+      if (renewals) {
+        $("renewed").firstElementChild.textContent = renewals === 1 ? "once" : `${renewals} times`;
+        $("renewed-words").textContent = " without you noticing";
+      }
     },
     onTick(left, failing) {
-      $("left").textContent = left > 0 ? clock(left) : failing ? "waiting for Descope" : "renewing…";
+      $("left").textContent = left > 0 ? clock(left) : failing ? "waiting…" : "renewing…";
     },
   });
   $("logout").addEventListener("click", (event) =>
@@ -425,26 +431,29 @@ function payoutPage() {
       $("left").textContent = clock(Math.max(left, 0));
     },
   });
-  async function save() {
-    const { account } = await page.orEnded(() => savePayout($("payout").value));
-    $("payout").value = account;
-    $("saved").textContent = "Saved.";
-    $("saved").focus();
+  // show shows one of the two forms.
+  function show(id) {
+    for (const other of ["payout-form", "confirm"]) $(other).hidden = other !== id;
   }
-  onSubmit($("payout-form"), async () => {
+  onSubmit($("payout-form"), async ({ account }) => {
     $("saved").textContent = "";
     try {
-      await save();
+      const saved = await page.orEnded(() => savePayout(account));
+      $("payout").value = saved.account;
+      $("saved").textContent = "Saved.";
+      $("saved").focus();
     } catch (problem) {
       if (problem.code !== "step_up_required") throw problem;
-      $("confirm").hidden = false;
+      $("pending").textContent = account;
+      show("confirm");
       $("confirm-title").focus();
     }
   });
-  confirmForm(page, async () => {
-    $("confirm").hidden = true;
+  confirmForm(page, () => {
     $("confirm-form").reset();
-    await save();
+    show("payout-form");
+    page.check(); // the session is another one
+    $("payout-form").requestSubmit();
   });
 }
 
