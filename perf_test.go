@@ -66,9 +66,9 @@ func floor(h *hostile, token string) func() {
 	if err != nil {
 		panic(err)
 	}
-	key := &h.rsa.PublicKey
+	signed, key := []byte(token[:i]), &h.rsa.PublicKey
 	return func() {
-		sum := sha256.Sum256([]byte(token[:i]))
+		sum := sha256.Sum256(signed)
 		if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
 			panic("signature does not verify")
 		}
