@@ -35,6 +35,7 @@ func (nothing) WriteHeader(int)                              {}
 // usual is a session token of the usual size, about 970 bytes.
 func usual(h *hostile) string {
 	return h.with(map[string]any{
+		"iss":         "https://api.descope.com/" + h.srv.ProjectID(),
 		"tenants":     map[string]any{"T2abcdefghijklmnopqrstuvwxyz": map[string]any{"roles": []string{"owner"}, "permissions": []string{"pay", "read"}}},
 		"permissions": []string{"read", "write", "share"},
 		"email":       "ada@example.com", "name": "Ada Lovelace",
