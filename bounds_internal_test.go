@@ -23,7 +23,7 @@ func TestOversizeTokensAllocateNothing(t *testing.T) {
 		oversize := strings.Repeat("A", size-2) + ".."
 		for name, judge := range map[string]func() error{
 			"session token":  func() error { _, err := a.judgeSession(ctx, oversize, now, until); return err },
-			"session cookie": func() error { _, _, err := a.judgeSessionCookie(ctx, oversize, now, until); return err },
+			"session cookie": func() error { _, _, err := a.judgeSessionCookie(ctx, oversize, new(lookup), now, until); return err },
 			"refresh token":  func() error { _, err := a.judgeRefresh(ctx, oversize, now); return err },
 		} {
 			require.Equal(t, errTokenSize, judge(), name)

@@ -1,7 +1,6 @@
 package descopehttp
 
 import (
-	"crypto/sha256"
 	"hash/maphash"
 	"sync/atomic"
 	"time"
@@ -22,7 +21,7 @@ const (
 // The key of an entry is the SHA-256 of the whole token. The token itself is not
 // kept: the cache is no place to steal one from.
 type sessionCache struct {
-	entries *otter.Cache[[sha256.Size]byte, *verified] // nil: off
+	entries *otter.Cache[tokenHash, *verified] // nil: off
 	rules   *tokenRules
 	keys    *keySet
 	seed    maphash.Seed
@@ -37,7 +36,7 @@ func newSessionCache(size int, rules *tokenRules, keys *keySet) *sessionCache {
 	case 0:
 		size = defaultCachedSessions
 	}
-	c.entries = otter.Must(&otter.Options[[sha256.Size]byte, *verified]{
+	c.entries = otter.Must(&otter.Options[tokenHash, *verified]{
 		// No expiry: it would start a goroutine that never ends. What has
 		// expired is refused on the hit and pushed out by what is used.
 		MaximumSize: size,
@@ -47,29 +46,30 @@ func newSessionCache(size int, rules *tokenRules, keys *keySet) *sessionCache {
 	return c
 }
 
-// get returns what is known of a session token, if all of it still holds.
-func (c *sessionCache) get(raw string, now time.Time) (*verified, bool) {
+// A lookup is what the cache knows of a session token.
+type lookup struct {
+	hash    tokenHash // for put
+	session *verified // nil unless all of it still holds
+}
+
+func (c *sessionCache) lookUp(raw string, now time.Time) lookup {
 	if c.entries == nil || len(raw) > maxTokenSize {
-		return nil, false
+		return lookup{}
 	}
-	v, ok := c.entries.GetIfPresent(cacheKey(raw))
-	if !ok || !c.keys.trusts(v.key, now) || c.rules.checkTime(&v.claims, now) != nil {
-		return nil, false
+	l := lookup{hash: hashOf(raw)}
+	v, ok := c.entries.GetIfPresent(l.hash)
+	if ok && c.keys.trusts(v.key, now) && c.rules.checkTime(&v.claims, now) == nil {
+		l.session = v
 	}
-	return v, true
+	return l
 }
 
-func (c *sessionCache) put(raw string, v *verified) {
+// put keeps the session of a token that has passed all checks, under the hash
+// that looking it up returned.
+func (c *sessionCache) put(hash tokenHash, v *verified) {
 	if c.entries != nil {
-		c.entries.Set(cacheKey(raw), v)
+		c.entries.Set(hash, v)
 	}
-}
-
-// cacheKey copies the token to the stack: converted, a string of this size would
-// be copied to the heap.
-func cacheKey(raw string) [sha256.Size]byte {
-	var buf [4096]byte
-	return sha256.Sum256(append(buf[:0], raw...))
 }
 
 // A companion is the refresh cookie that was last judged beside a session and

@@ -67,8 +67,13 @@ func (c *candidates) add(value string) {
 
 func (c *candidates) all() []string { return c.values[:c.n] }
 
-// cookieValues are the session and refresh cookies of a request.
-type cookieValues struct{ session, refresh candidates }
+// cookieValues are the session and refresh cookies of a request, and what the
+// cache knows of the former.
+type cookieValues struct {
+	session, refresh candidates
+	known            [maxCookieCandidates]lookup
+	lookedUp         bool
+}
 
 // read returns the values of the request's session and refresh cookies. The
 // parser of net/http would make a list of all cookies of the request, and most

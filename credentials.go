@@ -58,8 +58,9 @@ func (a *Auth) judgeBearer(r *http.Request, raw string, now time.Time) (*verifie
 // network, unless it has passed them before. It waits for keys until a deadline
 // at the most.
 func (a *Auth) judgeSession(ctx context.Context, raw string, now, until time.Time) (*verified, error) {
-	if v, ok := a.cache.get(raw, now); ok {
-		return v, nil
+	known := a.cache.lookUp(raw, now)
+	if known.session != nil {
+		return known.session, nil
 	}
 	t, err := a.rules.parse(raw, sessionDRN)
 	if err != nil {
@@ -68,13 +69,13 @@ func (a *Auth) judgeSession(ctx context.Context, raw string, now, until time.Tim
 	if err := a.rules.checkTime(&t.claims, now); err != nil {
 		return nil, err
 	}
-	return a.verifySession(ctx, t, now, until)
+	return a.verifySession(ctx, t, known.hash, now, until)
 }
 
 // verifySession checks the signature of a session token that has passed all
-// other rules, and remembers it.
-func (a *Auth) verifySession(ctx context.Context, t *token, now, until time.Time) (*verified, error) {
-	key, err := a.keys.verify(ctx, t, until)
+// other rules, and remembers it under its hash.
+func (a *Auth) verifySession(ctx context.Context, t *token, hash tokenHash, now, until time.Time) (*verified, error) {
+	key, err := a.keys.verify(ctx, t, now, until)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func (a *Auth) verifySession(ctx context.Context, t *token, now, until time.Time
 	// presented for the first time.
 	a.refresher.notePresented(t.raw, now)
 	v := t.verified(key)
-	a.cache.put(t.raw, v)
+	a.cache.put(hash, v)
 	return v, nil
 }
 
@@ -119,8 +120,9 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 		// A refresh is nearer than a key that may not exist.
 		sessionCtx = withFetchPolicy(ctx, fetchNever)
 	}
-	for _, raw := range values.session.all() {
-		v, user, err := a.judgeSessionCookie(sessionCtx, raw, now, until)
+	known := a.knownSessions(values, now)
+	for i, raw := range values.session.all() {
+		v, user, err := a.judgeSessionCookie(sessionCtx, raw, &known[i], now, until)
 		users.add(user)
 		switch {
 		case err == nil:
@@ -200,12 +202,23 @@ func (s *userSet) addIfFirst(user string) bool {
 	return s.user == user
 }
 
+// knownSessions looks the session cookies up in the cache, once for a request.
+func (a *Auth) knownSessions(values *cookieValues, now time.Time) *[maxCookieCandidates]lookup {
+	if !values.lookedUp {
+		values.lookedUp = true
+		for i, raw := range values.session.all() {
+			values.known[i] = a.cache.lookUp(raw, now)
+		}
+	}
+	return &values.known
+}
+
 // judgeSessionCookie judges one session cookie. For an expired one it returns
 // the user beside the error if its signature verifies: it no longer opens
 // anything, yet says whose browser this is.
-func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now, until time.Time) (v *verified, user string, err error) {
-	if v, ok := a.cache.get(raw, now); ok {
-		return v, v.claims.user(), nil
+func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, known *lookup, now, until time.Time) (v *verified, user string, err error) {
+	if known.session != nil {
+		return known.session, known.session.claims.user(), nil
 	}
 	t, err := a.rules.parse(raw, sessionDRN)
 	if err != nil {
@@ -217,7 +230,7 @@ func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, now, until ti
 		}
 		return nil, t.claims.user(), err
 	}
-	if v, err = a.verifySession(ctx, t, now, until); err != nil {
+	if v, err = a.verifySession(ctx, t, known.hash, now, until); err != nil {
 		return nil, "", err
 	}
 	return v, v.claims.user(), nil

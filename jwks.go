@@ -144,9 +144,9 @@ func (s *keySet) trustsStale(held *heldKeys, key *heldKey, now time.Time) bool {
 
 // verify checks the signature of t with the key of its kid and returns the key.
 // It waits for a fetch until a deadline at the most.
-func (s *keySet) verify(ctx context.Context, t *token, until time.Time) (*heldKey, error) {
+func (s *keySet) verify(ctx context.Context, t *token, now, until time.Time) (*heldKey, error) {
 	key := t.header.key
-	if key == nil || !s.trusts(key, time.Now()) {
+	if key == nil || !s.trusts(key, now) {
 		var err error
 		if key, err = s.lookUp(ctx, t, until); err != nil {
 			return nil, err
@@ -358,7 +358,7 @@ func (s *keySet) filter(ctx context.Context, t *token) error {
 	if !s.held.Load().usable(now) {
 		s.begin(now, fetchIfFloorAllows) // for those who come after
 	}
-	_, err := s.verify(withFetchPolicy(ctx, fetchNever), t, now.Add(authenticateBudget))
+	_, err := s.verify(withFetchPolicy(ctx, fetchNever), t, now, now.Add(authenticateBudget))
 	if err == nil {
 		return nil
 	}

@@ -175,7 +175,8 @@ func (v verdict) session() *Session {
 	if v.nested != nil {
 		return v.nested
 	}
-	return &Session{shared: v.shared, token: &v.token}
+	token := v.token // the rest of v stays off the heap
+	return &Session{shared: v.shared, token: &token}
 }
 
 // authenticate is the main path. Its order matters: what is decided early is
@@ -214,7 +215,8 @@ func (v verdict) admit(a *Auth, r *http.Request) (*http.Request, *Session) {
 	if v.nested != nil {
 		return r, v.nested
 	}
-	c := &sessionContext{Context: r.Context(), auth: a, session: Session{shared: v.shared, token: &v.token}}
+	token := v.token
+	c := &sessionContext{Context: r.Context(), auth: a, session: Session{shared: v.shared, token: &token}}
 	r = r.WithContext(c)
 	if v.renewed {
 		r.Header = a.cookies.replace(r.Header, v.token)
@@ -281,12 +283,11 @@ func (a *Auth) knownCookies(values *cookieValues, now time.Time) (verdict, bool)
 	if values.session.n != 1 || values.refresh.n > 1 {
 		return verdict{}, false
 	}
-	session, refresh := values.session.values[0], values.refresh.values[0]
-	v, ok := a.cache.get(session, now)
-	if !ok || !a.cache.fits(v, refresh) || refresh != "" && isDue(&v.claims, now) {
+	v, refresh := a.knownSessions(values, now)[0].session, values.refresh.values[0]
+	if v == nil || !a.cache.fits(v, refresh) || refresh != "" && isDue(&v.claims, now) {
 		return verdict{}, false
 	}
-	return verdict{shared: v, token: session}, true
+	return verdict{shared: v, token: values.session.values[0]}, true
 }
 
 // authenticateCookies judges the cookies of a request and renews the session if

@@ -35,6 +35,7 @@ func (nothing) WriteHeader(int)                              {}
 // usual is a session token of the usual size, about 970 bytes.
 func usual(h *hostile) string {
 	return h.with(map[string]any{
+		"iss":         "https://api.descope.com/" + h.srv.ProjectID(),
 		"tenants":     map[string]any{"T2abcdefghijklmnopqrstuvwxyz": map[string]any{"roles": []string{"owner"}, "permissions": []string{"pay", "read"}}},
 		"permissions": []string{"read", "write", "share"},
 		"email":       "ada@example.com", "name": "Ada Lovelace",
@@ -66,9 +67,9 @@ func floor(h *hostile, token string) func() {
 	if err != nil {
 		panic(err)
 	}
-	key := &h.rsa.PublicKey
+	signed, key := []byte(token[:i]), &h.rsa.PublicKey
 	return func() {
-		sum := sha256.Sum256([]byte(token[:i]))
+		sum := sha256.Sum256(signed)
 		if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
 			panic("signature does not verify")
 		}

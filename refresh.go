@@ -2,7 +2,6 @@ package descopehttp
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -52,12 +51,6 @@ type refresher struct {
 	oddRefusals rate.Sometimes
 	oddTokens   rate.Sometimes
 }
-
-// tokenHash stands for a token in memory: what is kept longer than a request is
-// not kept under the token itself.
-type tokenHash [sha256.Size]byte
-
-func hashOf(token string) tokenHash { return sha256.Sum256([]byte(token)) }
 
 // A flight is a call to Descope about one refresh token, under way.
 type flight struct {
@@ -917,7 +910,7 @@ func (f *refresher) verify(ctx context.Context, raw, drn string, at time.Time) (
 		}
 	}
 	if err == nil {
-		key, err = f.keys.verify(ctx, t, now.Add(authenticateBudget))
+		key, err = f.keys.verify(ctx, t, now, now.Add(authenticateBudget))
 	}
 	switch {
 	case err == nil:

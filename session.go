@@ -46,7 +46,7 @@ func NewSession(claims any) (*Session, error) {
 		return nil, errors.New("descopehttp: claims cannot be encoded as JSON")
 	}
 	v := &verified{payload: payload}
-	if err := json.Unmarshal(payload, &v.claims); err != nil {
+	if err := decodeObject(payload, v.claims.read); err != nil {
 		return nil, errors.New("descopehttp: claims are not a JSON object with claims of the usual types")
 	}
 	return &Session{shared: v, token: new(string)}, nil
@@ -57,7 +57,14 @@ func NewSession(claims any) (*Session, error) {
 func (s *Session) Subject() string { return s.shared.claims.user() }
 
 // Issuer returns the "iss" claim.
-func (s *Session) Issuer() string { return s.shared.claims.issuer }
+func (s *Session) Issuer() string {
+	var c struct {
+		ISS jsontext.Value `json:"iss"`
+	}
+	s.decode(&c)
+	issuer, _ := stringValue(c.ISS)
+	return issuer
+}
 
 // IssuedAt returns the "iat" claim, or the zero time.
 func (s *Session) IssuedAt() time.Time { return s.shared.claims.issuedAt }
@@ -72,7 +79,15 @@ func (s *Session) TimeLeft() time.Duration { return max(time.Until(s.Expiry()), 
 
 // RefreshExpiry returns until when the session can be renewed, the "rexp"
 // claim, or the zero time.
-func (s *Session) RefreshExpiry() time.Time { return s.shared.claims.refreshExpiry }
+func (s *Session) RefreshExpiry() time.Time {
+	var c struct {
+		REXP jsontext.Value `json:"rexp"`
+	}
+	s.decode(&c)
+	text, _ := stringValue(c.REXP)
+	expiry, _ := time.Parse(time.RFC3339, text)
+	return expiry
+}
 
 // Tenant returns the id of the tenant that the user is working in, the "dct"
 // claim, or "".

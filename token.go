@@ -2,14 +2,19 @@ package descopehttp
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -60,6 +65,7 @@ type tokenRules struct {
 	acceptOAuth bool
 	leeway      time.Duration
 	headers     *headerMemo
+	issuer      atomic.Pointer[string] // the last that passed: a project's tokens share one
 }
 
 // A token is a compact JWS (RFC 7515, section 7.1) that parse took apart. Until
@@ -71,6 +77,7 @@ type token struct {
 	header    *header
 	payload   jsontext.Value
 	claims    claims
+	scope     scope
 
 	// unverified: a refresh token whose key was never held here, so that only
 	// Descope can tell whether it is genuine.
@@ -85,6 +92,12 @@ type token struct {
 // and duplicate names, accepts exp as a string, and asks for the key before it
 // has looked at the claims.
 func (rules *tokenRules) parse(raw, drn string) (*token, error) {
+	// Small enough to be inlined: a token that the caller does not keep then
+	// stays off the heap.
+	return rules.parseInto(new(token), raw, drn)
+}
+
+func (rules *tokenRules) parseInto(t *token, raw, drn string) (*token, error) {
 	if len(raw) > maxTokenSize {
 		return nil, errTokenSize
 	}
@@ -92,21 +105,32 @@ func (rules *tokenRules) parse(raw, drn string) (*token, error) {
 	if !ok {
 		return nil, errTokenParts
 	}
-	t := &token{raw: raw, signed: raw[:len(raw)-len(signature)-1]}
+	t.raw, t.signed = raw, raw[:len(raw)-len(signature)-1]
 	var err error
 	if t.header, err = rules.headers.decode(header); err != nil {
 		return nil, err
 	}
-	if err := t.decodeClaims(payload); err != nil {
+	if err := rules.decodeClaims(t, payload); err != nil {
 		return nil, err
 	}
-	if err := rules.checkClaims(&t.claims, drn); err != nil {
+	if err := rules.checkClaims(t, drn); err != nil {
 		return nil, err
 	}
 	if t.signature, err = decodeSegment(signature); err != nil {
 		return nil, errTokenParts
 	}
 	return t, nil
+}
+
+// tokenHash stands for a token in memory: what is kept longer than a request is
+// not kept under the token itself.
+type tokenHash [sha256.Size]byte
+
+// hashOf copies the token to the stack: converted, a string of this size would be
+// copied to the heap.
+func hashOf(token string) tokenHash {
+	var buf [4096]byte
+	return sha256.Sum256(append(buf[:0], token...))
 }
 
 // splitToken takes a token apart. Line breaks are refused here: Go's base64
@@ -130,7 +154,7 @@ func decodeHeader(segment string) (*header, error) {
 		return nil, errTokenParts
 	}
 	h := &header{segment: segment}
-	if err := json.Unmarshal(raw, h); err != nil {
+	if err := decodeObject(raw, h.read); err != nil {
 		return nil, decodeFailure(err, errTokenHeader)
 	}
 	// An allow-list, so that neither "none" nor an HMAC keyed with a public key
@@ -191,12 +215,12 @@ func (m *headerMemo) remember(h *header, key *heldKey) {
 	m.known.Store(&next)
 }
 
-func (t *token) decodeClaims(segment string) error {
+func (rules *tokenRules) decodeClaims(t *token, segment string) error {
 	raw, err := decodeSegment(segment)
 	if err != nil {
 		return errTokenParts
 	}
-	if err := json.Unmarshal(raw, &t.claims); err != nil {
+	if err := decodeObject(raw, func(name []byte, dec *jsontext.Decoder) (bool, error) { return rules.readClaim(t, name, dec) }); err != nil {
 		return decodeFailure(err, errTokenClaims)
 	}
 	t.payload = raw
@@ -221,78 +245,84 @@ type header struct {
 	key      *heldKey // that verified a token with this header; nil before
 }
 
-// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
-func (h *header) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	return readMembers(dec, headerNames, func(name string, value jsontext.Value) (err error) {
-		switch name {
-		case "alg":
-			h.alg, err = stringValue(value)
-		case "kid":
-			h.kid, err = stringValue(value)
-		case "crit":
-			// No extension is understood here, so every list is refused
-			// (RFC 7515, section 4.1.11).
-			return errTokenCrit
-		}
-		return err
-	})
+func (h *header) read(name []byte, dec *jsontext.Decoder) (known bool, err error) {
+	switch string(name) {
+	case "alg":
+		h.alg, err = readString(dec)
+	case "kid":
+		h.kid, err = readString(dec)
+	case "crit":
+		// No extension is understood here, so every list is refused (RFC 7515,
+		// section 4.1.11).
+		err = errTokenCrit
+	default:
+		return false, nil
+	}
+	return true, err
 }
 
-var headerNames = newNames("alg", "kid", "crit")
-
-// claims holds the claims that decide about a token. The others are decoded
-// from the payload when somebody asks, so that an odd JWT template closes a
-// guard and does not sign a project out.
+// claims holds the claims that are asked for again and again. The others are
+// decoded from the payload when somebody asks, so that an odd JWT template closes
+// a guard and does not sign a project out.
 type claims struct {
-	issuer, subject, drn string
-	userID               string // dsub: the user where the template overrides sub
-	tokenType            string
-	audience             []string
-	hasAudience          bool
-	bound                bool // cnf is there, whatever it holds
-	expiry               time.Time
-	notBefore, issuedAt  time.Time
-	refreshExpiry        time.Time // rexp
+	subject                     string
+	userID                      string // dsub: the user where the template overrides sub
+	expiry, notBefore, issuedAt time.Time
 }
 
-var claimNames = newNames("iss", "sub", "drn", "dsub", "token_type", "aud", "cnf", "exp", "nbf", "iat", "rexp")
-
-// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
-func (c *claims) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	return readMembers(dec, claimNames, c.set)
+// scope is where a token comes from and what it is for. It never changes, so it
+// is judged once and not kept.
+type scope struct {
+	issuedHere  bool   // iss is this project
+	drn         string // session or refresh token
+	tokenType   string // of OAuth tokens, which have no drn
+	hasAudience bool
+	forAudience bool // the audience is among aud
+	bound       bool // cnf is there, whatever it holds
 }
 
-func (c *claims) set(name string, value jsontext.Value) (err error) {
-	switch name {
+// readClaim reads the value of the claim with that name, if it is one that
+// decides about the token.
+func (rules *tokenRules) readClaim(t *token, name []byte, dec *jsontext.Decoder) (known bool, err error) {
+	switch string(name) {
 	case "iss":
-		c.issuer, err = stringValue(value)
-	case "sub":
-		c.subject, err = stringValue(value)
+		t.scope.issuedHere, err = rules.readIssuer(dec)
 	case "drn":
-		c.drn, err = stringValue(value)
-	case "dsub":
-		c.userID, _ = stringValue(value)
+		t.scope.drn, err = readString(dec)
 	case "token_type":
-		c.tokenType, _ = stringValue(value)
+		t.scope.tokenType, err = readOptionalString(dec)
 	case "aud":
-		c.hasAudience = true
-		c.audience, err = audienceValue(value)
+		t.scope.hasAudience = true
+		t.scope.forAudience, err = rules.readAudience(dec)
 	case "cnf":
-		c.bound = true
+		t.scope.bound = true
+		err = dec.SkipValue()
+	default:
+		return t.claims.read(name, dec)
+	}
+	return true, err
+}
+
+func (c *claims) read(name []byte, dec *jsontext.Decoder) (known bool, err error) {
+	switch string(name) {
+	case "sub":
+		c.subject, err = readString(dec)
+	case "dsub":
+		c.userID, err = readOptionalString(dec)
 	case "exp":
-		if c.expiry, err = dateValue(value); err == nil && (c.expiry.Unix() <= 0 || c.expiry.Unix() > maxNumericDate) {
+		if c.expiry, err = readDate(dec); err == nil && (c.expiry.Unix() <= 0 || c.expiry.Unix() > maxNumericDate) {
 			err = errTokenExpiry
 		}
 	case "nbf":
-		c.notBefore, err = dateValue(value)
+		c.notBefore, err = readDate(dec)
 	case "iat":
-		c.issuedAt, err = dateValue(value)
-	case "rexp":
-		if s, err := stringValue(value); err == nil {
-			c.refreshExpiry, _ = time.Parse(time.RFC3339, s)
-		}
+		c.issuedAt, err = readDate(dec)
+	case "rexp": // decoded when asked for
+		err = dec.SkipValue()
+	default:
+		return false, nil
 	}
-	return err
+	return true, err
 }
 
 // user returns who the token is about. A project's template may put something
@@ -304,30 +334,52 @@ func (c *claims) user() string {
 	return c.subject
 }
 
-func (rules *tokenRules) checkClaims(c *claims, drn string) error {
+func (rules *tokenRules) checkClaims(t *token, drn string) error {
 	switch {
-	case c.expiry.IsZero():
+	case t.claims.expiry.IsZero():
 		return errTokenExpiry
-	case !rules.issuedHere(c.issuer):
+	case !t.scope.issuedHere:
 		return errTokenIssuer
-	case c.subject == "":
+	case t.claims.subject == "":
 		return errTokenSubject
-	case c.bound:
+	case t.scope.bound:
 		return errTokenBound
-	case c.drn != drn && !rules.isOAuthAccess(c, drn):
+	case t.scope.drn != drn && !rules.isOAuthAccess(&t.scope, drn):
 		return errTokenKind
-	case !rules.audienceFits(c, drn):
+	case !rules.audienceFits(&t.scope, drn):
 		return errTokenAudience
 	}
 	return nil
 }
 
-// issuedHere accepts the forms that Descope gives iss: the project id, or a URL
+// readIssuer reports whether iss is a form that Descope gives it. The last that
+// was is remembered, because a project's tokens share one.
+func (rules *tokenRules) readIssuer(dec *jsontext.Decoder) (issuedHere bool, err error) {
+	v, err := dec.ReadValue()
+	if err != nil {
+		return false, err
+	}
+	text, err := unquote(v)
+	if err != nil {
+		return false, err
+	}
+	if last := rules.issuer.Load(); last != nil && *last == string(text) {
+		return true, nil
+	}
+	issuer := string(text)
+	if !namesProject(issuer, rules.projectID) {
+		return false, nil
+	}
+	rules.issuer.Store(&issuer)
+	return true, nil
+}
+
+// namesProject accepts the forms that Descope gives iss: the project id, or a URL
 // on any of its hosts with the id as the last path segment or the one before,
 // where a tenant's or an application's id follows. The host proves nothing; the
 // signature by the project's key does.
-func (rules *tokenRules) issuedHere(issuer string) bool {
-	if issuer == rules.projectID {
+func namesProject(issuer, projectID string) bool {
+	if issuer == projectID {
 		return true
 	}
 	u, err := url.Parse(issuer)
@@ -336,26 +388,18 @@ func (rules *tokenRules) issuedHere(issuer string) bool {
 	}
 	segments := strings.Split(u.Path, "/")
 	n := len(segments)
-	return segments[n-1] == rules.projectID || n >= 2 && segments[n-2] == rules.projectID
+	return segments[n-1] == projectID || n >= 2 && segments[n-2] == projectID
 }
 
-func (rules *tokenRules) isOAuthAccess(c *claims, drn string) bool {
-	return rules.acceptOAuth && drn == sessionDRN && c.drn == "" && c.tokenType == "access_token"
+func (rules *tokenRules) isOAuthAccess(s *scope, drn string) bool {
+	return rules.acceptOAuth && drn == sessionDRN && s.drn == "" && s.tokenType == "access_token"
 }
 
 // audienceFits holds session tokens to the configured audience. A refresh token
 // goes to nobody but Descope and often has no audience; where it has one, it
 // must be ours as well.
-func (rules *tokenRules) audienceFits(c *claims, drn string) bool {
-	if rules.audience == "" || drn == refreshDRN && !c.hasAudience {
-		return true
-	}
-	for _, audience := range c.audience {
-		if audience == rules.audience {
-			return true
-		}
-	}
-	return false
+func (rules *tokenRules) audienceFits(s *scope, drn string) bool {
+	return rules.audience == "" || s.forAudience || drn == refreshDRN && !s.hasAudience
 }
 
 // checkTime judges exp and nbf, the only claims whose verdict changes while the
@@ -379,25 +423,76 @@ func (t *token) verifySignature(key any) error {
 	return nil
 }
 
-// readMembers reads one JSON object and calls set for each member with a name
-// among names. The decoder refuses duplicate names and invalid UTF-8; a name
-// that equals one of names but for its case is refused here, because another
-// reader of the same token might take it for that one.
-func readMembers(dec *jsontext.Decoder, names names, set func(name string, value jsontext.Value) error) error {
+// decodeObject reads one JSON object with nothing after it; see readMembers. It
+// is a json.Unmarshal that lets what is decoded into stay off the heap.
+func decodeObject(raw []byte, read memberReader) error {
+	d := decoders.Get().(*objectDecoder)
+	defer decoders.Put(d)
+	d.input = *bytes.NewBuffer(raw)
+	d.Reset(&d.input)
+	err := readMembers(&d.Decoder, read)
+	if err == nil {
+		if _, end := d.ReadToken(); end != io.EOF {
+			err = errNotObject
+		}
+	}
+	d.input = bytes.Buffer{}
+	d.Reset(&d.input) // lets go of raw
+	return err
+}
+
+type objectDecoder struct {
+	jsontext.Decoder
+	input bytes.Buffer
+}
+
+var decoders = sync.Pool{New: func() any { return new(objectDecoder) }}
+
+// A memberReader reads the value of a member if it knows its name.
+type memberReader = func(name []byte, dec *jsontext.Decoder) (known bool, err error)
+
+// readMembers reads one JSON object and has read take the values of the members
+// it knows by name; the others are skipped. The decoder refuses duplicate names
+// and invalid UTF-8. A name that read would know in lower case is refused here,
+// because another reader of the same token might take it for that one.
+func readMembers(dec *jsontext.Decoder, read memberReader) error {
 	return eachMember(dec, func(quoted jsontext.Value) error {
-		name, err := matchName(quoted, names)
+		name, err := unquote(quoted)
 		if err != nil {
 			return err
 		}
-		if name == "" {
-			return dec.SkipValue()
-		}
-		value, err := dec.ReadValue()
-		if err != nil {
+		if known, err := read(name, dec); known || err != nil {
 			return err
 		}
-		return set(name, value)
+		if !isLower(name) {
+			if known, _ := read(bytes.Map(foldRune, name), dec); known {
+				return errTokenName
+			}
+		}
+		return dec.SkipValue()
 	})
+}
+
+// isLower reports whether name is its own fold: ASCII without capital letters,
+// as all registered names are.
+func isLower(name []byte) bool {
+	for _, c := range name {
+		if c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+// foldRune returns the lower-case ASCII letter that [strings.EqualFold] takes for
+// r, which need not be ASCII itself (a long s, the Kelvin sign), or else r.
+func foldRune(r rune) rune {
+	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+		if 'a' <= f && f <= 'z' {
+			return f
+		}
+	}
+	return r
 }
 
 // eachMember reads one JSON object. visit is given the quoted name of each
@@ -421,51 +516,6 @@ func eachMember(dec *jsontext.Decoder, visit func(quoted jsontext.Value) error) 
 
 var errNotObject = errors.New("not a JSON object")
 
-// names are the registered names of an object.
-type names []registeredName
-
-type registeredName struct {
-	name  string
-	bytes []byte
-}
-
-func newNames(list ...string) names {
-	var n names
-	for _, name := range list {
-		n = append(n, registeredName{name, []byte(name)})
-	}
-	return n
-}
-
-// matchName returns the one of names that the quoted name spells, or "".
-func matchName(quoted jsontext.Value, names names) (string, error) {
-	unquoted, err := unquote(quoted)
-	if err != nil {
-		return "", err
-	}
-	for _, n := range names {
-		if string(unquoted) == n.name {
-			return n.name, nil
-		}
-	}
-	for _, n := range names {
-		// Of other length only if it has letters beyond ASCII, such as a long s.
-		if (len(unquoted) == len(n.name) || !isASCII(unquoted)) && bytes.EqualFold(unquoted, n.bytes) {
-			return "", errTokenName
-		}
-	}
-	return "", nil
-}
-
-func isASCII(b []byte) bool {
-	for _, c := range b {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
 // unquote returns the text of a JSON string, without a copy where nothing in it
 // is escaped.
 func unquote(v jsontext.Value) ([]byte, error) {
@@ -487,24 +537,53 @@ func stringValue(v jsontext.Value) (string, error) {
 	return string(s), err
 }
 
-// dateValue reads a NumericDate (RFC 7519, section 2), which may have a
-// fraction. It saturates: a date too far off to be represented stays far off.
-func dateValue(v jsontext.Value) (time.Time, error) {
+func readString(dec *jsontext.Decoder) (string, error) {
+	v, err := dec.ReadValue()
+	if err != nil {
+		return "", err
+	}
+	return stringValue(v)
+}
+
+// readOptionalString takes a value of another type for none.
+func readOptionalString(dec *jsontext.Decoder) (string, error) {
+	if dec.PeekKind() != '"' {
+		return "", dec.SkipValue()
+	}
+	return readString(dec)
+}
+
+// readDate reads a NumericDate (RFC 7519, section 2), which may have a fraction.
+// It saturates: a date too far off to be represented stays far off.
+func readDate(dec *jsontext.Decoder) (time.Time, error) {
+	v, err := dec.ReadValue()
+	if err != nil {
+		return time.Time{}, err
+	}
 	if v.Kind() != '0' {
 		return time.Time{}, errTokenType
+	}
+	if seconds, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+		return time.Unix(min(max(seconds, -1), maxNumericDate+1), 0), nil
 	}
 	seconds, _ := strconv.ParseFloat(string(v), 64) // ±Inf out of range
 	return time.Unix(int64(min(max(seconds, -1), maxNumericDate+1)), 0), nil
 }
 
-func audienceValue(v jsontext.Value) ([]string, error) {
+// readAudience reports whether the audience is among aud, which is a string or
+// a list of strings.
+func (rules *tokenRules) readAudience(dec *jsontext.Decoder) (found bool, err error) {
+	v, err := dec.ReadValue()
+	if err != nil {
+		return false, err
+	}
 	if v.Kind() == '"' {
-		s, err := stringValue(v)
-		return []string{s}, err
+		s, err := unquote(v)
+		return string(s) == rules.audience, err
 	}
 	var list []string
 	if v.Kind() != '[' || json.Unmarshal(v, &list) != nil {
-		return nil, errTokenType
+		return false, errTokenType
 	}
-	return list, nil
+	return slices.Contains(list, rules.audience), nil
 }

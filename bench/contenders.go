@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/MicahParks/keyfunc/v3"
@@ -79,6 +80,7 @@ const (
 	PlainChi       = "chi, no auth"
 	UncachedBearer = "descopehttp, uncached"
 	UncachedCookie = "descopehttp, uncached, cookie"
+	FirstBearer    = "descopehttp, first request of a session"
 	CachedBearer   = "descopehttp, cached"
 	CachedCookie   = "descopehttp, cached, cookie"
 	CachedCookies  = "descopehttp, cached, both cookies"
@@ -112,6 +114,7 @@ func Contenders() []Contender {
 		{Name: CachedChi, Kind: Ours, Guarded: true, handler: onChi(cached)},
 		{Name: CachedGin, Kind: Ours, Guarded: true, handler: onGin(cached)},
 		{Name: CachedEcho, Kind: Ours, Guarded: true, handler: onEcho(cached)},
+		{Name: FirstBearer, Kind: Ours, Guarded: true, handler: firstRequests},
 		{Name: UncachedBearer, Kind: Ours, Guarded: true, handler: ours(uncached)},
 		{Name: UncachedCookie, Kind: Ours, Guarded: true, handler: ours(uncached), request: cookie},
 		{Name: "descopechi, uncached", Kind: Ours, Guarded: true, handler: onChi(uncached)},
@@ -188,6 +191,26 @@ func ours(e edit) func(context.Context, *Project, http.Handler) (http.Handler, e
 		}
 		return a.RequireSession(next), nil
 	}
+}
+
+// firstRequests puts another session into each request that carries the good one:
+// it is looked for in the cache, checked and put in. The cache holds one at a
+// time, so that none is found.
+func firstRequests(_ context.Context, p *Project, next http.Handler) (http.Handler, error) {
+	a, err := p.Auth(func(c *descopehttp.Config) { c.MaxCachedSessions = 1 })
+	if err != nil {
+		return nil, err
+	}
+	h := a.RequireSession(next)
+	good := "Bearer " + p.Token
+	requests := p.manyRequests(64)
+	var n atomic.Uint64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == good {
+			r = requests[n.Add(1)%uint64(len(requests))]
+		}
+		h.ServeHTTP(w, r)
+	}), nil
 }
 
 // onGin, onEcho and onChi route to next, behind the adapter unless e is nil.

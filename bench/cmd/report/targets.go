@@ -35,6 +35,8 @@ func (r *report) targets() []target {
 			atMost(name+": ratio ≤ 1.15", r.ratio(x), 1.15, "%.3f"),
 			atMost(name+": allocations ≤ 30", x.Allocs, 30, "%.0f"))
 	}
+	first := r.result(bench.FirstBearer)
+	list = append(list, atMost(first.Name+", put into the cache as well: ratio ≤ 1.15", r.ratio(first), 1.15, "%.3f"))
 	for _, name := range []string{bench.CachedBearer, bench.CachedCookie, bench.CachedCookies} {
 		x := r.result(name)
 		list = append(list,
