@@ -166,7 +166,8 @@ func (w *world) mend() {
 	for i := range w.browsers {
 		w.mu.Lock()
 		s := w.stateOf(w.browsers[i].jar.refresh)
-		good := s.token != nil && s.token == s.newest && s.honoured && s.token.signIn.ending.IsZero()
+		good := s.token != nil && s.token == s.newest && s.honoured && s.token.signIn.ending.IsZero() &&
+			time.Until(s.token.expires) > window // long enough for all replicas to be asked
 		w.mu.Unlock()
 		if !good {
 			continue
