@@ -151,6 +151,10 @@ func (w *world) judgeLogout(v *visit, set changes) {
 		if s == nil || s.signIn.ended.IsZero() || !s.signIn.ended.Before(v.answer.begun) {
 			continue
 		}
+		if s.signIn.forgotten {
+			w.exclude("a session after a logout with a token that was spent more than a minute before")
+			continue
+		}
 		if !w.knows(v.replica, s.signIn) {
 			w.exclude("a session after a logout that another replica took: " + map[bool]string{true: "everywhere", false: "store away"}[s.signIn.wholly])
 			continue
