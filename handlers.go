@@ -294,10 +294,12 @@ func (a *Auth) signUp(f *flow) error {
 	if err := checkLoginID(req.LoginID); err != nil {
 		return err
 	}
-	if err := a.attempts.signUp(f.r); err != nil {
+	done, err := a.attempts.signUp(f.r)
+	if err != nil {
 		return err
 	}
 	answer, err := a.post(f.ctx, classAnonymous, pathTOTPSignUp, nil, &req)
+	done(f.ctx, err)
 	if err != nil {
 		return err
 	}
