@@ -339,7 +339,7 @@ func (a *attempts) take(ctx context.Context, limits ...limit) ([]taken, error) {
 		all = append(all, t)
 		if count > l.max {
 			a.giveBack(ctx, all)
-			return nil, &failure{problem: problemTooManyRequests, reason: "too many attempts", retryAfter: time.Until(t.until)}
+			return nil, &failure{problem: problemTooManyRequests, reason: "too many attempts", retryAfter: max(time.Until(t.until), time.Second)}
 		}
 	}
 	return all, nil
