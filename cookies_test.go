@@ -256,6 +256,46 @@ func TestPlantedRefreshCookie(t *testing.T) {
 	}
 }
 
+// Of several sessions of one user the one that lasts longest counts, and of several
+// refresh tokens the newest, in whatever order they come.
+func TestBestOfSeveralCookies(t *testing.T) {
+	h := newHostile(t)
+	ends := func(d time.Duration) string { return h.with(map[string]any{"exp": time.Now().Add(d).Unix()}) }
+	short, long, longest := ends(3*time.Minute), ends(5*time.Minute), ends(9*time.Minute)
+	for _, order := range [][3]string{{short, long, longest}, {longest, long, short}, {long, longest, short}} {
+		next := new(spy)
+		r := get("/")
+		r.Header.Set("Cookie", sessionCookie+"="+strings.Join(order[:], "; "+sessionCookie+"="))
+		require.Equal(t, http.StatusOK, serve(h.RequireSession(next), r).StatusCode)
+		s, ok := descopehttp.SessionFromContext(next.last().Context())
+		require.True(t, ok)
+		assert.Equal(t, longest, s.Token())
+	}
+
+	h.drn = "DSR"
+	issued := func(ago time.Duration) string {
+		return h.with(map[string]any{"iat": time.Now().Add(-ago).Unix(), "exp": time.Now().Add(time.Hour).Unix()})
+	}
+	old, newer, newest := issued(3*time.Hour), issued(2*time.Hour), issued(time.Hour)
+	for _, order := range [][3]string{{old, newer, newest}, {newest, newer, old}, {newer, newest, old}} {
+		var sent string
+		k := kitFor(t, h.srv, func(c *descopehttp.Config) {
+			inner := c.HTTPClient.Transport
+			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Path == refreshPath {
+					sent = r.Header.Get("Authorization")
+				}
+				return inner.RoundTrip(r)
+			})}
+		})
+		require.NoError(t, k.Ready(t.Context()))
+		r := get("/")
+		r.Header.Set("Cookie", refreshCookie+"="+strings.Join(order[:], "; "+refreshCookie+"="))
+		serve(k.RequireSession(new(spy)), r)
+		assert.Equal(t, "Bearer "+h.srv.ProjectID()+":"+newest, sent)
+	}
+}
+
 // The next handler finds the new session and no refresh token, however the names
 // of the cookies were written.
 func TestRenewedRequestCarriesNoRefreshToken(t *testing.T) {

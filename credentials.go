@@ -14,7 +14,7 @@ import (
 // call and which is no session.
 func (a *Auth) bearerToken(h http.Header) (string, error) {
 	value, ok, err := bearerValue(h)
-	if err != nil || !ok {
+	if !ok {
 		return "", err
 	}
 	if first, _, _ := strings.Cut(value, ":"); first == a.projectID {
@@ -139,7 +139,7 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 	}
 	for _, t := range refreshes {
 		// What could not be verified does not speak against what could.
-		if t.unverified && !users.addIfFirst(t.claims.user()) {
+		if !users.addIfFirst(t.claims.user()) {
 			continue
 		}
 		if c.refresh == nil || t.betterThan(c.refresh) {

@@ -201,7 +201,7 @@ func (a *Auth) begin(rt *route, f *flow) error {
 // when Descope is called.
 func (a *Auth) flowBearer(h http.Header) (string, error) {
 	value, ok, err := bearerValue(h)
-	if err != nil || !ok {
+	if !ok {
 		return "", err
 	}
 	parts := strings.Split(value, ":")

@@ -47,7 +47,7 @@ func TestReasonOfARefusal(t *testing.T) {
 			token(header, ""), token(header, "null"), token(header, "[]"), token(header, `"x"`), token(header, claims+"{}"), token(header, edit(claims, `}`, ``)),
 			token(header, edit(claims, `"sub"`, `"sub":"U2bob","sub"`)), token(header, edit(claims, `"sub"`, `"x":1,"x":2,"sub"`)), token(header, edit(claims, `"sub"`, `"x":{"a":1,"a":1},"sub"`)),
 			token(header, edit(claims, `"sub"`, `"x":"`+"\xff"+`","sub"`)), token(header, edit(claims, `"sub"`, `"x":"\ud800","sub"`)), token(header, edit(claims, `"sub"`, `"`+"\xff"+`":1,"sub"`)),
-			token(header, edit(claims, `"sub"`, `"x":[,"sub"`)),
+			token(header, edit(claims, `"sub"`, `"x":[,"sub"`)), token(header, edit(claims, `"sub":"U2ada"`, `"sub":[,`)), token(header, `["sub","U2ada"]`),
 		},
 		errTokenType: {
 			token(header, edit(claims, `"exp":4102444800`, `"exp":"4102444800"`)), token(header, edit(claims, `"exp":4102444800`, `"exp":null`)), token(header, edit(claims, `"exp":4102444800`, `"exp":true`)), token(header, edit(claims, `"exp":4102444800`, `"exp":[]`)),

@@ -1,0 +1,157 @@
+package descopehttp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What Descope's answer says by its status and body: a refusal only in JSON of a
+// 4xx with a code of Descope's form, an outage only where a client cannot bring it
+// about.
+func TestWhatAStatusMeans(t *testing.T) {
+	for _, tt := range []struct {
+		status      int
+		body        string
+		code        string // of a refusal
+		unreachable bool
+	}{
+		{400, `{"errorCode":"E011003"}`, "E011003", false},
+		{401, `{"errorCode":"E061005","errorCode":"E061005"}`, "E061005", false},
+		{499, `{"errorCode":"E061005"}`, "E061005", false},
+		{401, `{"errorCode":"E0610"}`, "E0610", false},
+		{401, `{"errorCode":"E061005123"}`, "E061005123", false},
+		{401, `{"errorCode":"E0610051234"}`, "", false},
+		{401, `{"errorCode":"E061"}`, "", false},
+		{401, `{"errorCode":"e061005"}`, "", false},
+		{401, `{"errorCode":"E061005 "}`, "", false},
+		{401, `{"errorCode":7}`, "", false},
+		{401, `{"ErrorCode":"E061005"}`, "", false},
+		{401, `E061005`, "", false},
+		{401, ``, "", false},
+		{403, `<html>`, "", false},
+		{200 + 100, `{"errorCode":"E061005"}`, "", false},
+		{500, `{"errorCode":"E061005"}`, "", false},
+		{501, ``, "", false},
+		{502, `{"errorCode":"E061005"}`, "", true},
+		{503, ``, "", true},
+		{504, ``, "", true},
+		{505, ``, "", false},
+		{519, ``, "", false},
+		{520, ``, "", true},
+		{530, ``, "", true},
+		{531, ``, "", false},
+	} {
+		err := statusFailure(&http.Response{StatusCode: tt.status, Header: http.Header{}}, []byte(tt.body))
+		var refused *upstreamRefusal
+		if tt.code != "" {
+			if assert.ErrorAs(t, err, &refused, "%d %s", tt.status, tt.body) {
+				assert.Equal(t, tt.code, refused.code)
+				assert.Equal(t, tt.status, refused.status)
+			}
+			continue
+		}
+		assert.False(t, errors.As(err, &refused), "%d %s", tt.status, tt.body)
+		f := failureOf(err)
+		assert.Equal(t, problemUnavailable, f.problem)
+		assert.Equal(t, tt.unreachable, f.unreachable, tt.status)
+		assert.Contains(t, f.Error(), strconv.Itoa(tt.status))
+		assert.NotErrorIs(t, err, errUpstreamLimit)
+	}
+	err := statusFailure(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"7"}}}, []byte(`{"errorCode":"E061005"}`))
+	assert.ErrorIs(t, err, errUpstreamLimit, "never a refusal, whatever the body says")
+	assert.Equal(t, 7*time.Second, failureOf(err).retryAfter)
+}
+
+// Retry-After has a default and a limit.
+func TestRetryAfterOfDescope(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"": defaultRetryAfter, "0": defaultRetryAfter, "-3": defaultRetryAfter, "soon": defaultRetryAfter, "1.5": defaultRetryAfter,
+		"1": time.Second, "299": 299 * time.Second, "301": maxRetryAfter, "9223372036": maxRetryAfter, "99999999999999999999": defaultRetryAfter,
+	} {
+		assert.Equal(t, want, retryAfter(http.Header{"Retry-After": {header}}), header)
+	}
+}
+
+type timeoutError struct{ timeout bool }
+
+func (e timeoutError) Error() string { return "secret-in-an-error" }
+func (e timeoutError) Timeout() bool { return e.timeout }
+
+// Each way in which a call can fail has its own words, and none of the error's.
+// What the client brought about by hanging up is no outage.
+func TestWhatATransportErrorMeans(t *testing.T) {
+	for _, tt := range []struct {
+		err                  error
+		reason               string
+		timeout, unreachable bool
+	}{
+		{errors.New("secret-in-an-error"), "connection to Descope failed", false, true},
+		{timeoutError{true}, "Descope did not answer in time", true, true},
+		{timeoutError{false}, "connection to Descope failed", false, true},
+		{os.ErrDeadlineExceeded, "Descope did not answer in time", true, true},
+		{context.DeadlineExceeded, "Descope did not answer in time", true, true},
+		{fmt.Errorf("secret-in-an-error %w", context.Canceled), "the call to Descope was cancelled", false, false},
+		{&net.DNSError{Name: "secret-in-an-error"}, "Descope's host name was not resolved", false, true},
+		{&tls.CertificateVerificationError{Err: errors.New("secret-in-an-error")}, "Descope's certificate was not trusted", false, true},
+		{errTransportPanic, "the HTTP transport panicked", false, true},
+	} {
+		f := transportFailure(fmt.Errorf("secret-in-an-error: %w", tt.err))
+		assert.Equal(t, problemUnavailable, f.problem)
+		assert.Equal(t, tt.reason, f.reason)
+		assert.Equal(t, tt.timeout, f.timeout, tt.reason)
+		assert.Equal(t, tt.unreachable, f.unreachable, tt.reason)
+		assert.NotContains(t, fmt.Sprintf("%v %+v", f, f.Error()), "secret")
+	}
+}
+
+// A gate that outages have closed lets one call try again, and opens with its
+// success; a call that fails for another reason is no outage.
+func TestGateTriesOneCall(t *testing.T) {
+	now := time.Now()
+	g := newGates()[classSession]
+	outage := &failure{problem: problemUnavailable, unreachable: true}
+	enter := func() error { return g.enter(now) }
+	for range gateFailures - 1 {
+		require.NoError(t, enter())
+		g.leave(now, outage)
+	}
+	require.NoError(t, enter())
+	g.leave(now, &failure{problem: problemUnavailable}) // an odd answer, but an answer
+	for range gateFailures {
+		require.NoError(t, enter())
+		g.leave(now, outage)
+	}
+	f := failureOf(enter())
+	assert.Equal(t, gatePause, f.retryAfter)
+	assert.True(t, f.unsent)
+	now = now.Add(gatePause)
+	require.NoError(t, enter(), "one may try")
+	f = failureOf(enter())
+	assert.True(t, f.unsent)
+	assert.Equal(t, time.Second, f.retryAfter)
+	g.leave(now, outage)
+	require.Error(t, enter(), "it failed")
+	now = now.Add(gatePause)
+	require.NoError(t, enter())
+	g.leave(now, &upstreamRefusal{code: codeInvalidToken})
+	for range 10 {
+		require.NoError(t, enter(), "a refusal is an answer")
+	}
+	g.leave(now, nil)
+
+	g.leave(now, &failure{problem: problemUnavailable, cause: errUpstreamLimit, retryAfter: time.Hour})
+	assert.Equal(t, maxGatePause, failureOf(enter()).retryAfter)
+	now = now.Add(maxGatePause)
+	require.NoError(t, enter())
+}
