@@ -164,6 +164,27 @@ func TestKeysSurviveAnOutageForADay(t *testing.T) {
 	})
 }
 
+// A set without one usable key, such as an empty one, never replaces a good one.
+func TestEmptyKeySetReplacesNone(t *testing.T) {
+	for _, body := range []string{`{"keys":[]}`, `{"keys":[{"kty":"RSA","kid":"a","alg":"RS256","use":"enc"}]}`, `{}`, `null`, `[]`} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKit(t)
+			k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+			token := k.srv.SignIn(ada).Session
+			h := k.RequireSession(new(spy))
+			require.NoError(t, k.Ready(t.Context()))
+			k.srv.Fail(keysPath, descopetest.Fault{Status: 200, Body: body, Times: -1})
+			for range 5 {
+				elapse(70 * time.Minute)
+				require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode, body)
+				require.NoError(t, k.Wait(t.Context()))
+			}
+			assert.Equal(t, 6, k.srv.Requests(keysPath))
+			assert.Contains(t, k.logs.String(), "no usable key")
+		})
+	}
+}
+
 // Keys older than an hour are fetched beside a request, not in its way.
 func TestOldKeysAreRefreshedBesideTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,51 @@
+package descopehttp
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"math/big"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// The kind and strength of a key are those that its alg asks for, to the bit.
+func TestKeyStrength(t *testing.T) {
+	rsaKey := func(bits uint, e int) *rsa.PublicKey {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: e}
+	}
+	ec := func(curve elliptic.Curve) *ecdsa.PublicKey { return &ecdsa.PublicKey{Curve: curve} }
+	for _, tt := range []struct {
+		key any
+		alg string
+		ok  bool
+	}{
+		{rsaKey(2048, 65537), "RS256", true},
+		{rsaKey(2047, 65537), "RS256", false},
+		{rsaKey(8192, 65537), "RS256", true},
+		{rsaKey(8193, 65537), "RS256", false},
+		{rsaKey(2048, 3), "RS256", true},
+		{rsaKey(2048, 2), "RS256", false},
+		{rsaKey(2048, 1), "RS256", false},
+		{rsaKey(2048, 65537), "RS512", false},
+		{rsaKey(2048, 65537), "PS256", false},
+		{rsaKey(2048, 65537), "ES256", false},
+		{rsaKey(2048, 65537), "", false},
+		{ec(elliptic.P256()), "ES256", true},
+		{ec(elliptic.P256()), "ES384", false},
+		{ec(elliptic.P256()), "RS256", false},
+		{ec(elliptic.P384()), "ES384", true},
+		{ec(elliptic.P384()), "ES256", false},
+		{ec(elliptic.P521()), "ES512", false},
+		{ec(elliptic.P224()), "ES256", false},
+		{ed25519.PublicKey(make([]byte, 32)), "EdDSA", false},
+		{[]byte("secret"), "HS256", false},
+		{[]byte("secret"), "RS256", false},
+		{nil, "RS256", false},
+	} {
+		assert.Equal(t, tt.ok, keyFits(tt.key, tt.alg), "%T for %s", tt.key, tt.alg)
+	}
+}
