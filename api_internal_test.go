@@ -5,11 +5,16 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -154,4 +159,113 @@ func TestGateTriesOneCall(t *testing.T) {
 	assert.Equal(t, maxGatePause, failureOf(enter()).retryAfter)
 	now = now.Add(maxGatePause)
 	require.NoError(t, enter())
+}
+
+// The client that is configured is copied, without what must not be used, and bounded
+// in time.
+func TestRestrictedClient(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{0: upstreamLimit, -1: upstreamLimit, time.Hour: upstreamLimit, upstreamLimit: upstreamLimit, time.Second: time.Second} {
+		for _, client := range []*http.Client{restrictClient(&http.Client{Timeout: timeout}), keyClient(&http.Client{Timeout: timeout})} {
+			assert.Equal(t, want, client.Timeout)
+			assert.NotNil(t, client.CheckRedirect)
+		}
+	}
+	assert.Equal(t, upstreamLimit, restrictClient(nil).Timeout)
+	assert.Equal(t, upstreamLimit, keyClient(nil).Timeout)
+	transport := &http.Transport{MaxConnsPerHost: 1}
+	assert.NotSame(t, transport, keyClient(&http.Client{Transport: transport}).Transport.(calmTransport).RoundTripper, "a budget of connections of its own")
+	transport = &http.Transport{}
+	assert.Same(t, transport, keyClient(&http.Client{Transport: transport}).Transport.(calmTransport).RoundTripper, "without a limit there is nothing to share out")
+}
+
+// answering is a transport that answers each call with a text, after a while.
+type answering func(*http.Request) (text string, after time.Duration)
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	text, after := a(r)
+	select {
+	case <-time.After(after):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(text))}, nil
+}
+
+func authOver(t *testing.T, transport http.RoundTripper) *Auth {
+	a, err := New(Config{ProjectID: "P2abcdefghijklmnopqrstuvwxyz", HTTPClient: &http.Client{Transport: transport}, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	return a
+}
+
+// An answer may be as large as the limit and not a byte larger.
+func TestAnswerSizeLimit(t *testing.T) {
+	size := 0
+	a := authOver(t, answering(func(*http.Request) (string, time.Duration) {
+		return `{"keys":[]}` + strings.Repeat(" ", size-len(`{"keys":[]}`)), 0
+	}))
+	for call, limit := range map[string]int{"flow": maxAnswerSize, "keys": maxKeySetSize} {
+		for over := range 2 {
+			size = limit + over
+			var err error
+			if call == "keys" {
+				_, err = a.api.keys(t.Context())
+			} else {
+				_, err = a.api.call(t.Context(), classAccount, http.MethodGet, pathMe, nil, nil)
+			}
+			if over == 0 {
+				assert.NoError(t, err, call)
+			} else if assert.Error(t, err, call) {
+				assert.Equal(t, "Descope's answer is too large", failureOf(err).reason)
+			}
+		}
+	}
+}
+
+// One fetch of keys at a time, even for a token of Descope's own answer, which the
+// floor does not hold up.
+func TestOneKeyFetchAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fetches, most, n atomic.Int32
+		a := authOver(t, answering(func(*http.Request) (string, time.Duration) {
+			fetches.Add(1)
+			most.Store(max(most.Load(), n.Add(1)))
+			time.AfterFunc(4*time.Second, func() { n.Add(-1) })
+			return `{"keys":[]}`, 4 * time.Second
+		}))
+		first := a.keys.begin(time.Now(), fetchIfFloorAllows)
+		require.NotNil(t, first)
+		for range 8 {
+			<-time.After(400 * time.Millisecond)
+			assert.Equal(t, first, a.keys.begin(time.Now(), fetchPastFloor))
+			assert.Equal(t, first, a.keys.begin(time.Now(), fetchIfFloorAllows))
+		}
+		<-first
+		synctest.Wait()
+		assert.Nil(t, a.keys.begin(time.Now(), fetchIfFloorAllows), "the floor, since the beginning")
+		require.NotNil(t, a.keys.begin(time.Now(), fetchPastFloor))
+		require.NoError(t, a.Wait(t.Context()))
+		assert.EqualValues(t, 1, most.Load())
+		assert.EqualValues(t, 2, fetches.Load())
+	})
+}
+
+// Kids that nobody knows are remembered to a bound, and the old ones make room when
+// their time is up.
+func TestAbsentKidsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := authOver(t, noNetwork{t})
+		began := time.Now()
+		for i := range maxAbsentKeys + 100 {
+			require.Equal(t, began, a.keys.noteAbsent(strconv.Itoa(i), began))
+			require.LessOrEqual(t, len(a.keys.absent), maxAbsentKeys)
+		}
+		<-time.After(absentKeyMemory - 1)
+		assert.Equal(t, began, a.keys.noteAbsent("0", time.Now()), "remembered")
+		assert.Equal(t, time.Now(), a.keys.noteAbsent("more", time.Now()), "full")
+		<-time.After(1)
+		assert.Equal(t, time.Now(), a.keys.noteAbsent("0", time.Now()), "forgotten")
+		assert.Len(t, a.keys.absent, 1)
+		a.keys.noteAbsent("more", time.Now())
+		assert.Len(t, a.keys.absent, 2)
+	})
 }

@@ -137,11 +137,13 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 			users.add(t.claims.user())
 		}
 	}
+	verified := users.user
 	for _, t := range refreshes {
 		// What could not be verified does not speak against what could.
-		if !users.addIfFirst(t.claims.user()) {
+		if t.unverified && verified != "" && t.claims.user() != verified {
 			continue
 		}
+		users.add(t.claims.user())
 		if c.refresh == nil || t.betterThan(c.refresh) {
 			c.refresh = t
 		}
@@ -189,15 +191,6 @@ func (s *userSet) add(user string) {
 	}
 	s.conflict = s.conflict || s.user != "" && s.user != user
 	s.user = user
-}
-
-// addIfFirst adds a user unless another is there already, and reports whether
-// the set is of that user now.
-func (s *userSet) addIfFirst(user string) bool {
-	if s.user == "" {
-		s.user = user
-	}
-	return s.user == user
 }
 
 // judgeSessionCookie judges one session cookie. For an expired one it returns

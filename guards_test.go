@@ -156,6 +156,19 @@ func TestTenantFromThePath(t *testing.T) {
 	assert.Equal(t, http.StatusOK, b.do(mux, get("/t/T1/x")).StatusCode)
 	requireProblem(t, b.do(mux, get("/t/T2/x")), http.StatusForbidden, "missing_role")
 	requireProblem(t, b.do(mux, get("/none/")), http.StatusForbidden, "missing_role")
+
+	// What somebody may in the project as a whole says nothing of a tenant, and the
+	// lack of one is not the project.
+	k.srv.AddUser(descopetest.User{LoginID: "root", Roles: []string{"admin"}, Permissions: []string{"write"}})
+	b = signIn(k, "root")
+	for path, id := range map[string]string{"/": "", "/T1": "T1"} {
+		tenant := func(*http.Request) string { return id }
+		role := k.Require(descopehttp.TenantRole(tenant, "admin"))(new(spy))
+		requireProblem(t, b.do(role, get(path)), http.StatusForbidden, "missing_role")
+		permission := k.Require(descopehttp.TenantPermission(tenant, "write"))(new(spy))
+		requireProblem(t, b.do(permission, get(path)), http.StatusForbidden, "missing_permission")
+	}
+	assert.Equal(t, http.StatusOK, b.do(k.Require(descopehttp.Role("admin"), descopehttp.Permission("write"))(new(spy)), get("/")).StatusCode)
 }
 
 // No order of middleware serves a guarded route to someone who lacks the role.

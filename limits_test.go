@@ -201,9 +201,9 @@ func TestGuessesAreGivenBack(t *testing.T) {
 		"asks to wait": {Status: 429, Body: `{"errorCode":"E130429"}`,
 			Header: http.Header{"Retry-After": {"60"}}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		giveBack := func(t *testing.T, store descopehttp.AttemptStore) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
+				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store })
 				k.srv.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
 				const network = "203.0.113.9"
 				tries := 60
@@ -238,7 +238,9 @@ func TestGuessesAreGivenBack(t *testing.T) {
 				}
 				assert.Equal(t, 10+50, k.srv.Requests(guessPath), "of the day, too")
 			})
-		})
+		}
+		t.Run(name+", memory", func(t *testing.T) { giveBack(t, nil) })
+		t.Run(name+", store", func(t *testing.T) { giveBack(t, newCountingStore()) })
 	}
 }
 

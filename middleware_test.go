@@ -161,6 +161,7 @@ func TestRenewalBeforeNext(t *testing.T) {
 		var set []string
 		h := k.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			seen, set = r, w.Header().Values("Set-Cookie")
+			assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
 			http.Error(w, "gone", http.StatusNotFound) // http.Error drops Cache-Control
 		}))
 		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
@@ -686,6 +687,10 @@ func TestInBodyIgnoresCookies(t *testing.T) {
 	res := serve(k.Handler(), withCookies(get("/v1/auth/me"), "", tokens.Refresh))
 	requireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
 	assert.Equal(t, http.StatusOK, serve(k.RequireSession(new(spy)), withBearer(get("/"), tokens.Session)).StatusCode)
+	// So no origin is judged either.
+	r = withCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	requireProblem(t, serve(k.RequireSession(new(spy)), r), http.StatusUnauthorized, "no_session")
 }
 
 // With SessionInBody a session cookie is no credential, but the refresh cookie
@@ -697,6 +702,50 @@ func TestSessionInBody(t *testing.T) {
 	res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", tokens.Refresh))
 	assert.Equal(t, http.StatusOK, res.StatusCode)
 	assert.NotContains(t, cookiesOf(res), sessionCookie)
+}
+
+// Nor can one by itself turn the browser of an expired session into another's, even
+// if it is genuine; and two of two users are nobody's, in whatever order they come.
+func TestPlantedRefreshTokensOfUnknownKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newKit(t).srv
+		srv.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
+		srv.AddUser(descopetest.User{LoginID: "mallory"})
+		own, planted := srv.SignIn(ada).Refresh, srv.SignIn("mallory").Refresh
+		srv.RotateKeys()
+		session := srv.SignIn(ada).Session
+		k := kitFor(t, srv) // has never held the key of the refresh tokens
+		require.NoError(t, k.Ready(t.Context()))
+		elapse(past)
+		present := func(session string, refreshes ...string) (*http.Response, *spy) {
+			var pairs []string
+			if session != "" {
+				pairs = append(pairs, sessionCookie+"="+session)
+			}
+			for _, refresh := range refreshes {
+				pairs = append(pairs, refreshCookie+"="+refresh)
+			}
+			r := get("/")
+			r.Header.Set("Cookie", strings.Join(pairs, "; "))
+			next := new(spy)
+			return serve(k.RequireSession(next), r), next
+		}
+		res, _ := present(session, planted)
+		requireProblem(t, res, http.StatusUnauthorized, "session_expired")
+		for _, pair := range [][]string{{planted, own}, {own, planted}, {own, own, planted}} {
+			res, _ := present("", pair...)
+			requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+		}
+		require.Zero(t, srv.Requests(refreshPath))
+		for _, pair := range [][]string{{planted, own}, {own, planted}} {
+			elapse(time.Second)
+			res, next := present(session, pair...)
+			require.Equal(t, http.StatusOK, res.StatusCode)
+			s, ok := descopehttp.SessionFromContext(next.last().Context())
+			require.True(t, ok)
+			require.Equal(t, srv.SessionClaims(ada)["sub"], s.Subject())
+		}
+	})
 }
 
 // A planted refresh token that cannot be verified here, because its key was never
