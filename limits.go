@@ -115,7 +115,7 @@ func (g *gate) enter(now time.Time) error {
 	if wait := g.until.Sub(now); wait > 0 {
 		return &failure{problem: problemUnavailable, reason: "Descope could not be reached a moment ago", retryAfter: wait, unsent: true, cause: errUpstreamLimit}
 	}
-	if g.failures >= gateFailures && g.probing {
+	if g.probing {
 		return &failure{problem: problemUnavailable, reason: "Descope is being tried again", retryAfter: time.Second, unsent: true}
 	}
 	if !g.budget.AllowN(now, 1) {
@@ -255,7 +255,7 @@ func (a *attempts) guess(r *http.Request, loginID string) (done func(context.Con
 			a.noteKnown(ctx, here)
 		}
 		var refused *upstreamRefusal
-		if outcome == nil || !errors.As(outcome, &refused) && failureOf(outcome).problem != problemOtherUser {
+		if !errors.As(outcome, &refused) && failureOf(outcome).problem != problemOtherUser {
 			a.giveBack(ctx, taken)
 		}
 	}, nil
@@ -269,7 +269,7 @@ func (a *attempts) signUp(r *http.Request) (done func(context.Context, error), e
 		return nil, err
 	}
 	return func(ctx context.Context, outcome error) {
-		if outcome != nil && failureOf(outcome).unsent {
+		if failureOf(outcome).unsent {
 			a.giveBack(ctx, taken)
 		}
 	}, nil
@@ -277,10 +277,10 @@ func (a *attempts) signUp(r *http.Request) (done func(context.Context, error), e
 
 // pending counts a token of an unknown key and reports whether its client may
 // be told to come back: a flood of invented kids is answered 401. One from so many
-// networks that they cannot be counted is not: the key may be new all the same.
+// networks that there is no room to count them is not, as the key may be new.
 func (a *attempts) pending(r *http.Request) bool {
-	count, _, ok := a.pendings.add(a.key("pending", networkOf(a.clientIP(r))), 1, time.Now())
-	return !ok || count <= pendingPerNetwork
+	count, _, _ := a.pendings.add(a.key("pending", networkOf(a.clientIP(r))), 1, time.Now())
+	return count <= pendingPerNetwork
 }
 
 // isKnown reports whether the login id has signed in from the network.
@@ -412,10 +412,7 @@ func networkOf(addr netip.Addr) string {
 	if addr.Is6() {
 		bits = 64
 	}
-	network, err := addr.Prefix(bits)
-	if err != nil {
-		return "unknown"
-	}
+	network, _ := addr.Prefix(bits) // all that have no address are one
 	return network.String()
 }
 
@@ -446,18 +443,14 @@ func newCounters(limit int, window time.Duration) counters {
 	return counters{limit: limit, window: window}
 }
 
-// add changes a count and returns it and the end of its window. It is not ok if
-// there is no room for a new one.
+// add changes a count and returns it and the end of its window. It is not ok, and
+// the count 0, if there is no room for a new one.
 func (c *counters) add(key countKey, delta int32, now time.Time) (count int, until time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.age(now)
 	in, e := c.find(key)
 	if e.until <= now.UnixNano() {
-		if delta <= 0 {
-			return 0, now, true
-		}
-		delete(in, key)
 		if c.size() >= c.limit {
 			return 0, now, false
 		}

@@ -119,6 +119,18 @@ func TestFullCountersRefuse(t *testing.T) {
 		<-time.After(guessWindow + guessWindow/countAges)
 		assert.True(t, g.guess(r, "new", wrongCode), "what has ended makes room")
 
+		// One that the day has no room for costs its network nothing.
+		g.a.days.limit = 0
+		for range 2 * guessesPerNetwork {
+			_, err = g.a.guess(r, "another")
+			require.Error(t, err)
+		}
+		g.a.days.limit = maxDays
+		for range guessesPerNetwork {
+			assert.True(t, g.guess(r, "another", wrongCode))
+		}
+		assert.False(t, g.guess(r, "another", wrongCode))
+
 		// A key that is new may be ours, so nobody is refused for want of room.
 		for i := range 200 {
 			assert.True(t, g.a.pending(requestFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))))
@@ -150,12 +162,40 @@ func TestCountersEndWithTheirWindow(t *testing.T) {
 			<-time.After(1)
 			n, _, _ = c.add(key, 0, time.Now())
 			assert.Zero(t, n)
-			<-time.After(time.Hour)
+			<-time.After(time.Duration(step/10+1) * time.Hour)
 			c.add(countKey{3}, 1, time.Now())
-			assert.LessOrEqual(t, c.size(), 1)
+			assert.LessOrEqual(t, c.size(), 2)
+			if step >= 20 {
+				assert.Equal(t, 1, c.size(), "after a long time at once")
+			}
+			n, _, _ = c.add(key, -1, time.Now())
+			assert.Zero(t, n)
 			n, _, _ = c.add(countKey{3}, -5, time.Now())
 			assert.Zero(t, n)
 			assert.Zero(t, c.size())
 		})
 	}
+}
+
+// Only tokens that Descope alone could verify are remembered as accepted.
+func TestStrangersOnlyAreRemembered(t *testing.T) {
+	b, now := newStrangerBudget(), time.Now()
+	verified, stranger := &token{raw: "a"}, &token{raw: "b", unverified: true}
+	for _, tok := range []*token{nil, verified, stranger} {
+		require.NoError(t, b.enter(tok, now))
+		b.accept(tok, now)
+	}
+	assert.Len(t, b.accepted.entries, 1)
+	for range 100 {
+		assert.NoError(t, b.enter(stranger, now), "exempt")
+		assert.NoError(t, b.enter(verified, now))
+		assert.NoError(t, b.enter(nil, now))
+	}
+	another := &token{raw: "c", unverified: true}
+	require.Error(t, b.enter(another, now))
+	require.NoError(t, b.enter(another, now.Add(time.Second/unverifiedRate)))
+	require.Error(t, b.enter(another, now.Add(time.Second/unverifiedRate)))
+	now = now.Add(acceptedMemory)
+	require.NoError(t, b.enter(stranger, now))
+	require.Error(t, b.enter(stranger, now), "forgotten")
 }

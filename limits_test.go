@@ -567,7 +567,49 @@ func TestKnownNetworkWhileTheStoreIsAway(t *testing.T) {
 		}
 		requireLimited(t, guess(k, "203.0.113.99", ada, k.srv.Code(ada)))
 		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+
+		// A store that hangs holds a sign-in up for no longer than it must.
+		elapse(time.Minute)
+		store.set(nil, time.Hour)
+		began := time.Now()
+		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		assert.Equal(t, time.Second, time.Since(began), "known, two counts, a sign-in")
+		elapse(time.Minute)
+		store.set(nil, 0)
+		calls := store.calls
+		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		assert.Equal(t, 6, store.calls-calls, "and two given back")
 	})
+}
+
+// A guess that is refused here counts for nothing: when those under way end without
+// an answer, all ten are left.
+func TestRefusedGuessesDoNotCount(t *testing.T) {
+	for name, store := range map[string]func() descopehttp.AttemptStore{
+		"memory": func() descopehttp.AttemptStore { return nil },
+		"store":  func() descopehttp.AttemptStore { return newCountingStore() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
+				const network = "203.0.113.9"
+				k.srv.Fail(guessPath, descopetest.Fault{Status: 500, Delay: 2 * time.Second, Times: 10})
+				var wg sync.WaitGroup
+				for range 10 {
+					wg.Go(func() { assert.Equal(t, http.StatusBadGateway, guess(k, network, ada, "000000").StatusCode) })
+				}
+				elapse(time.Second)
+				for range 30 {
+					requireLimited(t, guess(k, network, ada, "000000"))
+				}
+				wg.Wait()
+				for range 10 {
+					requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
+				}
+				requireLimited(t, guess(k, network, ada, "000000"))
+			})
+		})
+	}
 }
 
 // A sign-up that was not sent to Descope, because strangers had used up the budget,
