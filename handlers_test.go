@@ -630,7 +630,8 @@ func TestSignInCookies(t *testing.T) {
 					k := newKit(t, func(c *descopehttp.Config) { c.Cookies = tt.cookies })
 					k.srv.Configure(func(s *descopetest.Settings) { s.RefreshTTL, s.TokensInCookies = tt.ttl, inCookies })
 					res := serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
-					requireOK(t, res)
+					body := requireOK(t, res)
+					assert.Equal(t, []any{"", ""}, []any{body["sessionJwt"], body["refreshJwt"]}, "no script sees them")
 					require.Len(t, res.Cookies(), 2)
 					for name, drn := range map[string]string{tt.session: "DS", tt.refresh: "DSR"} {
 						c := cookiesOf(res)[name]
@@ -647,6 +648,27 @@ func TestSignInCookies(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Cookies of two users are nobody's in the flows as well.
+func TestFlowsRefuseTwoUsers(t *testing.T) {
+	k := newKit(t)
+	k.srv.AddUser(descopetest.User{LoginID: bob})
+	adas, bobs := k.srv.SignIn(ada), k.srv.SignIn(bob)
+	require.NoError(t, k.Ready(t.Context()))
+	k.srv.Reset()
+	for _, r := range []*http.Request{
+		get(mePath), flowPost(refreshPath, ""), flowPost(updatePath, `{"loginId":"`+ada+`"}`), flowPost(selectPath, `{"tenant":"T1"}`),
+		flowPost(verifyPath, `{"loginId":"`+ada+`","code":"000000","loginOptions":{"mfa":true}}`),
+	} {
+		res := serve(k.Handler(), withCookies(r, adas.Session, bobs.Refresh))
+		requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+		assert.Len(t, cookiesOf(res), 2)
+		for _, c := range res.Cookies() {
+			assert.Negative(t, c.MaxAge)
+		}
+	}
+	assert.Zero(t, k.srv.Requests(""))
 }
 
 // A session token that no browser stores must not leave the former one in place.
