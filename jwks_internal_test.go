@@ -49,3 +49,12 @@ func TestKeyStrength(t *testing.T) {
 		assert.Equal(t, tt.ok, keyFits(tt.key, tt.alg), "%T for %s", tt.key, tt.alg)
 	}
 }
+
+// A key is found by its kid, so one without is of no use, and takes no part.
+func TestKeyWithoutKid(t *testing.T) {
+	const key = `{"alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"`
+	assert.NotNil(t, parseKey([]byte(key+`,"kid":"a"}`)))
+	for _, rest := range []string{`}`, `,"kid":""}`, `,"kid":null}`, `,"kid":7}`, `,"KID":"a"}`} {
+		assert.Nil(t, parseKey([]byte(key+rest)), rest)
+	}
+}
