@@ -140,7 +140,7 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 	verified := users.user
 	for _, t := range refreshes {
 		// What could not be verified does not speak against what could.
-		if t.unverified && verified != "" && t.claims.user() != verified {
+		if verified != "" && t.claims.user() != verified {
 			continue
 		}
 		users.add(t.claims.user())

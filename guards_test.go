@@ -312,7 +312,7 @@ func TestReturnTo(t *testing.T) {
 		"HTTPS://evil.example", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x", "mailto:x@y",
 		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "\t//evil.example", "\n//evil.example", " //evil.example",
 		"/\x00/evil.example", "\x00/", "/\x7f", "/a\x0b", "/%09/evil.example\t", "//evil.example/%2f..", "//user@evil.example", "//evil.example:443",
-		`/a\b`, "/%5c%5cevil.example", "/%2f/evil.example", "/%zz", ".//evil.example", "../", "?//evil.example", "#//evil.example",
+		`/a\b`, `/a?b=\c`, "/%5c%5cevil.example", "/%2f/evil.example", "/%zz", ".//evil.example", "../", "?//evil.example", "#//evil.example",
 		"/app\r\nSet-Cookie: a=b", "//[::1]/", "//0x7f000001", "/" + string(make([]byte, 3000)), "file:///etc/passwd", "ftp://x", "@evil.example", ":evil",
 	}
 	require.GreaterOrEqual(t, len(evil), 40)

@@ -420,6 +420,8 @@ func TestUpgradeStartsNoRefresh(t *testing.T) {
 		assert.Equal(t, http.StatusOK, serve(h, r).StatusCode)
 		elapse(past)
 		requireProblem(t, serve(h, r), http.StatusUnauthorized, "session_expired")
+		// Over HTTP/2 it is a CONNECT (RFC 8441).
+		requireProblem(t, serve(h, withCookies(httptest.NewRequest(http.MethodConnect, "/", nil), tokens.Session, tokens.Refresh)), http.StatusUnauthorized, "session_expired")
 		assert.Zero(t, k.srv.Requests(refreshPath))
 	})
 }
