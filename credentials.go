@@ -152,7 +152,7 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 		c.err = errTokenExpired
 	}
 	c.conflict = users.conflict
-	if !c.conflict && c.session != nil && c.refresh != nil && values.refresh.n == 1 {
+	if !c.conflict && c.session != nil && c.refresh != nil {
 		a.cache.noteFits(c.session, c.refresh.raw)
 	}
 	return c

@@ -59,9 +59,12 @@ func TestWhichCredential(t *testing.T) {
 		{"plain cookie name", nil, "DS=" + a.Session, "no_session"},
 		{"cookie name in another case", nil, "__host-ds=" + a.Session, "no_session"},
 		{"forged cookie beside a good one", nil, sessionCookie + "=" + a.Session + "x; " + sessionCookie + "=" + a.Session, aID},
+		{"good cookie, then a forged one", nil, sessionCookie + "=" + a.Session + "; " + sessionCookie + "=" + b.Session + "x", aID},
 		{"fifth cookie", nil, strings.Repeat(sessionCookie+"=x; ", 4) + sessionCookie + "=" + a.Session, "invalid_token"},
 		{"two users", nil, sessionCookie + "=" + a.Session + "; " + sessionCookie + "=" + b.Session, "conflicting_cookies"},
 		{"session of one, refresh of another", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Refresh, "conflicting_cookies"},
+		{"good session, forged refresh token", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Refresh[:len(b.Refresh)-8] + "AAAAAAAA", aID},
+		{"good session, session token as refresh cookie", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Session, aID},
 		{"two refresh tokens of two users", nil, refreshCookie + "=" + a.Refresh + "; " + refreshCookie + "=" + b.Refresh, "conflicting_cookies"},
 		{"refresh token as session cookie", nil, sessionCookie + "=" + a.Refresh, "invalid_token"},
 		{"session token as refresh cookie", nil, refreshCookie + "=" + a.Session, "no_session"},
@@ -548,6 +551,28 @@ func TestExpiredRefreshTokenIsDeleted(t *testing.T) {
 		assert.Negative(t, cookies[refreshCookie].MaxAge)
 		assert.Zero(t, k.srv.Requests(refreshPath))
 		assert.Empty(t, serve(k.LoadSession(new(spy)), r).Cookies())
+
+		// With nothing else it is what there is to say, and beside a session cookie
+		// that is none, that is.
+		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "", tokens.Refresh)), http.StatusUnauthorized, "session_expired")
+		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "a.b.c", tokens.Refresh)), http.StatusUnauthorized, "invalid_token")
+		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "", "a.b.c")), http.StatusUnauthorized, "no_session")
+	})
+}
+
+// A session cookie that has expired and was signed by nobody names nobody: it must
+// not sign the owner of the refresh token out.
+func TestForgedExpiredSessionNamesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.AddUser(descopetest.User{LoginID: "mallory"})
+		session := k.srv.SignIn("mallory").Session
+		forged := session[:len(session)-8] + "AAAAAAAA"
+		elapse(past)
+		res := serve(k.RequireSession(new(spy)), withCookies(get("/"), forged, k.srv.SignIn(ada).Refresh))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		res = serve(k.RequireSession(new(spy)), withCookies(get("/"), session, k.srv.SignIn(ada).Refresh))
+		requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
 	})
 }
 
