@@ -249,17 +249,28 @@ func TestOneKeyFetchAtATime(t *testing.T) {
 	})
 }
 
+// A fetch of keys ends after five seconds, whatever the endpoint does.
+func TestKeyFetchEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := authOver(t, answering(func(*http.Request) (string, time.Duration) { return "", time.Hour }))
+		began := time.Now()
+		<-a.keys.begin(began, fetchIfFloorAllows)
+		assert.Equal(t, 5*time.Second, time.Since(began))
+	})
+}
+
 // Kids that nobody knows are remembered to a bound, and the old ones make room when
 // their time is up.
 func TestAbsentKidsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := authOver(t, noNetwork{t})
+		const limit, memory = 4096, 30 * time.Second
 		began := time.Now()
-		for i := range maxAbsentKeys + 100 {
+		for i := range limit + 100 {
 			require.Equal(t, began, a.keys.noteAbsent(strconv.Itoa(i), began))
-			require.LessOrEqual(t, len(a.keys.absent), maxAbsentKeys)
+			require.LessOrEqual(t, len(a.keys.absent), limit)
 		}
-		<-time.After(absentKeyMemory - 1)
+		<-time.After(memory - 1)
 		assert.Equal(t, began, a.keys.noteAbsent("0", time.Now()), "remembered")
 		assert.Equal(t, time.Now(), a.keys.noteAbsent("more", time.Now()), "full")
 		<-time.After(1)

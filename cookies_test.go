@@ -39,6 +39,7 @@ var cookieVariants = map[string]struct {
 	"default":         {func(*descopehttp.Config) {}, "__Host-DS", "__Host-DSR", "", false, http.SameSiteLaxMode},
 	"strict":          {func(c *descopehttp.Config) { c.Cookies.SameSite = http.SameSiteStrictMode }, "__Host-DS", "__Host-DSR", "", false, http.SameSiteStrictMode},
 	"none":            {func(c *descopehttp.Config) { c.Cookies.SameSite = http.SameSiteNoneMode }, "__Host-DS", "__Host-DSR", "", false, http.SameSiteNoneMode},
+	"default mode":    {func(c *descopehttp.Config) { c.Cookies.SameSite = http.SameSiteDefaultMode }, "__Host-DS", "__Host-DSR", "", false, http.SameSiteLaxMode},
 	"plain names":     {func(c *descopehttp.Config) { c.Cookies.PlainNames = true }, "DS", "DSR", "", false, http.SameSiteLaxMode},
 	"domain":          {func(c *descopehttp.Config) { c.Cookies.Domain = "example.com" }, "DS", "DSR", "example.com", false, http.SameSiteLaxMode},
 	"leading dot":     {func(c *descopehttp.Config) { c.Cookies.Domain = ".example.com" }, "DS", "DSR", "example.com", false, http.SameSiteLaxMode},

@@ -332,6 +332,8 @@ func TestKeyPolicy(t *testing.T) {
 		"two keys, one kid, and again": {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))}), rsaJWK(nil)), false},
 		"two algs, one kid":            {set(ecJWK, rsaJWK(nil), map[string]any{"kty": "EC", "kid": rsaKid, "alg": "ES256", "crv": "P-256", "x": ecJWK["x"], "y": ecJWK["y"]}), false},
 		"after a hundred keys":         {set(append(append([]any{ecJWK}, odd...), rsaJWK(nil))...), false},
+		"duplicate names, last":        {strings.Replace(set(ecJWK, rsaJWK(nil)), `"use":"sig"`, `"use":"sig","use":"sig"`, 1), false},
+		"a name of a wrong type":       {strings.Replace(set(ecJWK, rsaJWK(nil)), `"use":"sig"`, `"use":7`, 1), false},
 		"duplicate names":              {strings.Replace(set(rsaJWK(nil), ecJWK), `"alg":"RS256"`, `"alg":"RS256","alg":"RS256"`, 1), false},
 	} {
 		k := keySetOf(t, h, tt.document)

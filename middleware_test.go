@@ -60,6 +60,10 @@ func TestWhichCredential(t *testing.T) {
 		{"cookie name in another case", nil, "__host-ds=" + a.Session, "no_session"},
 		{"forged cookie beside a good one", nil, sessionCookie + "=" + a.Session + "x; " + sessionCookie + "=" + a.Session, aID},
 		{"good cookie, then a forged one", nil, sessionCookie + "=" + a.Session + "; " + sessionCookie + "=" + b.Session + "x", aID},
+		{"four empty cookies, then a good one", nil, strings.Repeat(sessionCookie+"=; ", 4) + sessionCookie + "=" + a.Session, aID},
+		{"a quote", nil, sessionCookie + `="`, "invalid_token"},
+		{"a quote before", nil, sessionCookie + `="` + a.Session + "x", "invalid_token"},
+		{"a quote after", nil, sessionCookie + "=x" + a.Session + `"`, "invalid_token"},
 		{"fifth cookie", nil, strings.Repeat(sessionCookie+"=x; ", 4) + sessionCookie + "=" + a.Session, "invalid_token"},
 		{"two users", nil, sessionCookie + "=" + a.Session + "; " + sessionCookie + "=" + b.Session, "conflicting_cookies"},
 		{"session of one, refresh of another", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Refresh, "conflicting_cookies"},
@@ -726,6 +730,9 @@ func TestSessionInBody(t *testing.T) {
 	k := newKit(t, func(c *descopehttp.Config) { c.Tokens = descopehttp.SessionInBody })
 	tokens := k.srv.SignIn(ada)
 	requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), tokens.Session, "")), http.StatusUnauthorized, "no_session")
+	nameless := get("/")
+	nameless.Header.Set("Cookie", "="+tokens.Session)
+	requireProblem(t, serve(k.RequireSession(new(spy)), nameless), http.StatusUnauthorized, "no_session")
 	res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", tokens.Refresh))
 	assert.Equal(t, http.StatusOK, res.StatusCode)
 	assert.NotContains(t, cookiesOf(res), sessionCookie)
