@@ -58,3 +58,14 @@ func TestKeyWithoutKid(t *testing.T) {
 		assert.Nil(t, parseKey([]byte(key+rest)), rest)
 	}
 }
+
+// A document that was cut off is none: half a key set would revoke the other half.
+func TestCutKeySet(t *testing.T) {
+	const key = `{"alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","kid":"`
+	whole := `{"keys":[` + key + `a"},` + key + `b"}]}`
+	assert.Len(t, parseKeySet([]byte(whole)), 2)
+	for i := range whole {
+		assert.Empty(t, parseKeySet([]byte(whole[:i])), "%d bytes", i)
+	}
+	assert.Empty(t, parseKeySet([]byte(whole+"{}")))
+}

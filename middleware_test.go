@@ -679,6 +679,39 @@ func TestAnswersAreVerified(t *testing.T) {
 	})
 }
 
+// Authenticate gives a session or an error, never both and never neither, and writes
+// no answer.
+func TestAuthenticate(t *testing.T) {
+	k := newKit(t)
+	k.srv.AddUser(descopetest.User{LoginID: "bob"})
+	tokens, bobs := k.srv.SignIn(ada), k.srv.SignIn("bob")
+	crossSite := withCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
+	crossSite.Header.Set("Sec-Fetch-Site", "cross-site")
+	for _, tt := range []struct {
+		r    *http.Request
+		want error
+	}{
+		{get("/"), descopehttp.ErrNoSession},
+		{withBearer(get("/"), tokens.Refresh), descopehttp.ErrInvalidToken},
+		{withCookies(get("/"), "a.b.c", ""), descopehttp.ErrInvalidToken},
+		{withCookies(get("/"), tokens.Session, bobs.Refresh), descopehttp.ErrInvalidToken},
+		{crossSite, descopehttp.ErrCrossOrigin},
+		{withBearer(get("/"), tokens.Session), nil},
+		{withCookies(get("/"), tokens.Session, tokens.Refresh), nil},
+	} {
+		w := httptest.NewRecorder()
+		s, err := k.Authenticate(w, tt.r)
+		assert.Zero(t, w.Body.Len())
+		if tt.want != nil {
+			assert.ErrorIs(t, err, tt.want)
+			assert.Nil(t, s)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, tokens.Session, s.Token())
+	}
+}
+
 func TestErrorHandler(t *testing.T) {
 	var got error
 	k := newKit(t, func(c *descopehttp.Config) {
