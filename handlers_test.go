@@ -671,6 +671,28 @@ func TestFlowsRefuseTwoUsers(t *testing.T) {
 	assert.Zero(t, k.srv.Requests(""))
 }
 
+// A refresh cookie whose time has passed is the end of a session, and goes; beside a
+// good one it is nothing.
+func TestFlowsWithAnExpiredRefreshCookie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
+		old := k.srv.SignIn(ada).Refresh
+		elapse(2 * time.Hour)
+		good := k.srv.SignIn(ada).Refresh
+		for _, r := range []*http.Request{get(mePath), flowPost(refreshPath, "")} {
+			res := serve(k.Handler(), withCookies(r, "", old))
+			requireProblem(t, res, http.StatusUnauthorized, "session_expired")
+			assert.Len(t, cookiesOf(res), 2)
+			for _, c := range res.Cookies() {
+				assert.Negative(t, c.MaxAge)
+			}
+			r.Header.Set("Cookie", refreshCookie+"="+old+"; "+refreshCookie+"="+good)
+			assert.Equal(t, http.StatusOK, serve(k.Handler(), r).StatusCode)
+		}
+	})
+}
+
 // A session token that no browser stores must not leave the former one in place.
 func TestSessionTokenTooLargeForACookie(t *testing.T) {
 	k := newKit(t)

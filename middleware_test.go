@@ -430,6 +430,28 @@ func TestUpgradeStartsNoRefresh(t *testing.T) {
 		// Over HTTP/2 it is a CONNECT (RFC 8441).
 		requireProblem(t, serve(h, withCookies(httptest.NewRequest(http.MethodConnect, "/", nil), tokens.Session, tokens.Refresh)), http.StatusUnauthorized, "session_expired")
 		assert.Zero(t, k.srv.Requests(refreshPath))
+		// Where the route says so, it does.
+		res := serve(k.RefreshUpgrades(h), r)
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Contains(t, cookiesOf(res), sessionCookie)
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+// A session that is about to end and cannot be renewed serves to its end.
+func TestLastMomentsWithoutARefreshToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		session := k.srv.SignIn(ada).Session
+		elapse(10*time.Minute - 2*time.Second)
+		for _, refresh := range []string{"", "a.b.c"} {
+			for range 2 {
+				res := serve(k.RequireSession(new(spy)), withCookies(get("/"), session, refresh))
+				assert.Equal(t, http.StatusOK, res.StatusCode, "refresh cookie %q", refresh)
+				assert.Empty(t, res.Cookies())
+			}
+		}
+		assert.Zero(t, k.srv.Requests(refreshPath))
 	})
 }
 
@@ -725,6 +747,11 @@ func TestErrorHandler(t *testing.T) {
 	assert.Equal(t, http.StatusTeapot, res.StatusCode)
 	assert.ErrorIs(t, got, descopehttp.ErrNoSession)
 	assert.Zero(t, next.calls)
+	assert.Empty(t, res.Header.Get("Retry-After"))
+	k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
+	res = serve(k.RequireSession(next), withBearer(get("/"), k.srv.SignIn(ada).Session))
+	assert.ErrorIs(t, got, descopehttp.ErrUnavailable)
+	assert.NotEmpty(t, res.Header.Get("Retry-After"), "is there already")
 	res = serve(k.Handler(), get("/v1/auth/me"))
 	requireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
 }
