@@ -80,7 +80,7 @@ func TestNoFloodForgetsACount(t *testing.T) {
 			require.True(t, g.guess(r, id, wrongCode))
 		}
 		var underWay []func(context.Context, error)
-		for range 50_000 { // at once
+		for range 5_000 { // at once
 			done, err := g.a.guess(invent())
 			require.NoError(t, err)
 			underWay = append(underWay, done)
