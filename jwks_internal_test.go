@@ -4,11 +4,18 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
+	"fmt"
 	"math/big"
+	"net/http"
 	"testing"
+	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // The kind and strength of a key are those that its alg asks for, to the bit.
@@ -68,4 +75,44 @@ func TestCutKeySet(t *testing.T) {
 		assert.Empty(t, parseKeySet([]byte(whole[:i])), "%d bytes", i)
 	}
 	assert.Empty(t, parseKeySet([]byte(whole+"{}")))
+}
+
+// All three algorithms are taken, each with keys of its own kind only.
+func TestEachAlgorithm(t *testing.T) {
+	const project = "P2abcdefghijklmnopqrstuvwxyz"
+	b64 := base64.RawURLEncoding.EncodeToString
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	require.NoError(t, err)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	jwk := func(kid, alg, curve string, key *ecdsa.PrivateKey) string {
+		point, err := key.PublicKey.Bytes()
+		require.NoError(t, err)
+		half := (len(point) - 1) / 2
+		return fmt.Sprintf(`{"kty":"EC","kid":%q,"alg":%q,"crv":%q,"x":%q,"y":%q}`, kid, alg, curve, b64(point[1:1+half]), b64(point[1+half:]))
+	}
+	document := fmt.Sprintf(`{"keys":[%s,%s,{"kty":"RSA","kid":"RS256","alg":"RS256","n":%q,"e":"AQAB"}]}`,
+		jwk("ES256", "ES256", "P-256", p256), jwk("ES384", "ES384", "P-384", p384), b64(key.N.Bytes()))
+	a := authOver(t, answering(func(*http.Request) (string, time.Duration) { return document, 0 }))
+	methods := map[string]struct {
+		method jwt.SigningMethod
+		key    any
+	}{
+		"RS256": {jwt.SigningMethodRS256, key}, "ES256": {jwt.SigningMethodES256, p256}, "ES384": {jwt.SigningMethodES384, p384},
+	}
+	for alg, m := range methods {
+		for kid := range methods {
+			signed := b64([]byte(`{"alg":"`+alg+`","kid":"`+kid+`"}`)) + "." + b64(fmt.Appendf(nil, `{"iss":%q,"sub":"U2ada","drn":"DS","exp":4102444800}`, project))
+			signature, err := m.method.Sign(signed, m.key)
+			require.NoError(t, err)
+			_, err = a.VerifyToken(t.Context(), signed+"."+b64(signature))
+			if alg == kid {
+				assert.NoError(t, err, alg)
+			} else {
+				assert.ErrorIs(t, err, ErrInvalidToken, "%s under the key for %s", alg, kid)
+			}
+		}
+	}
 }
