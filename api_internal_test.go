@@ -280,3 +280,27 @@ func TestAbsentKidsAreBounded(t *testing.T) {
 		assert.Len(t, a.keys.absent, 2)
 	})
 }
+
+// What is held and what is retired of keys judges tokens of its own kid only: a kid
+// that was never held is for Descope to judge.
+func TestFilterByKid(t *testing.T) {
+	a := authOver(t, noNetwork{t})
+	key := func(kid string) *heldKey {
+		k := parseKey([]byte(`{"alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","kid":"` + kid + `"}`))
+		require.NotNil(t, k)
+		return k
+	}
+	a.keys.held.Store(&heldKeys{byID: map[string]*heldKey{"held": key("held")}, began: time.Now()})
+	a.keys.retired = []*heldKey{key("old"), key("older")}
+	for kid, want := range map[string]error{"held": errTokenSignature, "old": errTokenSignature, "older": errTokenSignature, "new": errKeyNotHeld} {
+		tok := &token{header: &header{alg: "ES256", kid: kid}, signed: "a.b", signature: make([]byte, 64)}
+		assert.Equal(t, want, a.keys.filter(t.Context(), tok), kid)
+	}
+}
+
+func TestControlCharacters(t *testing.T) {
+	for _, id := range []string{"a\x00", "a\x1f", "a\x7f", "\ta", "a\nb"} {
+		assert.Error(t, checkLoginID(id), "%q", id)
+	}
+	assert.NoError(t, checkLoginID("ada b\u00e9@example.com"))
+}

@@ -1386,6 +1386,66 @@ func TestLogoutAll(t *testing.T) {
 	})
 }
 
+// LogoutAll deletes the cookies when there is nothing left to end, and keeps them
+// when it cannot tell.
+func TestLogoutAllCookies(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault   descopetest.Fault
+		prepare func(*kit, descopetest.Tokens)
+		session bool // there is none
+		gone    bool
+	}{
+		"no token":          {session: true, gone: true},
+		"refused for good":  {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E061005"}`, Times: -1}, gone: true},
+		"revoked":           {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E064001"}`, Times: -1}, gone: true},
+		"refused otherwise": {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`, Times: -1}},
+		"asks to wait":      {fault: descopetest.Fault{Status: 429, Body: `{"errorCode":"E061005"}`, Times: -1}},
+		"away":              {fault: descopetest.Fault{Drop: true, Times: -1}},
+		"logged out here": {prepare: func(k *kit, tokens descopetest.Tokens) {
+			serve(k.Handler(), withCookies(flowPost(logoutPath, `{}`), "", tokens.Refresh))
+		}, gone: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				tokens := k.srv.SignIn(ada)
+				require.NoError(t, k.Ready(t.Context()))
+				if tt.prepare != nil {
+					tt.prepare(k, tokens)
+				}
+				if tt.fault.Times != 0 {
+					k.srv.Fail(logoutAllPath, tt.fault)
+				}
+				r := withCookies(flowPost(logoutAllPath, `{}`), tokens.Session, tokens.Refresh)
+				if tt.session {
+					r = withCookies(flowPost(logoutAllPath, `{}`), tokens.Session, "")
+				}
+				res := serve(k.Handler(), r)
+				require.NotEqual(t, http.StatusOK, res.StatusCode)
+				if tt.gone {
+					requireDeleted(t, res, sessionCookie, refreshCookie)
+				} else {
+					assert.Empty(t, res.Cookies())
+				}
+			})
+		})
+	}
+}
+
+// A client that brings its refresh token in the header gets it as a cookie as well,
+// from where the middleware renews.
+func TestRefreshTokenInTheHeaderBecomesACookie(t *testing.T) {
+	k := newKit(t)
+	tokens := k.srv.SignIn(ada)
+	res := serve(k.Handler(), inHeader(flowPost(refreshPath, "{}"), k.srv.ProjectID(), tokens.Refresh))
+	requireOK(t, res)
+	require.Contains(t, cookiesOf(res), refreshCookie)
+	assert.Equal(t, tokens.Refresh, cookiesOf(res)[refreshCookie].Value)
+	res = serve(k.Handler(), withCookies(flowPost(refreshPath, "{}"), "", tokens.Refresh))
+	requireOK(t, res)
+	assert.NotContains(t, cookiesOf(res), refreshCookie, "it is there already")
+}
+
 func TestMe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t)

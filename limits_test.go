@@ -537,7 +537,7 @@ func TestNetworkStaysKnown(t *testing.T) {
 				const own = "192.0.2.7"
 				for range 6 {
 					require.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode)
-					elapse(44 * 24 * time.Hour)
+					elapse(89 * 24 * time.Hour)
 					for i := range 60 {
 						guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
 					}

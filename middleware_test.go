@@ -701,6 +701,20 @@ func TestAnswersAreVerified(t *testing.T) {
 	})
 }
 
+// What is not renewed is passed on as it came.
+func TestValidRequestIsLeftAsItIs(t *testing.T) {
+	k := newKit(t)
+	tokens := k.srv.SignIn(ada)
+	for range 2 {
+		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
+		r.Header.Set("Cookie", "a=1;"+r.Header.Get("Cookie")+";;b=2")
+		header := r.Header.Clone()
+		next := new(spy)
+		require.Equal(t, http.StatusOK, serve(k.RequireSession(next), r).StatusCode)
+		assert.Equal(t, header, next.last().Header)
+	}
+}
+
 // Authenticate gives a session or an error, never both and never neither, and writes
 // no answer.
 func TestAuthenticate(t *testing.T) {
