@@ -164,14 +164,15 @@ func TestGateTriesOneCall(t *testing.T) {
 // The client that is configured is copied, without what must not be used, and bounded
 // in time.
 func TestRestrictedClient(t *testing.T) {
-	for timeout, want := range map[time.Duration]time.Duration{0: upstreamLimit, -1: upstreamLimit, time.Hour: upstreamLimit, upstreamLimit: upstreamLimit, time.Second: time.Second} {
+	const limit = 10 * time.Second
+	for timeout, want := range map[time.Duration]time.Duration{0: limit, -1: limit, time.Hour: limit, limit: limit, time.Second: time.Second} {
 		for _, client := range []*http.Client{restrictClient(&http.Client{Timeout: timeout}), keyClient(&http.Client{Timeout: timeout})} {
 			assert.Equal(t, want, client.Timeout)
 			assert.NotNil(t, client.CheckRedirect)
 		}
 	}
-	assert.Equal(t, upstreamLimit, restrictClient(nil).Timeout)
-	assert.Equal(t, upstreamLimit, keyClient(nil).Timeout)
+	assert.Equal(t, limit, restrictClient(nil).Timeout)
+	assert.Equal(t, limit, keyClient(nil).Timeout)
 	transport := &http.Transport{MaxConnsPerHost: 1}
 	assert.NotSame(t, transport, keyClient(&http.Client{Transport: transport}).Transport.(calmTransport).RoundTripper, "a budget of connections of its own")
 	transport = &http.Transport{}
@@ -203,7 +204,7 @@ func TestAnswerSizeLimit(t *testing.T) {
 	a := authOver(t, answering(func(*http.Request) (string, time.Duration) {
 		return `{"keys":[]}` + strings.Repeat(" ", size-len(`{"keys":[]}`)), 0
 	}))
-	for call, limit := range map[string]int{"flow": maxAnswerSize, "keys": maxKeySetSize} {
+	for call, limit := range map[string]int{"flow": 1 << 20, "keys": 1 << 20} {
 		for over := range 2 {
 			size = limit + over
 			var err error

@@ -1386,6 +1386,26 @@ func TestLogoutAll(t *testing.T) {
 	})
 }
 
+// A flow is answered within nine seconds.
+func TestFlowsEndInTime(t *testing.T) {
+	for path, body := range map[string]string{mePath: "", signUpPath: `{"loginId":"new"}`, verifyPath: `{"loginId":"` + ada + `","code":"000000"}`, logoutPath: "{}"} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKit(t)
+			tokens := k.srv.SignIn(ada)
+			require.NoError(t, k.Ready(t.Context()))
+			k.srv.Fail(path, descopetest.Fault{Delay: time.Hour})
+			r := get(path)
+			if body != "" {
+				r = flowPost(path, body)
+			}
+			began := time.Now()
+			res := serve(k.Handler(), withCookies(r, "", tokens.Refresh))
+			assert.Equal(t, http.StatusGatewayTimeout, res.StatusCode, path)
+			assert.Equal(t, 9*time.Second, time.Since(began), path)
+		})
+	}
+}
+
 // LogoutAll deletes the cookies when there is nothing left to end, and keeps them
 // when it cannot tell.
 func TestLogoutAllCookies(t *testing.T) {
