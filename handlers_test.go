@@ -1386,6 +1386,25 @@ func TestLogoutAll(t *testing.T) {
 	})
 }
 
+// A body that two readers could take for two is refused in every flow that reads one.
+func TestAmbiguousBodies(t *testing.T) {
+	k := newKit(t)
+	tokens := k.srv.SignIn(ada)
+	require.NoError(t, k.Ready(t.Context()))
+	k.srv.Reset()
+	for path, body := range map[string]string{
+		signUpPath:            `{"loginId":"` + ada + `","loginId":"bob"}`,
+		verifyPath:            `{"loginId":"` + ada + `","code":"000000","code":"000001"}`,
+		updatePath:            `{"loginId":"` + ada + `","loginId":"bob"}`,
+		selectPath:            `{"tenant":"T1","tenant":"T2"}`,
+		"/v1/auth/me/tenants": `{"dct":true,"dct":false}`,
+	} {
+		res := serve(k.Handler(), withCookies(flowPost(path, body), tokens.Session, tokens.Refresh))
+		requireProblem(t, res, http.StatusBadRequest, "malformed_body")
+	}
+	assert.Zero(t, k.srv.Requests(""))
+}
+
 // A flow is answered within nine seconds.
 func TestFlowsEndInTime(t *testing.T) {
 	for path, body := range map[string]string{mePath: "", signUpPath: `{"loginId":"new"}`, verifyPath: `{"loginId":"` + ada + `","code":"000000"}`, logoutPath: "{}"} {
