@@ -1483,6 +1483,14 @@ func TestRefreshTokenInTheHeaderBecomesACookie(t *testing.T) {
 	res = serve(k.Handler(), withCookies(flowPost(refreshPath, "{}"), "", tokens.Refresh))
 	requireOK(t, res)
 	assert.NotContains(t, cookiesOf(res), refreshCookie, "it is there already")
+
+	// With rotation it is the new one that counts.
+	k.srv.Configure(rotating)
+	tokens = k.srv.SignIn(ada)
+	res = serve(k.Handler(), inHeader(flowPost(refreshPath, "{}"), k.srv.ProjectID(), tokens.Refresh))
+	requireOK(t, res)
+	require.Contains(t, cookiesOf(res), refreshCookie)
+	assert.NotEqual(t, tokens.Refresh, cookiesOf(res)[refreshCookie].Value)
 }
 
 func TestMe(t *testing.T) {
