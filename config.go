@@ -12,8 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Config says which Descope project signs people in and how this server
@@ -264,19 +262,9 @@ func New(cfg Config) (*Auth, error) {
 			leeway:      leeway(cfg.Leeway),
 			headers:     headers,
 		},
-		api:  api,
-		keys: newKeySet(api, headers, log),
-		attempts: &attempts{
-			projectID: cfg.ProjectID,
-			clientIP:  remoteAddr,
-			store:     cfg.AttemptStore,
-			memory:    newCounters(),
-			log:       log,
-			warn:      rate.Sometimes{Interval: time.Minute},
-		},
-	}
-	if cfg.ClientIP != nil {
-		a.attempts.clientIP = cfg.ClientIP
+		api:      api,
+		keys:     newKeySet(api, headers, log),
+		attempts: newAttempts(&cfg, log),
 	}
 	a.cache = newSessionCache(cfg.MaxCachedSessions, a.rules, a.keys)
 	a.refresher = newRefresher(a, cfg.RefreshStore)

@@ -27,3 +27,16 @@ func TestCookieSizeLimit(t *testing.T) {
 		}
 	}
 }
+
+// A cookie that would have ended already is deleted: with a Max-Age of 0 it would be
+// written without one, and last as long as the browser.
+func TestCookieThatHasEnded(t *testing.T) {
+	p := newCookiePolicy(Cookies{}, InCookies, slog.New(slog.DiscardHandler))
+	for _, left := range []time.Duration{-time.Hour, 0, time.Millisecond} {
+		w := httptest.NewRecorder()
+		p.write(w, "a", "b", time.Now().Add(left))
+		for _, c := range w.Result().Cookies() {
+			assert.Equal(t, -1, c.MaxAge, "%s, %v left", c.Name, left)
+		}
+	}
+}

@@ -39,6 +39,7 @@ var cookieVariants = map[string]struct {
 	"default":         {func(*descopehttp.Config) {}, "__Host-DS", "__Host-DSR", "", false, http.SameSiteLaxMode},
 	"strict":          {func(c *descopehttp.Config) { c.Cookies.SameSite = http.SameSiteStrictMode }, "__Host-DS", "__Host-DSR", "", false, http.SameSiteStrictMode},
 	"none":            {func(c *descopehttp.Config) { c.Cookies.SameSite = http.SameSiteNoneMode }, "__Host-DS", "__Host-DSR", "", false, http.SameSiteNoneMode},
+	"default mode":    {func(c *descopehttp.Config) { c.Cookies.SameSite = http.SameSiteDefaultMode }, "__Host-DS", "__Host-DSR", "", false, http.SameSiteLaxMode},
 	"plain names":     {func(c *descopehttp.Config) { c.Cookies.PlainNames = true }, "DS", "DSR", "", false, http.SameSiteLaxMode},
 	"domain":          {func(c *descopehttp.Config) { c.Cookies.Domain = "example.com" }, "DS", "DSR", "example.com", false, http.SameSiteLaxMode},
 	"leading dot":     {func(c *descopehttp.Config) { c.Cookies.Domain = ".example.com" }, "DS", "DSR", "example.com", false, http.SameSiteLaxMode},
@@ -253,6 +254,46 @@ func TestPlantedRefreshCookie(t *testing.T) {
 			r.Header.Set("Cookie", "DS="+tokens.Session+"; "+strings.Join(pairs, "; "))
 			assert.Equal(t, http.StatusOK, serve(h.RequireSession(new(spy)), r).StatusCode)
 		})
+	}
+}
+
+// Of several sessions of one user the one that lasts longest counts, and of several
+// refresh tokens the newest, in whatever order they come.
+func TestBestOfSeveralCookies(t *testing.T) {
+	h := newHostile(t)
+	ends := func(d time.Duration) string { return h.with(map[string]any{"exp": time.Now().Add(d).Unix()}) }
+	short, long, longest := ends(3*time.Minute), ends(5*time.Minute), ends(9*time.Minute)
+	for _, order := range [][3]string{{short, long, longest}, {longest, long, short}, {long, longest, short}} {
+		next := new(spy)
+		r := get("/")
+		r.Header.Set("Cookie", sessionCookie+"="+strings.Join(order[:], "; "+sessionCookie+"="))
+		require.Equal(t, http.StatusOK, serve(h.RequireSession(next), r).StatusCode)
+		s, ok := descopehttp.SessionFromContext(next.last().Context())
+		require.True(t, ok)
+		assert.Equal(t, longest, s.Token())
+	}
+
+	h.drn = "DSR"
+	issued := func(ago time.Duration) string {
+		return h.with(map[string]any{"iat": time.Now().Add(-ago).Unix(), "exp": time.Now().Add(time.Hour).Unix()})
+	}
+	old, newer, newest := issued(3*time.Hour), issued(2*time.Hour), issued(time.Hour)
+	for _, order := range [][3]string{{old, newer, newest}, {newest, newer, old}, {newer, newest, old}} {
+		var sent string
+		k := kitFor(t, h.srv, func(c *descopehttp.Config) {
+			inner := c.HTTPClient.Transport
+			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Path == refreshPath {
+					sent = r.Header.Get("Authorization")
+				}
+				return inner.RoundTrip(r)
+			})}
+		})
+		require.NoError(t, k.Ready(t.Context()))
+		r := get("/")
+		r.Header.Set("Cookie", refreshCookie+"="+strings.Join(order[:], "; "+refreshCookie+"="))
+		serve(k.RequireSession(new(spy)), r)
+		assert.Equal(t, "Bearer "+h.srv.ProjectID()+":"+newest, sent)
 	}
 }
 

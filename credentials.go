@@ -14,7 +14,7 @@ import (
 // call and which is no session.
 func (a *Auth) bearerToken(h http.Header) (string, error) {
 	value, ok, err := bearerValue(h)
-	if err != nil || !ok {
+	if !ok {
 		return "", err
 	}
 	if first, _, _ := strings.Cut(value, ":"); first == a.projectID {
@@ -139,11 +139,13 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 			users.add(t.claims.user())
 		}
 	}
+	verified := users.user
 	for _, t := range refreshes {
 		// What could not be verified does not speak against what could.
-		if t.unverified && !users.addIfFirst(t.claims.user()) {
+		if verified != "" && t.claims.user() != verified {
 			continue
 		}
+		users.add(t.claims.user())
 		if c.refresh == nil || t.betterThan(c.refresh) {
 			c.refresh = t
 		}
@@ -152,7 +154,7 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 		c.err = errTokenExpired
 	}
 	c.conflict = users.conflict
-	if !c.conflict && c.session != nil && c.refresh != nil && values.refresh.n == 1 {
+	if !c.conflict && c.session != nil && c.refresh != nil {
 		a.cache.noteFits(c.session, c.refresh.raw)
 	}
 	return c
@@ -191,15 +193,6 @@ func (s *userSet) add(user string) {
 	}
 	s.conflict = s.conflict || s.user != "" && s.user != user
 	s.user = user
-}
-
-// addIfFirst adds a user unless another is there already, and reports whether
-// the set is of that user now.
-func (s *userSet) addIfFirst(user string) bool {
-	if s.user == "" {
-		s.user = user
-	}
-	return s.user == user
 }
 
 // knownSessions looks the session cookies up in the cache, once for a request.

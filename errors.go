@@ -141,6 +141,7 @@ type failure struct {
 
 	timeout       bool // "cannot tell", because it took too long
 	unreachable   bool // "cannot tell", because Descope was not reached
+	unsent        bool // "cannot tell", because Descope was not called
 	deleteCookies bool // they can never work again
 }
 

@@ -68,23 +68,14 @@ func TestFloodLeavesNoMemory(t *testing.T) {
 			"cut":             {len(m.cut.entries), maxEnded},
 			"tried":           {len(m.tried.entries), maxLinks},
 			"accepted":        {len(a.api.strangers.accepted.entries), maxAcceptedTokens},
-			"counters":        {len(a.attempts.memory.entries.entries), maxCounters},
+			"guesses":         {a.attempts.guesses.size() + a.attempts.days.size(), 0},
+			"pending":         {a.attempts.pendings.size(), maxPending},
+			"known networks":  {len(a.attempts.known.entries), maxKnownNetworks},
 			"ended, in order": {m.ended.order.Len(), maxEnded},
 		} {
 			assert.LessOrEqual(t, size[0], size[1], name)
 		}
 	})
-}
-
-// A counter of guesses is small, and there is a limit to how many there are.
-func TestCountersAreBounded(t *testing.T) {
-	c := newCounters()
-	for i := range maxCounters + 1000 {
-		_, _, err := c.Add(t.Context(), strconv.Itoa(i), 1, time.Hour)
-		require.NoError(t, err)
-	}
-	assert.LessOrEqual(t, len(c.entries.entries), maxCounters)
-	assert.Equal(t, len(c.entries.entries), c.entries.order.Len())
 }
 
 // A fading map keeps to its limit whatever is put in, and forgets in time.

@@ -207,7 +207,7 @@ func (a *Auth) begin(rt *route, f *flow) error {
 // when Descope is called.
 func (a *Auth) flowBearer(h http.Header) (string, error) {
 	value, ok, err := bearerValue(h)
-	if err != nil || !ok {
+	if !ok {
 		return "", err
 	}
 	parts := strings.Split(value, ":")
@@ -300,10 +300,12 @@ func (a *Auth) signUp(f *flow) error {
 	if err := checkLoginID(req.LoginID); err != nil {
 		return err
 	}
-	if err := a.attempts.signUp(f.r); err != nil {
+	done, err := a.attempts.signUp(f.r)
+	if err != nil {
 		return err
 	}
 	answer, err := a.post(f.ctx, classAnonymous, pathTOTPSignUp, nil, &req)
+	done(f.ctx, err)
 	if err != nil {
 		return err
 	}

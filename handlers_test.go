@@ -630,7 +630,8 @@ func TestSignInCookies(t *testing.T) {
 					k := newKit(t, func(c *descopehttp.Config) { c.Cookies = tt.cookies })
 					k.srv.Configure(func(s *descopetest.Settings) { s.RefreshTTL, s.TokensInCookies = tt.ttl, inCookies })
 					res := serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
-					requireOK(t, res)
+					body := requireOK(t, res)
+					assert.Equal(t, []any{"", ""}, []any{body["sessionJwt"], body["refreshJwt"]}, "no script sees them")
 					require.Len(t, res.Cookies(), 2)
 					for name, drn := range map[string]string{tt.session: "DS", tt.refresh: "DSR"} {
 						c := cookiesOf(res)[name]
@@ -647,6 +648,49 @@ func TestSignInCookies(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Cookies of two users are nobody's in the flows as well.
+func TestFlowsRefuseTwoUsers(t *testing.T) {
+	k := newKit(t)
+	k.srv.AddUser(descopetest.User{LoginID: bob})
+	adas, bobs := k.srv.SignIn(ada), k.srv.SignIn(bob)
+	require.NoError(t, k.Ready(t.Context()))
+	k.srv.Reset()
+	for _, r := range []*http.Request{
+		get(mePath), flowPost(refreshPath, ""), flowPost(updatePath, `{"loginId":"`+ada+`"}`), flowPost(selectPath, `{"tenant":"T1"}`),
+		flowPost(verifyPath, `{"loginId":"`+ada+`","code":"000000","loginOptions":{"mfa":true}}`),
+	} {
+		res := serve(k.Handler(), withCookies(r, adas.Session, bobs.Refresh))
+		requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+		assert.Len(t, cookiesOf(res), 2)
+		for _, c := range res.Cookies() {
+			assert.Negative(t, c.MaxAge)
+		}
+	}
+	assert.Zero(t, k.srv.Requests(""))
+}
+
+// A refresh cookie whose time has passed is the end of a session, and goes; beside a
+// good one it is nothing.
+func TestFlowsWithAnExpiredRefreshCookie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
+		old := k.srv.SignIn(ada).Refresh
+		elapse(2 * time.Hour)
+		good := k.srv.SignIn(ada).Refresh
+		for _, r := range []*http.Request{get(mePath), flowPost(refreshPath, "")} {
+			res := serve(k.Handler(), withCookies(r, "", old))
+			requireProblem(t, res, http.StatusUnauthorized, "session_expired")
+			assert.Len(t, cookiesOf(res), 2)
+			for _, c := range res.Cookies() {
+				assert.Negative(t, c.MaxAge)
+			}
+			r.Header.Set("Cookie", refreshCookie+"="+old+"; "+refreshCookie+"="+good)
+			assert.Equal(t, http.StatusOK, serve(k.Handler(), r).StatusCode)
+		}
+	})
 }
 
 // A session token that no browser stores must not leave the former one in place.
@@ -1340,6 +1384,113 @@ func TestLogoutAll(t *testing.T) {
 		}
 		assert.True(t, k.srv.Honours(bobs.Refresh))
 	})
+}
+
+// A body that two readers could take for two is refused in every flow that reads one.
+func TestAmbiguousBodies(t *testing.T) {
+	k := newKit(t)
+	tokens := k.srv.SignIn(ada)
+	require.NoError(t, k.Ready(t.Context()))
+	k.srv.Reset()
+	for path, body := range map[string]string{
+		signUpPath:            `{"loginId":"` + ada + `","loginId":"bob"}`,
+		verifyPath:            `{"loginId":"` + ada + `","code":"000000","code":"000001"}`,
+		updatePath:            `{"loginId":"` + ada + `","loginId":"bob"}`,
+		selectPath:            `{"tenant":"T1","tenant":"T2"}`,
+		"/v1/auth/me/tenants": `{"dct":true,"dct":false}`,
+	} {
+		res := serve(k.Handler(), withCookies(flowPost(path, body), tokens.Session, tokens.Refresh))
+		requireProblem(t, res, http.StatusBadRequest, "malformed_body")
+	}
+	assert.Zero(t, k.srv.Requests(""))
+}
+
+// A flow is answered within nine seconds.
+func TestFlowsEndInTime(t *testing.T) {
+	for path, body := range map[string]string{mePath: "", signUpPath: `{"loginId":"new"}`, verifyPath: `{"loginId":"` + ada + `","code":"000000"}`, logoutPath: "{}"} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKit(t)
+			tokens := k.srv.SignIn(ada)
+			require.NoError(t, k.Ready(t.Context()))
+			k.srv.Fail(path, descopetest.Fault{Delay: time.Hour})
+			r := get(path)
+			if body != "" {
+				r = flowPost(path, body)
+			}
+			began := time.Now()
+			res := serve(k.Handler(), withCookies(r, "", tokens.Refresh))
+			assert.Equal(t, http.StatusGatewayTimeout, res.StatusCode, path)
+			assert.Equal(t, 9*time.Second, time.Since(began), path)
+		})
+	}
+}
+
+// LogoutAll deletes the cookies when there is nothing left to end, and keeps them
+// when it cannot tell.
+func TestLogoutAllCookies(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault   descopetest.Fault
+		prepare func(*kit, descopetest.Tokens)
+		session bool // there is none
+		gone    bool
+	}{
+		"no token":          {session: true, gone: true},
+		"refused for good":  {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E061005"}`, Times: -1}, gone: true},
+		"revoked":           {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E064001"}`, Times: -1}, gone: true},
+		"refused otherwise": {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`, Times: -1}},
+		"asks to wait":      {fault: descopetest.Fault{Status: 429, Body: `{"errorCode":"E061005"}`, Times: -1}},
+		"away":              {fault: descopetest.Fault{Drop: true, Times: -1}},
+		"logged out here": {prepare: func(k *kit, tokens descopetest.Tokens) {
+			serve(k.Handler(), withCookies(flowPost(logoutPath, `{}`), "", tokens.Refresh))
+		}, gone: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				tokens := k.srv.SignIn(ada)
+				require.NoError(t, k.Ready(t.Context()))
+				if tt.prepare != nil {
+					tt.prepare(k, tokens)
+				}
+				if tt.fault.Times != 0 {
+					k.srv.Fail(logoutAllPath, tt.fault)
+				}
+				r := withCookies(flowPost(logoutAllPath, `{}`), tokens.Session, tokens.Refresh)
+				if tt.session {
+					r = withCookies(flowPost(logoutAllPath, `{}`), tokens.Session, "")
+				}
+				res := serve(k.Handler(), r)
+				require.NotEqual(t, http.StatusOK, res.StatusCode)
+				if tt.gone {
+					requireDeleted(t, res, sessionCookie, refreshCookie)
+				} else {
+					assert.Empty(t, res.Cookies())
+				}
+			})
+		})
+	}
+}
+
+// A client that brings its refresh token in the header gets it as a cookie as well,
+// from where the middleware renews.
+func TestRefreshTokenInTheHeaderBecomesACookie(t *testing.T) {
+	k := newKit(t)
+	tokens := k.srv.SignIn(ada)
+	res := serve(k.Handler(), inHeader(flowPost(refreshPath, "{}"), k.srv.ProjectID(), tokens.Refresh))
+	requireOK(t, res)
+	require.Contains(t, cookiesOf(res), refreshCookie)
+	assert.Equal(t, tokens.Refresh, cookiesOf(res)[refreshCookie].Value)
+	res = serve(k.Handler(), withCookies(flowPost(refreshPath, "{}"), "", tokens.Refresh))
+	requireOK(t, res)
+	assert.NotContains(t, cookiesOf(res), refreshCookie, "it is there already")
+
+	// With rotation it is the new one that counts.
+	k.srv.Configure(rotating)
+	tokens = k.srv.SignIn(ada)
+	res = serve(k.Handler(), inHeader(flowPost(refreshPath, "{}"), k.srv.ProjectID(), tokens.Refresh))
+	requireOK(t, res)
+	require.Contains(t, cookiesOf(res), refreshCookie)
+	assert.NotEqual(t, tokens.Refresh, cookiesOf(res)[refreshCookie].Value)
 }
 
 func TestMe(t *testing.T) {

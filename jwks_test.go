@@ -164,6 +164,27 @@ func TestKeysSurviveAnOutageForADay(t *testing.T) {
 	})
 }
 
+// A set without one usable key, such as an empty one, never replaces a good one.
+func TestEmptyKeySetReplacesNone(t *testing.T) {
+	for _, body := range []string{`{"keys":[]}`, `{"keys":[{"kty":"RSA","kid":"a","alg":"RS256","use":"enc"}]}`, `{}`, `null`, `[]`} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKit(t)
+			k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+			token := k.srv.SignIn(ada).Session
+			h := k.RequireSession(new(spy))
+			require.NoError(t, k.Ready(t.Context()))
+			k.srv.Fail(keysPath, descopetest.Fault{Status: 200, Body: body, Times: -1})
+			for range 5 {
+				elapse(70 * time.Minute)
+				require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode, body)
+				require.NoError(t, k.Wait(t.Context()))
+			}
+			assert.Equal(t, 6, k.srv.Requests(keysPath))
+			assert.Contains(t, k.logs.String(), "no usable key")
+		})
+	}
+}
+
 // Keys older than an hour are fetched beside a request, not in its way.
 func TestOldKeysAreRefreshedBesideTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -296,20 +317,24 @@ func TestKeyPolicy(t *testing.T) {
 		"x5u is not fetched":     {set(rsaJWK(map[string]any{"x5u": "http://127.0.0.1:1/x"})), true},
 		"unknown member":         {set(rsaJWK(map[string]any{"new": true})), true},
 
-		"no alg":               {set(ecJWK, rsaJWK(map[string]any{"alg": nil})), false},
-		"alg of another kind":  {set(ecJWK, rsaJWK(map[string]any{"alg": "ES256"})), false},
-		"alg RS512":            {set(ecJWK, rsaJWK(map[string]any{"alg": "RS512"})), false},
-		"use enc":              {set(ecJWK, rsaJWK(map[string]any{"use": "enc"})), false},
-		"key_ops encrypt":      {set(ecJWK, rsaJWK(map[string]any{"key_ops": []string{"encrypt"}})), false},
-		"key_ops empty":        {set(ecJWK, rsaJWK(map[string]any{"key_ops": []string{}})), false},
-		"exponent 1":           {set(ecJWK, rsaJWK(map[string]any{"e": "AQ"})), false},
-		"1024 bits":            {set(ecJWK, rsaJWK(map[string]any{"n": b64(h.rsa.N.Bytes()[:128])})), false},
-		"no kid":               {set(ecJWK, rsaJWK(map[string]any{"kid": nil})), false},
-		"kid in another case":  {set(ecJWK, rsaJWK(map[string]any{"kid": strings.ToLower(rsaKid)})), false},
-		"two keys, one kid":    {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))})), false},
-		"two algs, one kid":    {set(ecJWK, rsaJWK(nil), map[string]any{"kty": "EC", "kid": rsaKid, "alg": "ES256", "crv": "P-256", "x": ecJWK["x"], "y": ecJWK["y"]}), false},
-		"after a hundred keys": {set(append(append([]any{ecJWK}, odd...), rsaJWK(nil))...), false},
-		"duplicate names":      {strings.Replace(set(rsaJWK(nil), ecJWK), `"alg":"RS256"`, `"alg":"RS256","alg":"RS256"`, 1), false},
+		"no alg":                       {set(ecJWK, rsaJWK(map[string]any{"alg": nil})), false},
+		"alg of another kind":          {set(ecJWK, rsaJWK(map[string]any{"alg": "ES256"})), false},
+		"alg RS512":                    {set(ecJWK, rsaJWK(map[string]any{"alg": "RS512"})), false},
+		"use enc":                      {set(ecJWK, rsaJWK(map[string]any{"use": "enc"})), false},
+		"key_ops encrypt":              {set(ecJWK, rsaJWK(map[string]any{"key_ops": []string{"encrypt"}})), false},
+		"key_ops empty":                {set(ecJWK, rsaJWK(map[string]any{"key_ops": []string{}})), false},
+		"exponent 1":                   {set(ecJWK, rsaJWK(map[string]any{"e": "AQ"})), false},
+		"1024 bits":                    {set(ecJWK, rsaJWK(map[string]any{"n": b64(h.rsa.N.Bytes()[:128])})), false},
+		"no kid":                       {set(ecJWK, rsaJWK(map[string]any{"kid": nil})), false},
+		"kid in another case":          {set(ecJWK, rsaJWK(map[string]any{"kid": strings.ToLower(rsaKid)})), false},
+		"two keys, one kid":            {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))})), false},
+		"two keys, one kid, ours last": {set(ecJWK, rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))}), rsaJWK(nil)), false},
+		"two keys, one kid, and again": {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))}), rsaJWK(nil)), false},
+		"two algs, one kid":            {set(ecJWK, rsaJWK(nil), map[string]any{"kty": "EC", "kid": rsaKid, "alg": "ES256", "crv": "P-256", "x": ecJWK["x"], "y": ecJWK["y"]}), false},
+		"after a hundred keys":         {set(append(append([]any{ecJWK}, odd...), rsaJWK(nil))...), false},
+		"duplicate names, last":        {strings.Replace(set(ecJWK, rsaJWK(nil)), `"use":"sig"`, `"use":"sig","use":"sig"`, 1), false},
+		"a name of a wrong type":       {strings.Replace(set(ecJWK, rsaJWK(nil)), `"use":"sig"`, `"use":7`, 1), false},
+		"duplicate names":              {strings.Replace(set(rsaJWK(nil), ecJWK), `"alg":"RS256"`, `"alg":"RS256","alg":"RS256"`, 1), false},
 	} {
 		k := keySetOf(t, h, tt.document)
 		_, err := k.VerifyToken(t.Context(), h.with(nil))

@@ -201,9 +201,9 @@ func TestGuessesAreGivenBack(t *testing.T) {
 		"asks to wait": {Status: 429, Body: `{"errorCode":"E130429"}`,
 			Header: http.Header{"Retry-After": {"60"}}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		giveBack := func(t *testing.T, store descopehttp.AttemptStore) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
+				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store })
 				k.srv.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
 				const network = "203.0.113.9"
 				tries := 60
@@ -238,7 +238,9 @@ func TestGuessesAreGivenBack(t *testing.T) {
 				}
 				assert.Equal(t, 10+50, k.srv.Requests(guessPath), "of the day, too")
 			})
-		})
+		}
+		t.Run(name+", memory", func(t *testing.T) { giveBack(t, nil) })
+		t.Run(name+", store", func(t *testing.T) { giveBack(t, newCountingStore()) })
 	}
 }
 
@@ -362,7 +364,7 @@ func TestAttemptStoreIsShared(t *testing.T) {
 		}
 		assert.Equal(t, 10, first.srv.Requests(guessPath), "for both replicas together")
 		for key := range store.counts {
-			assert.Len(t, key, 64, "a hash")
+			assert.Len(t, key, 32, "a hash")
 			assert.NotContains(t, key, "ada")
 		}
 		// What one replica knows of a network, the other does.
@@ -406,6 +408,238 @@ func TestAttemptStoreAway(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the store counted is given back in the store, and what memory counted while
+// it was away in memory: it must not come off another count.
+func TestGuessesAreGivenBackWhereTheyWereCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newCountingStore()
+		k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store })
+		const network = "203.0.113.9"
+		for range 10 {
+			requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
+		}
+		requireLimited(t, guess(k, network, ada, "000000"))
+		for range 5 {
+			store.set(errors.New("away"), 0)
+			k.srv.Fail(guessPath, descopetest.Fault{Status: 500, Delay: 2 * time.Second})
+			done := make(chan int)
+			go func() { done <- guess(k, network, ada, "000000").StatusCode }()
+			elapse(time.Second)
+			store.set(nil, 0)
+			require.Equal(t, http.StatusBadGateway, <-done)
+			requireLimited(t, guess(k, network, ada, "000000"))
+		}
+	})
+}
+
+// Guesses that are under way when their window ends are not given back in the
+// next one: who can have them fail would guess twice as often.
+func TestGuessesAreGivenBackInTheirWindow(t *testing.T) {
+	for name, store := range map[string]func() descopehttp.AttemptStore{
+		"memory": func() descopehttp.AttemptStore { return nil },
+		"store":  func() descopehttp.AttemptStore { return newCountingStore() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
+				const network = "203.0.113.9"
+				requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
+				elapse(10*time.Minute - time.Second)
+				k.srv.Fail(guessPath, descopetest.Fault{Status: 500, Delay: 3 * time.Second, Times: 9})
+				var wg sync.WaitGroup
+				for range 9 {
+					wg.Go(func() { assert.Equal(t, http.StatusBadGateway, guess(k, network, ada, "000000").StatusCode) })
+				}
+				elapse(2 * time.Second)
+				for range 10 {
+					requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
+				}
+				wg.Wait()
+				requireLimited(t, guess(k, network, ada, "000000"))
+			})
+		})
+	}
+}
+
+// Only what Descope said no to stays counted. A call that ends before it, such as
+// a step-up with a token that was logged out, is no guess: without this, one such
+// token would fill the memory of counts at no cost.
+func TestWhatDescopeNeverSawIsNoGuess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		b := signIn(k, ada)
+		thief := b.copied()
+		require.Equal(t, http.StatusOK, b.do(k.Handler(), post("/v1/auth/logout", "{}")).StatusCode)
+		k.srv.Reset()
+		for range 100 {
+			res := thief.copied().do(k.Handler(), from("203.0.113.9", post(guessPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`)))
+			require.Equal(t, http.StatusUnauthorized, res.StatusCode)
+		}
+		require.Zero(t, k.srv.Requests(guessPath))
+		for range 10 {
+			requireProblem(t, guess(k, "203.0.113.9", "bob", "000000"), http.StatusUnauthorized, "invalid_code")
+		}
+		requireLimited(t, guess(k, "203.0.113.9", "bob", "000000"))
+	})
+}
+
+// A right code that is somebody else's than the token beside it is a guess, too.
+func TestCodeOfAnotherUserIsAGuess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.AddUser(descopetest.User{LoginID: "bob"})
+		b := signIn(k, ada)
+		tokens := k.srv.SignIn("bob")
+		k.srv.Fail(guessPath, descopetest.Fault{Status: 200, Times: -1,
+			Body: `{"sessionJwt":"` + tokens.Session + `","refreshJwt":"` + tokens.Refresh + `"}`})
+		for range 10 {
+			res := b.copied().do(k.Handler(), from("203.0.113.9", post(guessPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`)))
+			requireProblem(t, res, http.StatusUnauthorized, "other_user")
+		}
+		requireLimited(t, b.copied().do(k.Handler(), from("203.0.113.9", post(guessPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`))))
+	})
+}
+
+// A network that the user signed in from has fifty guesses a day as well, of its own.
+func TestFiftyGuessesADayFromAKnownNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		const own = "192.0.2.7"
+		require.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode)
+		elapse(time.Minute)
+		k.srv.Reset()
+		for range 24 * 6 {
+			for range 11 {
+				guess(k, own, ada, wrongCode(k, ada))
+			}
+			elapse(10*time.Minute - time.Second)
+		}
+		assert.Equal(t, 50, k.srv.Requests(guessPath))
+		// Strangers have theirs, and the user theirs elsewhere.
+		for i := range 60 {
+			guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+		}
+		assert.Equal(t, 100, k.srv.Requests(guessPath))
+	})
+}
+
+// A network is known for ninety days after the last sign-in, not the first.
+func TestNetworkStaysKnown(t *testing.T) {
+	for name, store := range map[string]func() descopehttp.AttemptStore{
+		"memory": func() descopehttp.AttemptStore { return nil },
+		"store":  func() descopehttp.AttemptStore { return newCountingStore() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
+				const own = "192.0.2.7"
+				for range 6 {
+					require.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode)
+					elapse(89 * 24 * time.Hour)
+					for i := range 60 {
+						guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+					}
+					requireLimited(t, guess(k, "198.51.100.1", ada, k.srv.Code(ada)))
+				}
+				elapse(91 * 24 * time.Hour)
+				for i := range 60 {
+					guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+				}
+				requireLimited(t, guess(k, own, ada, k.srv.Code(ada)))
+			})
+		})
+	}
+}
+
+// While the store is away, the replica that somebody signed in on knows their
+// network.
+func TestKnownNetworkWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newCountingStore()
+		k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store })
+		require.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		elapse(time.Minute)
+		store.set(errors.New("away"), 0)
+		for i := range 60 {
+			guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+		}
+		requireLimited(t, guess(k, "203.0.113.99", ada, k.srv.Code(ada)))
+		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+
+		// A store that hangs holds a sign-in up for no longer than it must.
+		elapse(time.Minute)
+		store.set(nil, time.Hour)
+		began := time.Now()
+		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		assert.Equal(t, time.Second, time.Since(began), "known, two counts, a sign-in")
+		elapse(time.Minute)
+		store.set(nil, 0)
+		calls := store.calls
+		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		assert.Equal(t, 6, store.calls-calls, "and two given back")
+	})
+}
+
+// A guess that is refused here counts for nothing: when those under way end without
+// an answer, all ten are left.
+func TestRefusedGuessesDoNotCount(t *testing.T) {
+	for name, store := range map[string]func() descopehttp.AttemptStore{
+		"memory": func() descopehttp.AttemptStore { return nil },
+		"store":  func() descopehttp.AttemptStore { return newCountingStore() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
+				const network = "203.0.113.9"
+				k.srv.Fail(guessPath, descopetest.Fault{Status: 500, Delay: 2 * time.Second, Times: 10})
+				var wg sync.WaitGroup
+				for range 10 {
+					wg.Go(func() { assert.Equal(t, http.StatusBadGateway, guess(k, network, ada, "000000").StatusCode) })
+				}
+				elapse(time.Second)
+				for range 30 {
+					requireLimited(t, guess(k, network, ada, "000000"))
+				}
+				wg.Wait()
+				for range 10 {
+					requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
+				}
+				requireLimited(t, guess(k, network, ada, "000000"))
+			})
+		})
+	}
+}
+
+// A sign-up that was not sent to Descope, because strangers had used up the budget,
+// is not counted.
+func TestSignUpsThatWereNotSentAreGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		signUp := func(i int) *http.Response {
+			return serve(k.Handler(), from("203.0.113.9", post(enrolPath, fmt.Sprintf(`{"loginId":"user%d"}`, i))))
+		}
+		for i := range 200 {
+			guess(k, "198.51.100.1", fmt.Sprint("stranger", i), "000000")
+		}
+		for i := range 50 {
+			requireLimited(t, signUp(i))
+		}
+		require.Zero(t, k.srv.Requests(enrolPath))
+		elapse(10 * time.Second)
+		for i := range 10 {
+			require.Equal(t, http.StatusOK, signUp(i).StatusCode)
+		}
+		requireLimited(t, signUp(10))
+		// One that Descope was asked for and did not answer may have come about.
+		elapse(10 * time.Minute)
+		k.srv.Fail(enrolPath, descopetest.Fault{Status: 500, Times: 10})
+		for i := range 10 {
+			require.Equal(t, http.StatusBadGateway, signUp(20+i).StatusCode)
+		}
+		requireLimited(t, signUp(30))
+	})
 }
 
 func TestSignUpsAreLimited(t *testing.T) {
@@ -540,13 +774,11 @@ func TestClassBudgets(t *testing.T) {
 }
 
 // When Descope asks for fewer calls, that class waits as long as it says, but not
-// for longer than a minute, and the others go on.
-func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
+// for longer than a minute.
+func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {
 	for retryAfter, pause := range map[string]time.Duration{"7": 7 * time.Second, "": 5 * time.Second, "86400": time.Minute, "-1": 5 * time.Second, "soon": 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			k := newKit(t)
-			b := signIn(k, ada)
-			elapse(past)
 			header := http.Header{}
 			if retryAfter != "" {
 				header.Set("Retry-After", retryAfter)
@@ -556,10 +788,87 @@ func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
 			elapse(pause - time.Second)
 			requireLimited(t, guess(k, "203.0.113.9", ada, k.srv.Code(ada)))
 			assert.Equal(t, 1, k.srv.Requests(guessPath), "Retry-After %q", retryAfter)
-			assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-			assert.Equal(t, http.StatusOK, b.do(k.Handler(), get("/v1/auth/me")).StatusCode)
 			elapse(time.Second)
 			assert.Equal(t, http.StatusOK, guess(k, "203.0.113.9", ada, k.srv.Code(ada)).StatusCode, "Retry-After %q", retryAfter)
+		})
+	}
+}
+
+// A 429 pauses the class whose call was answered with it and no other, whichever
+// flow brought it about. What clients send while it lasts makes it no longer.
+func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
+	const pause = 30 * time.Second
+	users := 0
+	newcomer := func(k *kit) *browser { // whose tokens nothing is known of
+		users++
+		loginID := fmt.Sprint("user", users)
+		k.srv.AddUser(descopetest.User{LoginID: loginID})
+		return signIn(k, loginID)
+	}
+	session := func(k *kit) int {
+		b := newcomer(k)
+		b.session = ""
+		return b.do(k.RequireSession(new(spy)), get("/")).StatusCode
+	}
+	account := func(k *kit) int {
+		return newcomer(k).do(k.Handler(), get("/v1/auth/me")).StatusCode
+	}
+	anonymous := func(k *kit) int {
+		return guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode
+	}
+	signUp := func(k *kit) int {
+		return serve(k.Handler(), from("192.0.2.8", post(enrolPath, `{"loginId":"new@example.com"}`))).StatusCode
+	}
+	classes := map[string]struct {
+		uses func(*kit) int
+		busy int // what it answers in a pause
+	}{
+		"session": {session, 503}, "account": {account, 502}, "anonymous": {anonymous, 429},
+	}
+	for name, tt := range map[string]struct {
+		path  string
+		call  func(*kit) int
+		class string
+	}{
+		"a code":    {guessPath, anonymous, "anonymous"},
+		"a sign-up": {enrolPath, signUp, "anonymous"},
+		"a step-up": {guessPath, func(k *kit) int {
+			return newcomer(k).do(k.Handler(), post(guessPath, `{"loginId":"`+ada+`","code":"000000","loginOptions":{"stepup":true}}`)).StatusCode
+		}, "anonymous"},
+		"me": {"/v1/auth/me", account, "account"},
+		"a tenant": {"/v1/auth/tenant/select", func(k *kit) int {
+			return newcomer(k).do(k.Handler(), post("/v1/auth/tenant/select", `{"tenant":"T1"}`)).StatusCode
+		}, "account"},
+		"my tenants": {"/v1/auth/me/tenants", func(k *kit) int {
+			return newcomer(k).do(k.Handler(), post("/v1/auth/me/tenants", `{"dct":true}`)).StatusCode
+		}, "account"},
+		"a refresh":        {refreshPath, session, "session"},
+		"a logout":         {"/v1/auth/logout", func(k *kit) int { return newcomer(k).do(k.Handler(), post("/v1/auth/logout", "{}")).StatusCode }, "session"},
+		"logout of all":    {"/v1/auth/logoutall", func(k *kit) int { return newcomer(k).do(k.Handler(), post("/v1/auth/logoutall", "{}")).StatusCode }, "session"},
+		"an explicit call": {refreshPath, func(k *kit) int { return newcomer(k).do(k.Handler(), post(refreshPath, "{}")).StatusCode }, "session"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				k.srv.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+				require.NoError(t, k.Ready(t.Context()))
+				k.srv.Fail(tt.path, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`, Header: http.Header{"Retry-After": {"30"}}})
+				began := time.Now()
+				require.Contains(t, []int{429, 502, 503}, tt.call(k))
+				for time.Since(began) < pause {
+					for class, c := range classes {
+						want := http.StatusOK
+						if class == tt.class {
+							want = c.busy
+						}
+						assert.Equal(t, want, c.uses(k), "%s after %v", class, time.Since(began))
+					}
+					elapse(5 * time.Second)
+				}
+				for class, c := range classes {
+					assert.Equal(t, 200, c.uses(k), "%s, when it is over", class)
+				}
+			})
 		})
 	}
 }

@@ -30,11 +30,11 @@ func isLocalPath(s string) bool {
 	if len(s) > maxReturnTo || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") {
 		return false
 	}
-	if strings.Contains(s, `\`) || strings.ContainsFunc(s, isControl) {
+	if strings.Contains(s, `\`) {
 		return false
 	}
-	u, err := url.Parse(s)
-	return err == nil && u.Scheme == "" && u.Host == "" && !strings.HasPrefix(u.Path, "//") && !strings.Contains(u.Path, `\`)
+	u, err := url.Parse(s) // which refuses control characters
+	return err == nil && !strings.HasPrefix(u.Path, "//") && !strings.Contains(u.Path, `\`)
 }
 
 // isNavigation reports whether a browser is about to show the answer as a page.

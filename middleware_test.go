@@ -59,9 +59,16 @@ func TestWhichCredential(t *testing.T) {
 		{"plain cookie name", nil, "DS=" + a.Session, "no_session"},
 		{"cookie name in another case", nil, "__host-ds=" + a.Session, "no_session"},
 		{"forged cookie beside a good one", nil, sessionCookie + "=" + a.Session + "x; " + sessionCookie + "=" + a.Session, aID},
+		{"good cookie, then a forged one", nil, sessionCookie + "=" + a.Session + "; " + sessionCookie + "=" + b.Session + "x", aID},
+		{"four empty cookies, then a good one", nil, strings.Repeat(sessionCookie+"=; ", 4) + sessionCookie + "=" + a.Session, aID},
+		{"a quote", nil, sessionCookie + `="`, "invalid_token"},
+		{"a quote before", nil, sessionCookie + `="` + a.Session + "x", "invalid_token"},
+		{"a quote after", nil, sessionCookie + "=x" + a.Session + `"`, "invalid_token"},
 		{"fifth cookie", nil, strings.Repeat(sessionCookie+"=x; ", 4) + sessionCookie + "=" + a.Session, "invalid_token"},
 		{"two users", nil, sessionCookie + "=" + a.Session + "; " + sessionCookie + "=" + b.Session, "conflicting_cookies"},
 		{"session of one, refresh of another", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Refresh, "conflicting_cookies"},
+		{"good session, forged refresh token", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Refresh[:len(b.Refresh)-8] + "AAAAAAAA", aID},
+		{"good session, session token as refresh cookie", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Session, aID},
 		{"two refresh tokens of two users", nil, refreshCookie + "=" + a.Refresh + "; " + refreshCookie + "=" + b.Refresh, "conflicting_cookies"},
 		{"refresh token as session cookie", nil, sessionCookie + "=" + a.Refresh, "invalid_token"},
 		{"session token as refresh cookie", nil, refreshCookie + "=" + a.Session, "no_session"},
@@ -161,6 +168,7 @@ func TestRenewalBeforeNext(t *testing.T) {
 		var set []string
 		h := k.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			seen, set = r, w.Header().Values("Set-Cookie")
+			assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
 			http.Error(w, "gone", http.StatusNotFound) // http.Error drops Cache-Control
 		}))
 		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
@@ -419,6 +427,30 @@ func TestUpgradeStartsNoRefresh(t *testing.T) {
 		assert.Equal(t, http.StatusOK, serve(h, r).StatusCode)
 		elapse(past)
 		requireProblem(t, serve(h, r), http.StatusUnauthorized, "session_expired")
+		// Over HTTP/2 it is a CONNECT (RFC 8441).
+		requireProblem(t, serve(h, withCookies(httptest.NewRequest(http.MethodConnect, "/", nil), tokens.Session, tokens.Refresh)), http.StatusUnauthorized, "session_expired")
+		assert.Zero(t, k.srv.Requests(refreshPath))
+		// Where the route says so, it does.
+		res := serve(k.RefreshUpgrades(h), r)
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Contains(t, cookiesOf(res), sessionCookie)
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+// A session that is about to end and cannot be renewed serves to its end.
+func TestLastMomentsWithoutARefreshToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		session := k.srv.SignIn(ada).Session
+		elapse(10*time.Minute - 2*time.Second)
+		for _, refresh := range []string{"", "a.b.c"} {
+			for range 2 {
+				res := serve(k.RequireSession(new(spy)), withCookies(get("/"), session, refresh))
+				assert.Equal(t, http.StatusOK, res.StatusCode, "refresh cookie %q", refresh)
+				assert.Empty(t, res.Cookies())
+			}
+		}
 		assert.Zero(t, k.srv.Requests(refreshPath))
 	})
 }
@@ -545,6 +577,28 @@ func TestExpiredRefreshTokenIsDeleted(t *testing.T) {
 		assert.Negative(t, cookies[refreshCookie].MaxAge)
 		assert.Zero(t, k.srv.Requests(refreshPath))
 		assert.Empty(t, serve(k.LoadSession(new(spy)), r).Cookies())
+
+		// With nothing else it is what there is to say, and beside a session cookie
+		// that is none, that is.
+		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "", tokens.Refresh)), http.StatusUnauthorized, "session_expired")
+		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "a.b.c", tokens.Refresh)), http.StatusUnauthorized, "invalid_token")
+		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "", "a.b.c")), http.StatusUnauthorized, "no_session")
+	})
+}
+
+// A session cookie that has expired and was signed by nobody names nobody: it must
+// not sign the owner of the refresh token out.
+func TestForgedExpiredSessionNamesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.AddUser(descopetest.User{LoginID: "mallory"})
+		session := k.srv.SignIn("mallory").Session
+		forged := session[:len(session)-8] + "AAAAAAAA"
+		elapse(past)
+		res := serve(k.RequireSession(new(spy)), withCookies(get("/"), forged, k.srv.SignIn(ada).Refresh))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		res = serve(k.RequireSession(new(spy)), withCookies(get("/"), session, k.srv.SignIn(ada).Refresh))
+		requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
 	})
 }
 
@@ -647,6 +701,53 @@ func TestAnswersAreVerified(t *testing.T) {
 	})
 }
 
+// What is not renewed is passed on as it came.
+func TestValidRequestIsLeftAsItIs(t *testing.T) {
+	k := newKit(t)
+	tokens := k.srv.SignIn(ada)
+	for range 2 {
+		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
+		r.Header.Set("Cookie", "a=1;"+r.Header.Get("Cookie")+";;b=2")
+		header := r.Header.Clone()
+		next := new(spy)
+		require.Equal(t, http.StatusOK, serve(k.RequireSession(next), r).StatusCode)
+		assert.Equal(t, header, next.last().Header)
+	}
+}
+
+// Authenticate gives a session or an error, never both and never neither, and writes
+// no answer.
+func TestAuthenticate(t *testing.T) {
+	k := newKit(t)
+	k.srv.AddUser(descopetest.User{LoginID: "bob"})
+	tokens, bobs := k.srv.SignIn(ada), k.srv.SignIn("bob")
+	crossSite := withCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
+	crossSite.Header.Set("Sec-Fetch-Site", "cross-site")
+	for _, tt := range []struct {
+		r    *http.Request
+		want error
+	}{
+		{get("/"), descopehttp.ErrNoSession},
+		{withBearer(get("/"), tokens.Refresh), descopehttp.ErrInvalidToken},
+		{withCookies(get("/"), "a.b.c", ""), descopehttp.ErrInvalidToken},
+		{withCookies(get("/"), tokens.Session, bobs.Refresh), descopehttp.ErrInvalidToken},
+		{crossSite, descopehttp.ErrCrossOrigin},
+		{withBearer(get("/"), tokens.Session), nil},
+		{withCookies(get("/"), tokens.Session, tokens.Refresh), nil},
+	} {
+		w := httptest.NewRecorder()
+		s, err := k.Authenticate(w, tt.r)
+		assert.Zero(t, w.Body.Len())
+		if tt.want != nil {
+			assert.ErrorIs(t, err, tt.want)
+			assert.Nil(t, s)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, tokens.Session, s.Token())
+	}
+}
+
 func TestErrorHandler(t *testing.T) {
 	var got error
 	k := newKit(t, func(c *descopehttp.Config) {
@@ -660,6 +761,11 @@ func TestErrorHandler(t *testing.T) {
 	assert.Equal(t, http.StatusTeapot, res.StatusCode)
 	assert.ErrorIs(t, got, descopehttp.ErrNoSession)
 	assert.Zero(t, next.calls)
+	assert.Empty(t, res.Header.Get("Retry-After"))
+	k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
+	res = serve(k.RequireSession(next), withBearer(get("/"), k.srv.SignIn(ada).Session))
+	assert.ErrorIs(t, got, descopehttp.ErrUnavailable)
+	assert.NotEmpty(t, res.Header.Get("Retry-After"), "is there already")
 	res = serve(k.Handler(), get("/v1/auth/me"))
 	requireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
 }
@@ -686,6 +792,10 @@ func TestInBodyIgnoresCookies(t *testing.T) {
 	res := serve(k.Handler(), withCookies(get("/v1/auth/me"), "", tokens.Refresh))
 	requireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
 	assert.Equal(t, http.StatusOK, serve(k.RequireSession(new(spy)), withBearer(get("/"), tokens.Session)).StatusCode)
+	// So no origin is judged either.
+	r = withCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	requireProblem(t, serve(k.RequireSession(new(spy)), r), http.StatusUnauthorized, "no_session")
 }
 
 // With SessionInBody a session cookie is no credential, but the refresh cookie
@@ -694,9 +804,56 @@ func TestSessionInBody(t *testing.T) {
 	k := newKit(t, func(c *descopehttp.Config) { c.Tokens = descopehttp.SessionInBody })
 	tokens := k.srv.SignIn(ada)
 	requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), tokens.Session, "")), http.StatusUnauthorized, "no_session")
+	nameless := get("/")
+	nameless.Header.Set("Cookie", "="+tokens.Session)
+	requireProblem(t, serve(k.RequireSession(new(spy)), nameless), http.StatusUnauthorized, "no_session")
 	res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", tokens.Refresh))
 	assert.Equal(t, http.StatusOK, res.StatusCode)
 	assert.NotContains(t, cookiesOf(res), sessionCookie)
+}
+
+// Nor can one by itself turn the browser of an expired session into another's, even
+// if it is genuine; and two of two users are nobody's, in whatever order they come.
+func TestPlantedRefreshTokensOfUnknownKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newKit(t).srv
+		srv.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
+		srv.AddUser(descopetest.User{LoginID: "mallory"})
+		own, planted := srv.SignIn(ada).Refresh, srv.SignIn("mallory").Refresh
+		srv.RotateKeys()
+		session := srv.SignIn(ada).Session
+		k := kitFor(t, srv) // has never held the key of the refresh tokens
+		require.NoError(t, k.Ready(t.Context()))
+		elapse(past)
+		present := func(session string, refreshes ...string) (*http.Response, *spy) {
+			var pairs []string
+			if session != "" {
+				pairs = append(pairs, sessionCookie+"="+session)
+			}
+			for _, refresh := range refreshes {
+				pairs = append(pairs, refreshCookie+"="+refresh)
+			}
+			r := get("/")
+			r.Header.Set("Cookie", strings.Join(pairs, "; "))
+			next := new(spy)
+			return serve(k.RequireSession(next), r), next
+		}
+		res, _ := present(session, planted)
+		requireProblem(t, res, http.StatusUnauthorized, "session_expired")
+		for _, pair := range [][]string{{planted, own}, {own, planted}, {own, own, planted}} {
+			res, _ := present("", pair...)
+			requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+		}
+		require.Zero(t, srv.Requests(refreshPath))
+		for _, pair := range [][]string{{planted, own}, {own, planted}} {
+			elapse(time.Second)
+			res, next := present(session, pair...)
+			require.Equal(t, http.StatusOK, res.StatusCode)
+			s, ok := descopehttp.SessionFromContext(next.last().Context())
+			require.True(t, ok)
+			require.Equal(t, srv.SessionClaims(ada)["sub"], s.Subject())
+		}
+	})
 }
 
 // A planted refresh token that cannot be verified here, because its key was never

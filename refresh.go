@@ -481,6 +481,10 @@ func (f *refresher) newLink(at time.Time, from *token, a *tokenAnswer) *link {
 		if !t.claims.issuedAt.IsZero() {
 			l.life = min(t.claims.expiry.Sub(t.claims.issuedAt), maxSessionLife)
 		}
+		if f.shared != nil {
+			// Beyond that no store tells of a logout on another replica.
+			l.life = min(l.life, endedWindow)
+		}
 	}
 	return l
 }

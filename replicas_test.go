@@ -353,6 +353,25 @@ func TestCallIsNotCutShort(t *testing.T) {
 	})
 }
 
+// A successor that nobody has presented is kept no longer than another replica's
+// logout is told, however long its session lives.
+func TestLogoutOnAnotherReplicaOutlivesWhatIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, _ := newReplicas(t, 2)
+		srv := replicas[0].srv
+		srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = time.Hour })
+		b := signIn(replicas[0], ada)
+		elapse(time.Hour + 6*time.Second)
+		late, lost := b.copied(), b.copied()
+		require.Equal(t, http.StatusOK, lost.do(replicas[1].RequireSession(new(spy)), get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, logout(replicas[0], b).StatusCode)
+		elapse(11 * time.Minute)
+		res := late.do(replicas[1].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, res.Cookies())
+	})
+}
+
 // live returns how many keys hold something now.
 func (s *memoryStore) live() (n int) {
 	s.mu.Lock()

@@ -140,9 +140,9 @@ func splitToken(raw string) (header, payload, signature string, ok bool) {
 	if strings.IndexByte(raw, '\r') >= 0 || strings.IndexByte(raw, '\n') >= 0 {
 		return "", "", "", false
 	}
-	header, rest, ok1 := strings.Cut(raw, ".")
-	payload, signature, ok2 := strings.Cut(rest, ".")
-	return header, payload, signature, ok1 && ok2
+	header, rest, _ := strings.Cut(raw, ".")
+	payload, signature, ok = strings.Cut(rest, ".")
+	return header, payload, signature, ok
 }
 
 // Strict: with non-zero trailing bits, too, one token would have two spellings.

@@ -27,6 +27,7 @@ type hostile struct {
 	*kit
 	t   testing.TB
 	rsa *rsa.PrivateKey
+	drn string // of the tokens that it makes, where it is not a session's
 }
 
 const (
@@ -47,6 +48,9 @@ const rs256Header = `{"alg":"RS256","kid":"` + rsaKid + `","typ":"JWT"}`
 // claims returns a good session token's claims with changes; nil removes one.
 func (h *hostile) claims(changes map[string]any) map[string]any {
 	c := h.srv.SessionClaims(ada)
+	if h.drn != "" {
+		c["drn"] = h.drn
+	}
 	for name, value := range changes {
 		c[name] = value
 		if value == nil {
@@ -56,12 +60,12 @@ func (h *hostile) claims(changes map[string]any) map[string]any {
 	return c
 }
 
-// with returns a well-signed session token with changed claims.
+// with returns a well-signed token with changed claims.
 func (h *hostile) with(changes map[string]any, edits ...string) string {
 	return signRaw(h.t, h.rsa, rs256Header, claimsJSON(h.t, h.claims(changes), edits...))
 }
 
-// header returns a well-signed session token with that header.
+// header returns a well-signed token with that header.
 func (h *hostile) header(header string) string {
 	return signRaw(h.t, h.rsa, header, claimsJSON(h.t, h.claims(nil)))
 }
@@ -117,8 +121,8 @@ func TestGoodTokensPass(t *testing.T) {
 	}
 }
 
-func TestHostileTokensAreRefused(t *testing.T) {
-	h := newHostile(t)
+// wrongTokens returns tokens that are wrong in one thing each.
+func wrongTokens(t *testing.T, h *hostile) map[string]string {
 	good := h.with(nil)
 	parts := strings.Split(good, ".")
 	_, ec := testKeys()
@@ -128,16 +132,13 @@ func TestHostileTokensAreRefused(t *testing.T) {
 	hs256 := func(key []byte) string {
 		return signSegments(t, jwt.SigningMethodHS256, key, segment(`{"alg":"HS256","kid":"`+rsaKid+`"}`)+"."+parts[1])
 	}
-	refresh := h.srv.SignIn(ada).Refresh
 	deep := strings.Repeat("[", 11_000) + strings.Repeat("]", 11_000)
 
 	tokens := map[string]string{
-		"refresh token as session": refresh,
-		"refresh token's drn":      h.with(map[string]any{"drn": "DSR"}),
-		"no drn":                   h.with(map[string]any{"drn": nil}),
-		"no drn, access token":     h.with(map[string]any{"drn": nil, "token_type": "access_token"}),
-		"drn in lower case":        h.with(map[string]any{"drn": "ds"}),
-		"drn of a wrong type":      h.with(map[string]any{"drn": []string{"DS"}}),
+		"no drn":               h.with(map[string]any{"drn": nil}),
+		"no drn, access token": h.with(map[string]any{"drn": nil, "token_type": "access_token"}),
+		"drn in lower case":    h.with(map[string]any{"drn": strings.ToLower(h.claims(nil)["drn"].(string))}),
+		"drn of a wrong type":  h.with(map[string]any{"drn": []any{h.claims(nil)["drn"]}}),
 
 		"issuer of another project":  h.with(map[string]any{"iss": "P2othertherprojectabcdefghij"}),
 		"issuer with the id early":   h.with(map[string]any{"iss": "https://evil.example/" + h.srv.ProjectID() + "/x/y"}),
@@ -233,6 +234,14 @@ func TestHostileTokensAreRefused(t *testing.T) {
 			tokens[char+" inside the "+name] = strings.Join(broken, ".")
 		}
 	}
+	return tokens
+}
+
+func TestHostileTokensAreRefused(t *testing.T) {
+	h := newHostile(t)
+	tokens := wrongTokens(t, h)
+	tokens["refresh token as session"] = h.srv.SignIn(ada).Refresh
+	tokens["refresh token's drn"] = h.with(map[string]any{"drn": "DSR"})
 	for name, token := range tokens {
 		for way, err := range h.verdicts(token) {
 			assert.Error(t, err, "%s, %s", name, way)
@@ -243,6 +252,33 @@ func TestHostileTokensAreRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Refresh tokens are judged by the same rules, before Descope hears of them and
+// wherever they come from.
+func TestHostileRefreshTokensAreRefused(t *testing.T) {
+	h := newHostile(t)
+	h.drn = "DSR"
+	tokens := wrongTokens(t, h)
+	tokens["session token as refresh"] = h.srv.SignIn(ada).Session
+	tokens["session token's drn"] = h.with(map[string]any{"drn": "DS"})
+	present := func(token string) map[string]*http.Response {
+		return map[string]*http.Response{
+			"cookie, middleware": serve(h.RequireSession(new(spy)), withCookies(get("/"), "", token)),
+			"cookie, flow":       serve(h.Handler(), withCookies(post(refreshPath, "{}"), "", token)),
+			"bearer, flow":       serve(h.Handler(), withBearer(post(refreshPath, "{}"), h.srv.ProjectID()+":"+token)),
+			"cookie, second factor": serve(h.Handler(), withCookies(post(guessPath,
+				`{"loginId":"ada@example.com","code":"000000","loginOptions":{"mfa":true}}`), "", token)),
+		}
+	}
+	for name, token := range tokens {
+		for way, res := range present(token) {
+			assert.Equal(t, http.StatusUnauthorized, res.StatusCode, "%s, %s", name, way)
+		}
+	}
+	assert.Zero(t, h.srv.Requests(refreshPath)+h.srv.Requests(guessPath))
+	present(h.with(nil))
+	assert.NotZero(t, h.srv.Requests(refreshPath), "the way is open to a good one")
 }
 
 // embeddedJWK is signed by a key that the token itself brings along.

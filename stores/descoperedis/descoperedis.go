@@ -12,9 +12,10 @@
 // so does what speaks its protocol and runs its scripts. Nothing in it outlives
 // ten minutes: it needs no persistence and no backup, and one that was restarted
 // empty is soon as good as before. Do not let it evict keys at will: its policy
-// should be noeviction, which answers an error when memory is full, or one of the
-// volatile ones in a Redis that is used for nothing else. A key that is evicted
-// early costs its user a second refresh, and with it perhaps the session.
+// should be noeviction, which answers an error when memory is full. A result that
+// is evicted early costs its user a second refresh, and with it perhaps the session;
+// a count that is evicted is one that can be guessed against anew, and whoever
+// invents login ids can bring that about.
 //
 // Each call is one script on one key. Whoever may write to the keys can make
 // sessions renew badly; whoever can only read learns nothing of use, because
