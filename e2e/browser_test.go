@@ -251,6 +251,14 @@ func (b *tab) open(address string) {
 	b.do(chromedp.Navigate(address))
 }
 
+// back presses the browser's back button. The page may be gone before it says so.
+func (b *tab) back() {
+	b.t.Helper()
+	_, err := run(b, chromedp.Evaluate[bool](`(history.back(), true)`))
+	var thrown *chromedp.ExceptionError
+	require.False(b.t, errors.As(err, &thrown), "%v", err)
+}
+
 // evaluate returns the value of a JavaScript expression, or of the promise that
 // it is.
 func evaluate[T any](b *tab, format string, args ...any) T {

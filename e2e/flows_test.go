@@ -493,7 +493,7 @@ func TestBackAfterSignOut(t *testing.T) {
 	const readable = `document.body ? document.body.innerText + " " + [...document.querySelectorAll("input")]
 		.filter((e) => e.checkVisibility()).map((e) => e.value).join(" ") : ""`
 	for range 6 {
-		evaluate[bool](b, `(history.back(), true)`)
+		b.back()
 		until[bool](b, `(() => {
 			const text = `+readable+`;
 			if (%s.some((secret) => text.includes(secret))) throw new Error("there it is: " + text);
