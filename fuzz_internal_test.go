@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -156,65 +157,68 @@ func FuzzStorePayload(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, how byte, record string) {
-		presented := &token{raw: tokens["{{R}}"]}
-		payload := []byte(expand(record))
-		if how&1 == 0 {
-			s := sealer{project}
-			payload = s.aead(presented).Seal(nil, nil, payload, s.additionalData())
-		}
-		store := &fuzzStore{claimed: true}
-		if how&2 == 0 {
-			store.claim = payload // and the lease: nobody waits here for a value that cannot be read
-		} else {
-			store.put = payload
-		}
-		a, err := New(Config{
-			ProjectID: project, RefreshStore: store, Logger: slog.New(slog.DiscardHandler), MaxCachedSessions: -1,
-			HTTPClient: &http.Client{Transport: fuzzTransport(func(r *http.Request) string {
-				if strings.HasPrefix(r.URL.Path, pathKeys) {
-					return keys
+		synctest.Test(t, func(t *testing.T) { // a logout waits for the other replicas
+			<-time.After(time.Minute) // until {{E}} has expired
+			presented := &token{raw: tokens["{{R}}"]}
+			payload := []byte(expand(record))
+			if how&1 == 0 {
+				s := sealer{project}
+				payload = s.aead(presented).Seal(nil, nil, payload, s.additionalData())
+			}
+			store := &fuzzStore{claimed: true}
+			if how&2 == 0 {
+				store.claim = payload // and the lease: nobody waits here for a value that cannot be read
+			} else {
+				store.put = payload
+			}
+			a, err := New(Config{
+				ProjectID: project, RefreshStore: store, Logger: slog.New(slog.DiscardHandler), MaxCachedSessions: -1,
+				HTTPClient: &http.Client{Transport: fuzzTransport(func(r *http.Request) string {
+					if strings.HasPrefix(r.URL.Path, pathKeys) {
+						return keys
+					}
+					return `{"sessionJwt":"` + tokens["{{S}}"] + `","refreshJwt":"` + tokens["{{Q}}"] + `"}`
+				})},
+			})
+			require.NoError(t, err)
+			request := func(method, path string) *http.Request {
+				r := httptest.NewRequest(method, path, nil)
+				r.Header.Set("Cookie", "__Host-DS="+tokens["{{E}}"]+"; __Host-DSR="+tokens["{{R}}"])
+				r.Header.Set("Content-Type", "application/json")
+				return r
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			check := func(res *http.Response) {
+				require.Contains(t, []int{200, 401, 502, 503, 504}, res.StatusCode)
+				for _, c := range res.Cookies() {
+					if c.Value != "" {
+						require.Contains(t, []string{tokens["{{S}}"], tokens["{{Q}}"], tokens["{{R}}"]}, c.Value)
+					}
 				}
-				return `{"sessionJwt":"` + tokens["{{S}}"] + `","refreshJwt":"` + tokens["{{Q}}"] + `"}`
-			})},
+			}
+			for range 2 { // first from the store, then from memory
+				w := httptest.NewRecorder()
+				a.RequireSession(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					s, ok := SessionFromContext(r.Context())
+					require.True(t, ok)
+					require.Equal(t, "U2ada", s.Subject())
+					require.Equal(t, tokens["{{S}}"], s.Token())
+				})).ServeHTTP(w, request(http.MethodGet, "/").WithContext(ctx))
+				check(w.Result())
+				if how&4 != 0 {
+					w = httptest.NewRecorder()
+					a.Handler().ServeHTTP(w, request(http.MethodPost, pathRefresh).WithContext(ctx))
+					check(w.Result())
+				}
+				if how&8 != 0 {
+					w = httptest.NewRecorder()
+					a.Handler().ServeHTTP(w, request(http.MethodPost, pathLogout).WithContext(ctx))
+					check(w.Result())
+				}
+			}
+			require.NoError(t, a.Wait(t.Context()))
 		})
-		require.NoError(t, err)
-		request := func(method, path string) *http.Request {
-			r := httptest.NewRequest(method, path, nil)
-			r.Header.Set("Cookie", "__Host-DS="+tokens["{{E}}"]+"; __Host-DSR="+tokens["{{R}}"])
-			r.Header.Set("Content-Type", "application/json")
-			return r
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		check := func(res *http.Response) {
-			require.Contains(t, []int{200, 401, 502, 503, 504}, res.StatusCode)
-			for _, c := range res.Cookies() {
-				if c.Value != "" {
-					require.Contains(t, []string{tokens["{{S}}"], tokens["{{Q}}"], tokens["{{R}}"]}, c.Value)
-				}
-			}
-		}
-		for range 2 { // first from the store, then from memory
-			w := httptest.NewRecorder()
-			a.RequireSession(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				s, ok := SessionFromContext(r.Context())
-				require.True(t, ok)
-				require.Equal(t, "U2ada", s.Subject())
-				require.Equal(t, tokens["{{S}}"], s.Token())
-			})).ServeHTTP(w, request(http.MethodGet, "/").WithContext(ctx))
-			check(w.Result())
-			if how&4 != 0 {
-				w = httptest.NewRecorder()
-				a.Handler().ServeHTTP(w, request(http.MethodPost, pathRefresh).WithContext(ctx))
-				check(w.Result())
-			}
-			if how&8 != 0 {
-				w = httptest.NewRecorder()
-				a.Handler().ServeHTTP(w, request(http.MethodPost, pathLogout).WithContext(ctx))
-				check(w.Result())
-			}
-		}
-		require.NoError(t, a.Wait(t.Context()))
 	})
 }
 
