@@ -578,9 +578,10 @@ func FuzzDescopeAnswer(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, json.Valid(content), "%q", content)
 		if res.StatusCode == 200 && len(cookies) > 0 {
-			var seen struct{ SessionJWT, RefreshJWT string }
+			var seen map[string]any // by their exact names, as scripts read them
 			require.NoError(t, json.Unmarshal(content, &seen))
-			require.Empty(t, seen.SessionJWT+seen.RefreshJWT)
+			require.Empty(t, seen["sessionJwt"])
+			require.Empty(t, seen["refreshJwt"])
 		}
 	})
 }
