@@ -266,7 +266,7 @@ func retryAfter(h http.Header) time.Duration {
 	if err != nil || seconds <= 0 {
 		return defaultRetryAfter
 	}
-	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	return time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
 }
 
 // checkNewKey checks that an answer to a sign-up or an update has a key in it.
