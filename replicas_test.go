@@ -121,6 +121,37 @@ func TestReplicasRefreshOnce(t *testing.T) {
 	}
 }
 
+// Without rotation a session is shared until it ends: what the store holds of it
+// longer would keep replicas from taking turns. This one spends some of its life on
+// the way.
+func TestReplicasRefreshOnceWhenASharedSessionEnds(t *testing.T) {
+	const life = 20 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemoryStore()
+		share := func(c *descopehttp.Config) { c.RefreshStore, c.Leeway = store, -1 }
+		k := newKit(t, share)
+		replicas := []*kit{k, kitFor(t, k.srv, share)}
+		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = life })
+		b := signIn(k, ada)
+		elapse(life)
+		for _, r := range replicas {
+			require.NoError(t, r.Ready(t.Context()))
+		}
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 4 * time.Second, After: true})
+		require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		elapse(life - 3*time.Second)
+		k.srv.Fail(refreshPath, descopetest.Fault{Times: -1, Delay: 100 * time.Millisecond})
+		var wg sync.WaitGroup
+		for _, r := range replicas {
+			wg.Go(func() {
+				assert.Equal(t, http.StatusOK, b.copied().do(r.RequireSession(new(spy)), get("/")).StatusCode)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 2, k.srv.Requests(refreshPath), "one a session")
+	})
+}
+
 func TestLateRequestOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := newReplicas(t, 2)
