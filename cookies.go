@@ -3,6 +3,7 @@ package descopehttp
 import (
 	"log/slog"
 	"net/http"
+	"net/textproto"
 	"strings"
 	"time"
 )
@@ -81,8 +82,8 @@ type cookieValues struct {
 func (p *cookiePolicy) read(r *http.Request) (values cookieValues) {
 	for _, line := range r.Header["Cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
-			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
-			switch name = strings.Trim(name, " \t"); {
+			name, value, _ := strings.Cut(textproto.TrimString(pair), "=")
+			switch name = textproto.TrimString(name); {
 			case name == "":
 			case name == p.session:
 				values.session.add(unquoteCookie(value))
@@ -200,9 +201,9 @@ func (p *cookiePolicy) replace(header http.Header, session string) http.Header {
 	var kept []string
 	for _, line := range header["Cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
-			pair = strings.TrimSpace(pair)
+			pair = textproto.TrimString(pair)
 			name, _, _ := strings.Cut(pair, "=")
-			name = strings.Trim(name, " \t") // as net/http reads it
+			name = textproto.TrimString(name) // as net/http reads it
 			if pair != "" && name != p.session && name != p.refresh {
 				kept = append(kept, pair)
 			}

@@ -311,6 +311,28 @@ func TestAnswerThatExpiresBeforeItIsVerified(t *testing.T) {
 	})
 }
 
+// Without rotation nothing was spent for an answer whose key never comes. When its
+// session has expired, another one is asked for.
+func TestAnswerThatIsNeverVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.KeyDelay = 20*time.Second, time.Hour })
+		b := signIn(k, ada)
+		elapse(past)
+		k.srv.RotateKeys()
+		h := k.RequireSession(new(spy))
+		requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+		k.srv.Configure(func(s *descopetest.Settings) { s.KeyDelay = 0 })
+		k.srv.RotateKeys()
+		elapse(15 * time.Second)
+		requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+		assert.Equal(t, 1, k.srv.Requests(refreshPath), "the session may still be good")
+		elapse(10 * time.Second)
+		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+	})
+}
+
 // A key that signs Descope's answer a moment after the set was fetched is worth
 // waiting for the next fetch.
 func TestKeyRotatedJustAfterAFetch(t *testing.T) {
@@ -717,6 +739,26 @@ func TestLogoutWins(t *testing.T) {
 			res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", old.refresh))
 			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
 		})
+	})
+}
+
+// A successor that nobody has presented is kept for longer than a logout is
+// remembered, and serves nobody all the same.
+func TestLogoutOutlivesWhatIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(rotating)
+		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = time.Hour })
+		b := signIn(k, ada)
+		elapse(time.Hour + 6*time.Second)
+		late, lost := b.copied(), b.copied()
+		h := k.RequireSession(new(spy))
+		require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, logout(k, b).StatusCode)
+		elapse(11 * time.Minute)
+		res := late.do(h, get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, res.Cookies())
 	})
 }
 

@@ -178,7 +178,7 @@ func TestLateRequestWithAnExpiredToken(t *testing.T) {
 				b := signIn(replicas[0], ada)
 				untouched := signIn(replicas[0], ada)
 				elapse(12*time.Minute - 10*time.Second)
-				late := b.copied()
+				late, spent := b.copied(), b.copied()
 				require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
 				elapse(30 * time.Second)
 				require.Equal(t, http.StatusOK, late.do(replicas[at].RequireSession(new(spy)), get("/")).StatusCode)
@@ -189,6 +189,11 @@ func TestLateRequestWithAnExpiredToken(t *testing.T) {
 				requireProblem(t, res, http.StatusUnauthorized, "session_expired")
 				assert.Len(t, res.Cookies(), 2, "deleted at once, because nothing came of it")
 				assert.Equal(t, 1, srv.Requests(refreshPath))
+
+				elapse(time.Minute)
+				for _, k := range replicas {
+					requireProblem(t, spent.copied().do(k.RequireSession(new(spy)), get("/")), http.StatusUnauthorized, "session_expired")
+				}
 			})
 		})
 	}
@@ -259,6 +264,19 @@ func TestLogoutOnAnotherReplicaBeforeRenewingAhead(t *testing.T) {
 		require.Equal(t, http.StatusOK, logout(replicas[0], b).StatusCode)
 		res := late.do(replicas[1].RequireSession(new(spy)), get("/"))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Empty(t, res.Cookies())
+	})
+}
+
+// The logout comes with the newest token, which this replica has handed out itself.
+func TestLogoutOfTheNewestOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, logout(replicas[1], b).StatusCode)
+		res := late.do(replicas[0].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
 		assert.Empty(t, res.Cookies())
 	})
 }
@@ -520,6 +538,24 @@ func TestStoreAway(t *testing.T) {
 		}
 		assert.Equal(t, 3, srv.Requests(refreshPath)-1)
 		assert.Contains(t, replicas[1].logs.String(), "refresh store is not available")
+	})
+}
+
+// A panickingStore is one that its author has not finished.
+type panickingStore struct{ *memoryStore }
+
+func (panickingStore) Claim(context.Context, string, string, time.Duration) ([]byte, bool, error) {
+	panic("secret of the store")
+}
+
+// A refresh runs in a goroutine of its own, where a panic would end the process.
+func TestStoreThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t, func(c *descopehttp.Config) { c.RefreshStore = panickingStore{newMemoryStore()} })
+		res := b.do(k.RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		assert.Empty(t, res.Cookies())
+		assert.NotContains(t, k.logs.String(), "secret")
 	})
 }
 

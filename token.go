@@ -126,11 +126,18 @@ func (rules *tokenRules) parseInto(t *token, raw, drn string) (*token, error) {
 // not kept under the token itself.
 type tokenHash [sha256.Size]byte
 
-// hashOf copies the token to the stack: converted, a string of this size would be
-// copied to the heap.
-func hashOf(token string) tokenHash {
-	var buf [4096]byte
-	return sha256.Sum256(append(buf[:0], token...))
+// hashOf hashes by way of the stack: converted, a string of this size would be copied
+// to the heap.
+func hashOf(token string) (hash tokenHash) {
+	var buf [512]byte
+	digest := sha256.New()
+	for len(token) > 0 {
+		n := copy(buf[:], token)
+		digest.Write(buf[:n])
+		token = token[n:]
+	}
+	digest.Sum(hash[:0])
+	return hash
 }
 
 // splitToken takes a token apart. Line breaks are refused here: Go's base64
