@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -246,6 +247,48 @@ func TestLogoutOnAnotherReplica(t *testing.T) {
 						requireLoggedOut(t, k, renewed.refresh)
 					}
 				}
+			})
+		})
+	}
+}
+
+// A logout is seen by a refresh on another replica that has nothing to tell the
+// others when it lands.
+func TestLogoutOnAnotherReplicaDuringARefreshThatIsNotShared(t *testing.T) {
+	for name, prepare := range map[string]func(k *kit, b *browser) *browser{
+		"the store holds a session already": func(k *kit, b *browser) *browser {
+			b.do(k.RequireSession(new(spy)), get("/"))
+			return b
+		},
+		"a session of unknown age": func(k *kit, b *browser) *browser {
+			k.srv.Configure(func(s *descopetest.Settings) {
+				s.EditClaims = func(_ string, claims map[string]any) { delete(claims, "iat") }
+			})
+			return b
+		},
+		"an answer too large for the store": func(k *kit, b *browser) *browser {
+			k.srv.AddUser(descopetest.User{LoginID: "bob", Name: strings.Repeat("b", 70<<10)})
+			return signIn(k, "bob")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				replicas, _, b := newReplicas(t, 2)
+				srv := replicas[0].srv
+				srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = false })
+				b = prepare(replicas[0], b)
+				elapse(10 * time.Second)
+				srv.Fail(refreshPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
+				asking := b.copied()
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					res := asking.do(replicas[0].Handler(), post("/v1/auth/refresh", "{}"))
+					requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+					assert.Empty(t, res.Cookies())
+				})
+				elapse(time.Second)
+				require.Equal(t, http.StatusOK, logout(replicas[1], b).StatusCode)
+				wg.Wait()
 			})
 		})
 	}

@@ -140,7 +140,7 @@ type sharedMemory struct {
 
 // A claim is the right to spend a token, or what another replica made of it.
 type claim struct {
-	record *record // what became of the token already; no lease then
+	record *record // what became of the token already; there is no lease then
 	found  *link   // the same, where it can serve
 
 	shared *sharedMemory // nil without a store
@@ -174,7 +174,8 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 				s.complain(ctx, errUnreadable)
 				return c, nil
 			}
-			return claim{record: r}, nil
+			c.record = r
+			return c, nil
 		}
 		if claimed && waited {
 			// Another's lease went away without a result. It may have called
@@ -216,7 +217,10 @@ func (s *sharedMemory) remembers() bool {
 	return err == nil && time.Since(time.UnixMilli(born)) >= successorWindow
 }
 
-var errUnreadable = errors.New("descopehttp: value of the store cannot be read")
+var (
+	errUnreadable = errors.New("descopehttp: value of the store cannot be read")
+	errTooLarge   = errors.New("descopehttp: value is too large for the store")
+)
 
 func (s *sharedMemory) tryClaim(ctx context.Context, key, owner string) ([]byte, bool, error) {
 	// Not on the caller's context: a client that hangs up says nothing about the
@@ -238,12 +242,14 @@ func (c *claim) publish(r *record, l *link) *record {
 	if !l.rotated() {
 		ttl = min(ttl, l.life, time.Until(l.expiry)-storeTimeout)
 	}
-	if ttl <= 0 {
-		c.release()
-		return nil
+	if ttl > 0 {
+		if other, err := c.shared.put(c.token, c.key, r, ttl, false); err != errTooLarge {
+			return other
+		}
 	}
-	other, _ := c.shared.put(c.token, c.key, r, ttl, false)
-	return other
+	// There is nothing to tell the others, but they may have told of a logout.
+	c.release()
+	return c.shared.peek(context.Background(), c.token)
 }
 
 // release lets other replicas try. Should it fail, the lease ends by itself.
@@ -261,7 +267,7 @@ func (c *claim) release() {
 func (s *sharedMemory) put(t *token, key string, r *record, ttl time.Duration, final bool) (other *record, err error) {
 	sealed := s.seal.seal(t, r)
 	if sealed == nil {
-		return nil, nil
+		return nil, errTooLarge
 	}
 	// Not on the caller's context: what was spent is told, whatever time is left.
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
