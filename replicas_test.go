@@ -170,10 +170,14 @@ func TestLateRequestOnAnotherReplica(t *testing.T) {
 // A refresh token that was spent just before it expired, for one that lives
 // longer: its late requests must not delete the cookies of that one.
 func TestLateRequestWithAnExpiredToken(t *testing.T) {
-	for name, at := range map[string]int{"on the same replica": 0, "on another": 1} {
+	for name, at := range map[string]int{"without a store": 0, "on the same replica": 0, "on another": 1} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				replicas, _, _ := newReplicas(t, 2)
+				if name == "without a store" {
+					alone, _ := newRotating(t)
+					replicas = []*kit{alone}
+				}
 				srv := replicas[0].srv
 				srv.Configure(func(s *descopetest.Settings) { s.SlideRefreshExpiry, s.RefreshTTL = true, 12*time.Minute })
 				b := signIn(replicas[0], ada)
