@@ -40,7 +40,8 @@ func newSessionCache(size int, rules *tokenRules, keys *keySet) *sessionCache {
 		// No expiry: it would start a goroutine that never ends. What has
 		// expired is refused on the hit and pushed out by what is used.
 		MaximumSize: size,
-		// Upkeep on the caller's time, for the same reason.
+		// Upkeep on the caller's time, so that a request leaves no goroutine behind
+		// and the bound holds when it is over.
 		Executor: func(upkeep func()) { upkeep() },
 	})
 	return c
