@@ -84,14 +84,18 @@ func (l *link) rotated() bool {
 // remember keeps an answer before it is verified. What is spent is spent: should
 // verification fail for now, the next request tries it again on the same answer.
 func (m *memory) remember(l *link) {
+	if l.from != nil {
+		if before, ok := m.issued.get(hashOf(l.from.raw), l.at); ok {
+			before.use(l.at) // which keeps it for another minute
+		}
+	}
 	for _, links := range []*fading[tokenHash, *link]{&m.links, &m.issued, &m.sessions} {
 		links.trim(func(old *link) bool { return !old.alive(l.at) })
 	}
-	keep := max(successorWindow, l.life) + successorWindow
+	// A call that begins while the link is alive may end later, and is followed by
+	// another minute.
+	keep := max(successorWindow, l.life) + 2*refreshTimeout + successorWindow
 	if l.from != nil {
-		if before, ok := m.issued.get(hashOf(l.from.raw), l.at); ok {
-			before.use(l.at)
-		}
 		m.links.put(hashOf(l.from.raw), l, l.at, keep)
 	}
 	if l.rotated() {

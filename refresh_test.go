@@ -214,6 +214,28 @@ func TestSuccessorHandedOutLateIsKeptAnotherMinute(t *testing.T) {
 	})
 }
 
+// The same when what comes of the successor arrives after the last moment for which it
+// was kept. Times in tokens are whole seconds, so its session ends a little earlier.
+func TestSuccessorIsSpentAtTheEndOfItsLife(t *testing.T) {
+	const life = 10 * time.Minute
+	for _, late := range []time.Duration{3 * time.Second, 59 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t, func(c *descopehttp.Config) { c.Leeway = -1 })
+			h := k.RequireSession(new(spy))
+			old, lost := b.copied(), b.copied()
+			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 700 * time.Millisecond})
+			require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
+			elapse(life - 400*time.Millisecond)
+			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 4 * time.Second})
+			require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+			elapse(late)
+			assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
+			assert.Equal(t, b.refresh, old.refresh)
+			assert.Equal(t, 2, k.srv.Requests(refreshPath))
+		})
+	}
+}
+
 // After the window Descope decides, and its first refusal keeps the cookies.
 func TestAfterTheWindowDescopeDecides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
