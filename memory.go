@@ -45,6 +45,7 @@ func newMemory() memory {
 
 // A link leads from a refresh token to Descope's answer to it.
 type link struct {
+	began   time.Time // when the call was made: the token was spent no earlier
 	at      time.Time // when the answer came: the token was spent no later
 	from    *token    // nil for a sign-in
 	answer  *tokenAnswer

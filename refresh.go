@@ -284,7 +284,6 @@ func (fl *flight) wait(ctx context.Context) error {
 
 // renew spends t, or verifies the answer that it was spent for already.
 func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *link, explicit bool) (*renewal, error) {
-	began := time.Now()
 	l := pending
 	if l == nil {
 		claim, err := f.prepare(ctx, t, explicit)
@@ -299,7 +298,7 @@ func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *li
 			return nil, err
 		}
 	}
-	r, err := f.conclude(ctx, fl, t, l, began)
+	r, err := f.conclude(ctx, fl, t, l)
 	if err == nil && (pending != nil || f.shared != nil && time.Since(l.at) > storeTimeout) {
 		// Much may have happened since the answer came, here and on other
 		// replicas: whoever waits looks again.
@@ -341,22 +340,18 @@ func (f *refresher) claim(ctx context.Context, t *token, explicit bool) (claim, 
 	return c, nil
 }
 
-// endedBy reports whether t was logged out, by what the store holds of it: a
-// tombstone, or a result from before its user was logged out everywhere.
+// endedBy reports whether t was logged out, by what the store holds of it.
 func (f *refresher) endedBy(t *token, r *record) bool {
-	now := time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !r.Ended && !f.memory.wasCut(t.claims.user(), time.UnixMilli(r.At), now) {
-		return false
+	if r.Ended {
+		f.noteEnded(t)
 	}
-	f.memory.end(t, now)
-	return true
+	return r.Ended
 }
 
 // spend presents t to Descope and remembers the answer before anything else can
 // fail.
 func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error) {
+	began := time.Now()
 	calling, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	a, err := f.api.call(calling, classSession, http.MethodPost, pathRefresh, t, []byte("{}"))
@@ -372,7 +367,7 @@ func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error)
 		c.release()
 		return nil, err
 	}
-	return f.publish(t, c, f.newLink(time.Now(), t, tokens)), nil
+	return f.publish(t, c, f.newLink(began, time.Now(), t, tokens)), nil
 }
 
 // publish remembers an answer and tells the other replicas. It returns what
@@ -408,11 +403,11 @@ func (f *refresher) refused(ctx context.Context, t *token, c claim, err error) (
 
 // conclude verifies a link's answer, and hands out nothing if a logout came in
 // between: what the flight brought is revoked instead.
-func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link, began time.Time) (*renewal, error) {
+func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link) (*renewal, error) {
 	r, err := f.accept(ctx, l.answer, t, l.at)
 	now := time.Now()
 	f.mu.Lock()
-	ended := f.memory.hasEnded(t, now) || f.memory.wasCut(t.claims.user(), began, now)
+	ended := f.memory.hasEnded(t, now) || f.memory.wasCut(t.claims.user(), l.began, now)
 	switch {
 	case ended:
 		l.renewal = r
@@ -464,18 +459,19 @@ func (f *refresher) noteEnded(t *token) {
 
 // linkOf returns the link that another replica tells of.
 func (f *refresher) linkOf(from *token, r *record) *link {
-	at := time.UnixMilli(r.At)
+	began, at := time.UnixMilli(r.Began), time.UnixMilli(r.At)
 	if now := time.Now(); at.After(now) {
 		at = now // its clock is ahead of ours
 	}
-	return f.newLink(at, from, &tokenAnswer{session: r.Session, refresh: r.Refresh, body: r.Body})
+	return f.newLink(began, at, from, &tokenAnswer{session: r.Session, refresh: r.Refresh, body: r.Body})
 }
 
-// newLink returns the link from a token, nil for a sign-in, to Descope's answer.
-// How long its session lives is a difference of two of Descope's times, which
-// does not depend on the clock of this machine.
-func (f *refresher) newLink(at time.Time, from *token, a *tokenAnswer) *link {
-	l := &link{at: at, from: from, answer: a}
+// newLink returns the link from a token, nil for a sign-in, to Descope's answer, from
+// when the call for it began and when it came. How long its session lives is a
+// difference of two of Descope's times, which does not depend on the clock of this
+// machine.
+func (f *refresher) newLink(began, at time.Time, from *token, a *tokenAnswer) *link {
+	l := &link{began: began, at: at, from: from, answer: a}
 	if t, err := f.rules.parse(a.session, sessionDRN); err == nil {
 		l.expiry = t.claims.expiry
 		if !t.claims.issuedAt.IsZero() {
@@ -590,7 +586,7 @@ func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
 	case err != nil:
 		return false, err
 	case c.found != nil:
-		_, err := f.conclude(ctx, new(flight), t, c.found, c.found.at)
+		_, err := f.conclude(ctx, new(flight), t, c.found)
 		return err == nil, err
 	}
 	c.release()
@@ -637,17 +633,17 @@ func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call 
 var errSpentElsewhere = errors.New("descopehttp: token was spent on another replica")
 
 func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondFactor bool, call func(context.Context, *token) (*answer, error)) (*renewal, error) {
-	began := time.Now()
 	c, err := f.prepare(ctx, t, true)
 	if err != nil {
 		return nil, err
 	}
 	if c.found != nil {
-		if _, err := f.conclude(ctx, fl, t, c.found, began); err != nil {
+		if _, err := f.conclude(ctx, fl, t, c.found); err != nil {
 			return nil, err
 		}
 		return nil, errSpentElsewhere
 	}
+	began := time.Now()
 	calling, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	a, err := call(calling, t)
@@ -660,14 +656,14 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 		c.release()
 		return nil, err
 	}
-	l := f.newLink(time.Now(), t, tokens)
+	l := f.newLink(began, time.Now(), t, tokens)
 	if l.rotated() && !secondFactor {
 		l = f.publish(t, c, l)
 	} else {
 		c.release()
 		f.lookForTombstone(ctx, t)
 	}
-	return f.conclude(ctx, fl, t, l, began)
+	return f.conclude(ctx, fl, t, l)
 }
 
 // lookForTombstone notes a logout of t on another replica.
@@ -698,7 +694,7 @@ func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*ans
 	if err != nil {
 		return handout{}, err
 	}
-	l := f.newLink(time.Now(), nil, tokens)
+	l := f.newLink(began, time.Now(), nil, tokens)
 	l.renewal = r
 	now := time.Now()
 	f.mu.Lock()

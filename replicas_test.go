@@ -298,6 +298,24 @@ func TestLogoutOnAnotherReplicaDuringARefreshThatIsNotShared(t *testing.T) {
 	}
 }
 
+// Another replica publishes, after the user was logged out everywhere, what Descope
+// gave it before.
+func TestLogoutAllDuringARefreshOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		other, late := signIn(replicas[0], ada), b.copied()
+		replicas[0].srv.Fail(refreshPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
+		var wg sync.WaitGroup
+		wg.Go(func() { b.do(replicas[1].RequireSession(new(spy)), get("/")) })
+		elapse(time.Second)
+		require.Equal(t, http.StatusOK, other.do(replicas[0].Handler(), post("/v1/auth/logoutall", "{}")).StatusCode)
+		wg.Wait()
+		res := late.do(replicas[0].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, res.Cookies())
+	})
+}
+
 // A session that is about to end is still good after a logout elsewhere, but it is
 // not renewed with what the store holds from before.
 func TestLogoutOnAnotherReplicaBeforeRenewingAhead(t *testing.T) {

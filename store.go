@@ -58,7 +58,8 @@ const sealVersion = "descopehttp refresh 1"
 // became, or that it was logged out.
 type record struct {
 	Ended   bool           `json:"ended,omitzero"`
-	At      int64          `json:"at,omitzero"` // when the token was spent, Unix milliseconds
+	Began   int64          `json:"began,omitzero"` // the token was spent no earlier, Unix milliseconds
+	At      int64          `json:"at,omitzero"`    // and no later
 	Session string         `json:"session,omitzero"`
 	Refresh string         `json:"refresh,omitzero"`
 	Body    jsontext.Value `json:"body,omitzero"`
@@ -123,7 +124,7 @@ func (s sealer) open(t *token, sealed []byte) (*record, bool) {
 func (s sealer) additionalData() []byte { return []byte(sealVersion + " " + s.projectID) }
 
 func recordOf(l *link) *record {
-	return &record{At: l.at.UnixMilli(), Session: l.answer.session, Refresh: l.answer.refresh, Body: l.answer.body}
+	return &record{Began: l.began.UnixMilli(), At: l.at.UnixMilli(), Session: l.answer.session, Refresh: l.answer.refresh, Body: l.answer.body}
 }
 
 // sharedMemory is a RefreshStore in use. A nil one stands for a single replica.
