@@ -204,6 +204,22 @@ func TestLateRequestWithAnExpiredToken(t *testing.T) {
 	}
 }
 
+// Without rotation, what another replica was given is no answer to a client that asks
+// for a refresh in so many words.
+func TestExplicitRefreshOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		srv := replicas[0].srv
+		srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = false })
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		elapse(2 * time.Second)
+		before := b.session
+		require.Equal(t, http.StatusOK, b.do(replicas[1].Handler(), post("/v1/auth/refresh", "{}")).StatusCode)
+		assert.NotEqual(t, before, b.session)
+		assert.Equal(t, 2, srv.Requests(refreshPath))
+	})
+}
+
 // R1 → R2 here, R2 → R3 on the other replica: whoever comes here with R1 gets R3.
 func TestChainAcrossReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
