@@ -220,6 +220,58 @@ func TestExplicitRefreshOnAnotherReplica(t *testing.T) {
 	})
 }
 
+// When rotation is switched on, the store may still hold a session from before, for
+// which nothing was spent.
+func TestRotationIsSwitchedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		k := replicas[0]
+		k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = false })
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		k.srv.Configure(rotating)
+		elapse(2 * time.Second)
+		require.Equal(t, http.StatusOK, b.do(k.Handler(), post("/v1/auth/refresh", "{}")).StatusCode)
+		assert.True(t, k.srv.Honours(b.refresh))
+		require.Equal(t, http.StatusOK, late.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, b.refresh, late.refresh)
+	})
+}
+
+// The store loses its data, and the lease with it, so that two replicas spend the same
+// token. The one that is refused finds what the other was given.
+func TestStoreLosesALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newReplicas(t, 2)
+		replicas[0].srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second, Times: 2})
+		winner, loser := b.copied(), b.copied()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			assert.Equal(t, http.StatusOK, winner.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		})
+		elapse(500 * time.Millisecond)
+		store.mu.Lock()
+		clear(store.entries)
+		store.mu.Unlock()
+		assert.Equal(t, http.StatusOK, loser.do(replicas[1].RequireSession(new(spy)), get("/")).StatusCode)
+		wg.Wait()
+		assert.Equal(t, winner.refresh, loser.refresh)
+		assert.Equal(t, 2, replicas[0].srv.Requests(refreshPath))
+	})
+}
+
+// A call that failed leaves nothing for the other replicas to wait for.
+func TestFailedRefreshLeavesNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		replicas[0].srv.Fail(refreshPath, descopetest.Fault{Status: 503})
+		requireProblem(t, b.do(replicas[0].RequireSession(new(spy)), get("/")), http.StatusServiceUnavailable, "unavailable")
+		began := time.Now()
+		assert.Equal(t, http.StatusOK, b.do(replicas[1].RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Zero(t, time.Since(began))
+	})
+}
+
 // R1 → R2 here, R2 → R3 on the other replica: whoever comes here with R1 gets R3.
 func TestChainAcrossReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
