@@ -673,7 +673,9 @@ func TestAnswerAboutAnotherUser(t *testing.T) {
 			assert.Empty(t, res.Cookies())
 		}
 		assert.Zero(t, next.calls)
+		assert.Equal(t, 3, k.srv.Requests(refreshPath), "none of them is kept")
 		assert.Contains(t, k.logs.String(), "another user")
+		assert.Equal(t, http.StatusOK, serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh)).StatusCode)
 	})
 }
 

@@ -518,21 +518,26 @@ func (f *refresher) refuse(t *token, now time.Time) error {
 	}
 }
 
+// current returns the newest successor of t and the flight that is under way for it,
+// nil if there is none; the lock is held.
+func (f *refresher) current(t *token) (*token, *flight, error) {
+	now := time.Now()
+	newest, _ := f.memory.walk(t, now)
+	if f.memory.hasEnded(t, now) || f.memory.hasEnded(newest, now) {
+		return nil, nil, errLoggedOut
+	}
+	return newest, f.flights[hashOf(newest.raw)], nil
+}
+
 // newest returns the newest successor of t for a call that spends nothing, after
 // waiting for what is under way.
 func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
 	for range maxRefreshTurns {
-		now := time.Now()
 		f.mu.Lock()
-		newest, _ := f.memory.walk(t, now)
-		ended := f.memory.hasEnded(t, now) || f.memory.hasEnded(newest, now)
-		fl := f.flights[hashOf(newest.raw)]
+		newest, fl, err := f.current(t)
 		f.mu.Unlock()
-		switch {
-		case ended:
-			return nil, errLoggedOut
-		case fl == nil:
-			return newest, nil
+		if err != nil || fl == nil {
+			return newest, err
 		}
 		if err := fl.wait(ctx); err != nil {
 			return nil, err
@@ -602,21 +607,24 @@ func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
 // else holds the token from before, such as a thief, would be led to them.
 func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call func(context.Context, *token) (*answer, error)) (handout, error) {
 	for range maxRefreshTurns {
-		newest, err := f.newest(ctx, t)
+		var mine *flight
+		f.mu.Lock()
+		newest, fl, err := f.current(t)
+		if err == nil && fl == nil {
+			mine = f.begin(ctx, newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
+				return f.mintAlone(ctx, fl, newest, secondFactor, call)
+			})
+			fl = mine
+		}
+		f.mu.Unlock()
 		if err != nil {
 			return handout{}, err
 		}
-		f.mu.Lock()
-		if f.flights[hashOf(newest.raw)] != nil {
-			f.mu.Unlock()
-			continue // somebody was faster
-		}
-		fl := f.begin(ctx, newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
-			return f.mintAlone(ctx, fl, newest, secondFactor, call)
-		})
-		f.mu.Unlock()
 		if err := fl.wait(ctx); err != nil {
 			return handout{}, err
+		}
+		if fl != mine {
+			continue
 		}
 		if fl.err == errSpentElsewhere {
 			continue

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -628,7 +629,8 @@ func TestEveryCallFollowsTheSuccessor(t *testing.T) {
 	}
 }
 
-// What may mint tokens runs alone: two of them would spend one token twice.
+// What may mint tokens runs alone: two of them would spend one token twice. Whoever
+// waited for one looks again before it begins.
 func TestMintingCallsRunOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t)
@@ -637,16 +639,29 @@ func TestMintingCallsRunOneAtATime(t *testing.T) {
 		b := signIn(k, "eve")
 		elapse(past)
 		require.NoError(t, k.Ready(t.Context()))
-		for _, path := range []string{refreshPath, "/v1/auth/tenant/select"} {
-			k.srv.Fail(path, descopetest.Fault{Delay: time.Second, Times: 2})
+		var at atomic.Int64
+		counting := kitFor(t, k.srv, func(c *descopehttp.Config) {
+			inner := c.HTTPClient.Transport
+			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPost {
+					assert.EqualValues(t, 1, at.Add(1), "another call is under way")
+					defer at.Add(-1)
+				}
+				return inner.RoundTrip(r)
+			})}
+		})
+		require.NoError(t, counting.Ready(t.Context()))
+		for _, path := range []string{refreshPath, selectPath} {
+			k.srv.Fail(path, descopetest.Fault{Delay: 500 * time.Millisecond, Times: -1})
 		}
 		var wg sync.WaitGroup
 		for _, r := range []*http.Request{
-			post("/v1/auth/tenant/select", `{"tenant":"T1"}`), post("/v1/auth/refresh", "{}"), post("/v1/auth/tenant/select", `{"tenant":"T2"}`),
+			post(selectPath, `{"tenant":"T1"}`), post(refreshPath, "{}"), post(selectPath, `{"tenant":"T2"}`), post(selectPath, `{"tenant":"T1"}`),
 		} {
-			wg.Go(func() { assert.Equal(t, http.StatusOK, b.copied().do(k.Handler(), r).StatusCode) })
+			wg.Go(func() { assert.Equal(t, http.StatusOK, b.copied().do(counting.Handler(), r).StatusCode) })
 		}
 		wg.Wait()
+		assert.Equal(t, 3, k.srv.Requests(selectPath))
 	})
 }
 
@@ -767,6 +782,33 @@ func TestLogoutWins(t *testing.T) {
 				requireLoggedOut(t, k, b.refresh)
 			})
 		}
+	})
+	t.Run("during a refresh, and Descope does not hear of it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, b := newRotating(t)
+			k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+			k.srv.Fail(logoutPath, descopetest.Fault{Status: 503})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				res := b.copied().do(k.RequireSession(new(spy)), get("/"))
+				requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			})
+			elapse(500 * time.Millisecond)
+			requireProblem(t, logout(k, b), http.StatusBadGateway, "unavailable")
+			wg.Wait()
+		})
+	})
+	t.Run("until the next sign-in, which may bring the same token", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKit(t)
+			again := k.srv.SignIn(ada)
+			b := &browser{refresh: again.Refresh}
+			k.srv.Fail(logoutPath, descopetest.Fault{Status: 200, Body: "{}"}) // within the same second
+			require.Equal(t, http.StatusOK, logout(k, b).StatusCode)
+			k.srv.Fail(verifyPath, descopetest.Fault{Status: 200, Body: `{"sessionJwt":"` + again.Session + `","refreshJwt":"` + again.Refresh + `"}`})
+			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"123456"}`)).StatusCode)
+			assert.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		})
 	})
 	t.Run("while Descope is away", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

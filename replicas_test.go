@@ -238,6 +238,20 @@ func TestRotationIsSwitchedOn(t *testing.T) {
 	})
 }
 
+// A call that may mint tokens goes on from what another replica made of the token.
+func TestMintingCallOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, _ := newReplicas(t, 2)
+		replicas[0].srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+		b := signIn(replicas[0], "eve")
+		elapse(past)
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, http.StatusOK, late.do(replicas[1].Handler(), post(selectPath, `{"tenant":"T1"}`)).StatusCode)
+		assert.True(t, replicas[0].srv.Honours(late.refresh))
+	})
+}
+
 // The store loses its data, and the lease with it, so that two replicas spend the same
 // token. The one that is refused finds what the other was given.
 func TestStoreLosesALease(t *testing.T) {
