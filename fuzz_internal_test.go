@@ -177,6 +177,7 @@ func FuzzStorePayload(f *testing.F) {
 					if strings.HasPrefix(r.URL.Path, pathKeys) {
 						return keys
 					}
+					require.NotContains(t, r.Header.Get("Authorization"), tokens["{{Y}}"], "another user's token is used")
 					return `{"sessionJwt":"` + tokens["{{S}}"] + `","refreshJwt":"` + tokens["{{Q}}"] + `"}`
 				})},
 			})
