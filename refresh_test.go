@@ -183,6 +183,23 @@ func TestPresentedSuccessorIsNotHandedOutAgain(t *testing.T) {
 	})
 }
 
+// A client that keeps no session token, or sends none to a flow, shows by the refresh
+// token that it has the answer.
+func TestPresentedRefreshTokenIsNotHandedOutAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		h := k.RequireSession(new(spy))
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		elapse(10 * time.Second)
+		without := &browser{refresh: b.refresh}
+		require.Equal(t, http.StatusOK, without.do(h, get("/")).StatusCode)
+		res := old.do(h, get("/"))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Empty(t, res.Cookies())
+	})
+}
+
 // A successor that nobody has presented may never have arrived. It is kept for
 // as long as its session lives.
 func TestUnpresentedSuccessorIsKept(t *testing.T) {
@@ -1010,6 +1027,27 @@ func TestRenewingAhead(t *testing.T) {
 		elapse(time.Minute)
 		assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
 		assert.Equal(t, b.refresh, old.refresh)
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+// A refresh that a client has asked for is under way: the page does not wait for it.
+func TestNotRenewedAheadDuringARefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(rotating)
+		b := signIn(k, ada)
+		require.NoError(t, k.Ready(t.Context()))
+		elapse(10*time.Minute - 20*time.Second)
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+		page := b.copied()
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode) })
+		elapse(time.Millisecond)
+		began := time.Now()
+		assert.Equal(t, http.StatusOK, page.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Zero(t, time.Since(began))
+		wg.Wait()
 		assert.Equal(t, 1, k.srv.Requests(refreshPath))
 	})
 }

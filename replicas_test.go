@@ -443,6 +443,34 @@ func TestLogoutOnAnotherReplicaWithAForgottenToken(t *testing.T) {
 	})
 }
 
+// Descope refuses the token of a logout, because another replica has spent it, and the
+// store cannot be asked for what. Nobody can say then that it is over.
+func TestLogoutWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newReplicas(t, 2)
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		store.broken = errors.New("away")
+		res := logout(replicas[1], old)
+		requireProblem(t, res, http.StatusBadGateway, "unavailable")
+		requireDeleted(t, res, sessionCookie, refreshCookie)
+		require.True(t, replicas[0].srv.Honours(b.refresh))
+	})
+}
+
+// What another replica remembers of the token of a logout everywhere serves nobody.
+func TestLogoutAllOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.do(replicas[1].Handler(), post(logoutAllPath, "{}")).StatusCode)
+		res := late.do(replicas[0].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, res.Cookies())
+	})
+}
+
 // Descope does not hear of a logout; another one, on a replica that has only the
 // old token, still finds what came of it.
 func TestLogoutFollowsATombstone(t *testing.T) {
