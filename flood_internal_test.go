@@ -94,6 +94,23 @@ func TestFadingIsBounded(t *testing.T) {
 	assert.False(t, ok)
 }
 
+// What has arrived is dropped when its minute is over, however long its session lives.
+func TestDeadLinksAreDropped(t *testing.T) {
+	m, now := newMemory(), time.Now()
+	linkOf := func(name string, at time.Time) *link {
+		return &link{at: at, life: 24 * time.Hour, presented: true, from: &token{raw: "from " + name},
+			answer: &tokenAnswer{session: "session " + name, refresh: "refresh " + name}}
+	}
+	for i := range 100 {
+		m.remember(linkOf(strconv.Itoa(i), now))
+	}
+	require.Len(t, m.links.entries, 100)
+	m.remember(linkOf("next", now.Add(successorWindow)))
+	assert.Len(t, m.links.entries, 1)
+	assert.Len(t, m.issued.entries, 1)
+	assert.Len(t, m.sessions.entries, 1)
+}
+
 // Keys that rotate for years leave no more than a bounded number behind.
 func TestRetiredKeysAreBounded(t *testing.T) {
 	s := newKeySet(nil, new(headerMemo), slog.New(slog.DiscardHandler))

@@ -845,21 +845,27 @@ func TestLogoutWins(t *testing.T) {
 // A successor that nobody has presented is kept for longer than a logout is
 // remembered, and serves nobody all the same.
 func TestLogoutOutlivesWhatIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = time.Hour })
-		b := signIn(k, ada)
-		elapse(time.Hour + 6*time.Second)
-		late, lost := b.copied(), b.copied()
-		h := k.RequireSession(new(spy))
-		require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
-		require.Equal(t, http.StatusOK, logout(k, b).StatusCode)
-		elapse(11 * time.Minute)
-		res := late.do(h, get("/"))
-		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
-		assert.Empty(t, res.Cookies())
-	})
+	for _, rotate := range []bool{false, true} {
+		for _, withNewest := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.SessionTTL = rotate, time.Hour })
+				b := signIn(k, ada)
+				elapse(time.Hour + 6*time.Second)
+				late, lost := b.copied(), b.copied()
+				h := k.RequireSession(new(spy))
+				require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
+				if withNewest {
+					b.refresh = lost.refresh
+				}
+				require.Equal(t, http.StatusOK, logout(k, b).StatusCode)
+				elapse(11 * time.Minute)
+				res := late.do(h, get("/"))
+				requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+				assert.Empty(t, res.Cookies())
+			})
+		}
+	}
 }
 
 func TestLogoutAllDropsWhatIsRemembered(t *testing.T) {
