@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -235,6 +236,66 @@ func TestRotationIsSwitchedOn(t *testing.T) {
 		assert.True(t, k.srv.Honours(b.refresh))
 		require.Equal(t, http.StatusOK, late.do(k.RequireSession(new(spy)), get("/")).StatusCode)
 		assert.Equal(t, b.refresh, late.refresh)
+	})
+}
+
+// newLongReplicas returns replicas whose store has known for more than a minute what
+// was spent, and a browser whose session has expired.
+func newLongReplicas(t *testing.T) ([]*kit, *memoryStore, *browser) {
+	replicas, store, first := newReplicas(t, 2)
+	b := signIn(replicas[0], ada)
+	require.Equal(t, http.StatusOK, first.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+	elapse(past)
+	replicas[0].srv.Reset()
+	return replicas, store, b
+}
+
+// Another replica's lease ends without a result, and Descope refuses the token: it may
+// be spent, and nobody can tell for what.
+func TestLeaseEndsWithoutAResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newLongReplicas(t)
+		replicas[0].srv.Fail(refreshPath, descopetest.Fault{After: true, Delay: 2 * time.Second, Drop: true})
+		var wg sync.WaitGroup
+		wg.Go(func() { b.copied().do(replicas[0].RequireSession(new(spy)), get("/")) })
+		elapse(time.Second)
+		res := b.do(replicas[1].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		assert.Equal(t, 2, replicas[0].srv.Requests(refreshPath))
+		wg.Wait()
+	})
+}
+
+// A store that was restarted empty, and answers, does not know what was spent before.
+func TestStoreIsRestartedEmpty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newLongReplicas(t)
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		clear(store.entries)
+		h := replicas[1].RequireSession(new(spy))
+		requireProblem(t, late.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+		elapse(time.Minute)
+		requireProblem(t, late.do(h, get("/")), http.StatusUnauthorized, "session_ended")
+	})
+}
+
+// Somebody has written into the store what no replica can read. What was there is not
+// known then, and an operator is told.
+func TestStoreHoldsRubbish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newLongReplicas(t)
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		for key, e := range store.entries {
+			if _, err := strconv.Atoi(string(e.value)); err != nil { // not when the store was born
+				e.value = []byte("rubbish")
+				store.entries[key] = e
+			}
+		}
+		res := late.do(replicas[1].RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		assert.Contains(t, replicas[1].logs.String(), "unreadable=true")
 	})
 }
 

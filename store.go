@@ -42,12 +42,11 @@ type RefreshStore interface {
 
 // Bounds on the use of a store.
 const (
-	storeTimeout   = 250 * time.Millisecond // of one call; a slower store counts as away
-	storeLease     = 10 * time.Second       // not renewed
-	storeLeaseLeft = 6 * time.Second        // without as much no call to Descope is begun
-	storePoll      = 25 * time.Millisecond  // between looks at another's lease, doubling
-	maxStorePoll   = 200 * time.Millisecond
-	maxSealedSize  = 64 << 10 // bytes
+	storeTimeout  = 250 * time.Millisecond // of one call; a slower store counts as away
+	storeLease    = 10 * time.Second       // longer than all that is done under it, and not renewed
+	storePoll     = 25 * time.Millisecond  // between looks at another's lease, doubling
+	maxStorePoll  = 200 * time.Millisecond
+	maxSealedSize = 64 << 10 // bytes
 )
 
 // sealVersion is part of every key and seal: replicas of different versions do
@@ -163,7 +162,6 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 	}
 	waited := false
 	for wait := storePoll; ; wait = min(2*wait, maxStorePoll) {
-		asked := time.Now()
 		value, claimed, err := s.tryClaim(ctx, c.key, c.owner)
 		if err != nil {
 			s.complain(ctx, err)
@@ -178,12 +176,12 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 			c.record = r
 			return c, nil
 		}
-		if claimed && waited {
-			// Another's lease went away without a result. It may have called
-			// Descope all the same.
-			s.noteTrouble()
-		}
-		if claimed && storeLease-time.Since(asked) >= storeLeaseLeft {
+		if claimed {
+			if waited {
+				// Another's lease went away without a result. It may have called
+				// Descope all the same.
+				s.noteTrouble()
+			}
 			return c, nil
 		}
 		waited = true
