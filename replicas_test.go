@@ -299,6 +299,27 @@ func TestStoreHoldsRubbish(t *testing.T) {
 	})
 }
 
+// A frozenStore says that another replica is at work, for ever.
+type frozenStore struct{ *memoryStore }
+
+func (frozenStore) Claim(context.Context, string, string, time.Duration) ([]byte, bool, error) {
+	return nil, false, nil
+}
+
+func TestAnotherReplicaDoesNotFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t, func(c *descopehttp.Config) { c.RefreshStore = frozenStore{newMemoryStore()} })
+		began := time.Now()
+		res := b.do(k.RequireSession(new(spy)), get("/"))
+		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.NoError(t, k.Wait(ctx))
+		assert.LessOrEqual(t, time.Since(began), 5*time.Second)
+		assert.Zero(t, k.srv.Requests(refreshPath))
+	})
+}
+
 // A call that may mint tokens goes on from what another replica made of the token.
 func TestMintingCallOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
