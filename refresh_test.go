@@ -1,6 +1,7 @@
 package descopehttp_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -579,6 +580,27 @@ func TestExplicitRefreshIsNotServedFromMemory(t *testing.T) {
 			assert.NotEqual(t, before, b.session)
 			assert.Equal(t, i+1, k.srv.Requests(refreshPath))
 		}
+	})
+}
+
+// A refresh outlives the client that it was begun for, and Wait waits for it.
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 2 * time.Second})
+		r := get("/")
+		gone, cancel := contextWithTimeout(r, time.Millisecond)
+		defer cancel()
+		old := b.copied()
+		b.do(k.RequireSession(new(spy)), r.WithContext(gone))
+		began := time.Now()
+		impatient, cancel := contextWithTimeout(r, time.Second)
+		defer cancel()
+		require.ErrorIs(t, k.Wait(impatient), context.DeadlineExceeded)
+		require.NoError(t, k.Wait(t.Context()))
+		assert.Equal(t, 2*time.Second, time.Since(began).Round(100*time.Millisecond))
+		assert.Equal(t, http.StatusOK, old.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
 	})
 }
 

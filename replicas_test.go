@@ -556,17 +556,21 @@ func TestLogoutAllOnAnotherReplica(t *testing.T) {
 // Descope does not hear of a logout; another one, on a replica that has only the
 // old token, still finds what came of it.
 func TestLogoutFollowsATombstone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		replicas, _, b := newReplicas(t, 2)
-		srv := replicas[0].srv
-		old, again := b.copied(), b.copied()
-		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
-		srv.Fail(logoutPath, descopetest.Fault{Status: 503})
-		requireProblem(t, logout(replicas[0], old), http.StatusBadGateway, "unavailable")
-		require.True(t, srv.Honours(b.refresh))
-		require.Equal(t, http.StatusOK, logout(replicas[1], again).StatusCode)
-		assert.False(t, srv.Honours(b.refresh))
-	})
+	for name, at := range map[string]int{"where the token was spent": 0, "where it was not": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				replicas, _, b := newReplicas(t, 3)
+				srv := replicas[0].srv
+				old, again := b.copied(), b.copied()
+				require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+				srv.Fail(logoutPath, descopetest.Fault{Status: 503})
+				requireProblem(t, logout(replicas[at], old), http.StatusBadGateway, "unavailable")
+				require.True(t, srv.Honours(b.refresh))
+				require.Equal(t, http.StatusOK, logout(replicas[2], again).StatusCode)
+				assert.False(t, srv.Honours(b.refresh))
+			})
+		})
+	}
 }
 
 // A refresh on another replica spends the token before it has seen the tombstone.
@@ -794,7 +798,46 @@ func TestStoreAway(t *testing.T) {
 			elapse(11 * time.Second)
 		}
 		assert.Equal(t, 3, srv.Requests(refreshPath)-1)
-		assert.Contains(t, replicas[1].logs.String(), "refresh store is not available")
+		assert.Equal(t, 1, strings.Count(replicas[1].logs.String(), "refresh store is not available"), "once a minute")
+	})
+}
+
+// To look into the store is to ask for the lease. It is given back at once.
+func TestLookLeavesNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newReplicas(t, 2)
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, late.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		began := time.Now()
+		assert.Equal(t, http.StatusOK, b.do(replicas[1].Handler(), post(refreshPath, "{}")).StatusCode)
+		assert.Zero(t, time.Since(began))
+	})
+}
+
+// A patientStore answers late, unless its caller has gone.
+type patientStore struct{ *memoryStore }
+
+func (s patientStore) Claim(ctx context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
+	select {
+	case <-time.After(100 * time.Millisecond):
+		return s.memoryStore.Claim(ctx, key, owner, lease)
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
+}
+
+// A client that hangs up says nothing about the store.
+func TestClientHangsUpOnTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t, func(c *descopehttp.Config) { c.RefreshStore = patientStore{newMemoryStore()} })
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		r := get("/")
+		ctx, cancel := contextWithTimeout(r, 10*time.Millisecond)
+		defer cancel()
+		late.do(k.RequireSession(new(spy)), r.WithContext(ctx))
+		assert.Empty(t, k.logs.String())
 	})
 }
 

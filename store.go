@@ -231,15 +231,15 @@ func (s *sharedMemory) tryClaim(ctx context.Context, key, owner string) ([]byte,
 
 // publish shares what became of the token and ends the lease. It returns the
 // record that counts if that is another's, such as a logout's, and nil otherwise.
-// A session whose token stays in force is shared only while it lives, by this clock
-// and by Descope's: beyond that it would serve nobody and leave no room for a lease.
+// A session whose token stays in force is shared only while it lives: beyond that it
+// would serve nobody and leave no room for a lease.
 func (c *claim) publish(r *record, l *link) *record {
 	if c.shared == nil {
 		return nil
 	}
 	ttl := successorWindow
 	if !l.rotated() {
-		ttl = min(ttl, l.life, time.Until(l.expiry)-storeTimeout)
+		ttl = min(ttl, time.Until(l.expiry)-storeTimeout)
 	}
 	if ttl > 0 {
 		if other, err := c.shared.put(c.token, c.key, r, ttl, false); err != errTooLarge {
