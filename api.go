@@ -79,6 +79,11 @@ func (e *upstreamRefusal) endsSession() bool {
 	return e.code == codeInvalidToken || e.code == codeTokenRevoked
 }
 
+func endsSession(err error) bool {
+	var refused *upstreamRefusal
+	return errors.As(err, &refused) && refused.endsSession()
+}
+
 // keys fetches the project's key set.
 func (c *api) keys(ctx context.Context) ([]byte, error) {
 	res, err := c.send(ctx, c.keyClient, http.MethodGet, pathKeys+c.projectID, "", nil, maxKeySetSize)
@@ -175,7 +180,7 @@ var errTransportPanic = errors.New("descopehttp: the HTTP transport panicked")
 
 // RoundTrip implements [http.RoundTripper].
 func (t calmTransport) RoundTrip(r *http.Request) (res *http.Response, err error) {
-	defer calm(&err)
+	defer calm(&err, errTransportPanic)
 	res, err = t.RoundTripper.RoundTrip(r)
 	if res != nil && res.Body != nil {
 		res.Body = calmBody{res.Body}
@@ -187,19 +192,19 @@ type calmBody struct{ io.ReadCloser }
 
 // Read implements [io.Reader].
 func (b calmBody) Read(p []byte) (n int, err error) {
-	defer calm(&err)
+	defer calm(&err, errTransportPanic)
 	return b.ReadCloser.Read(p)
 }
 
 // Close implements [io.Closer].
 func (b calmBody) Close() (err error) {
-	defer calm(&err)
+	defer calm(&err, errTransportPanic)
 	return b.ReadCloser.Close()
 }
 
-func calm(err *error) {
+func calm(err *error, instead error) {
 	if recover() != nil {
-		*err = errTransportPanic
+		*err = instead
 	}
 }
 

@@ -46,8 +46,8 @@ func bearerValue(h http.Header) (value string, ok bool, err error) {
 	return strings.Trim(value, " "), strings.EqualFold(scheme, "Bearer"), nil
 }
 
-func (a *Auth) judgeBearer(r *http.Request, raw string, now time.Time) (*verified, error) {
-	v, err := a.judgeSession(r.Context(), raw, now, now.Add(authenticateBudget))
+func (a *Auth) judgeBearer(r *http.Request, raw string, now, until time.Time) (*verified, error) {
+	v, err := a.judgeSession(r.Context(), raw, now, until)
 	if errors.Is(err, errKeyPending) && !a.attempts.pending(r) {
 		return nil, errUnknownKey
 	}

@@ -186,11 +186,15 @@ func (a *Auth) begin(rt *route, f *flow) error {
 	if err != nil {
 		return err
 	}
-	if rt.stepUp && a.stepUpUpdate {
+	switch {
+	case rt.stepUp && a.stepUpUpdate:
 		// Without keys no session shows a step-up.
 		if err := a.keys.readyBy(f.ctx, time.Now().Add(authenticateBudget)); err != nil {
 			return err
 		}
+	case rt.class == classSession:
+		// Without keys a user cannot be told from one who invents refresh tokens.
+		_ = a.keys.readyBy(f.ctx, time.Now().Add(loadBudget))
 	}
 	if rt.needs != anybody {
 		f.noRefresh = a.findRefresh(f, value)
@@ -370,7 +374,7 @@ func (a *Auth) verify(f *flow) error {
 	h, err := a.verifyCode(ctx, &req, presented)
 	done(ctx, err)
 	if err != nil {
-		return verifyFailure(err)
+		return verifyFailure(err, presented)
 	}
 	return a.writeTokens(f, h)
 }
@@ -426,8 +430,12 @@ func (a *Auth) secondFactorOf(f *flow, options map[string]any) (*token, error) {
 
 // verifyFailure makes a wrong code and an unknown user look alike, whatever codes
 // Descope has for them. Only a request that is malformed in Descope's eyes is
-// told apart, because no guess at a user or a code can change that.
-func verifyFailure(err error) error {
+// told apart, because no guess at a user or a code can change that, and one whose own
+// session has ended.
+func verifyFailure(err error, presented *token) error {
+	if presented != nil && endsSession(err) {
+		return &failure{problem: problemSessionEnded, reason: "Descope refused the refresh token", cause: err}
+	}
 	var refused *upstreamRefusal
 	if errors.As(err, &refused) && !strings.HasPrefix(refused.code, codeBadRequest) {
 		return &failure{problem: problemInvalidCode, reason: "Descope refused the sign-in with " + refused.code, cause: err}

@@ -275,6 +275,7 @@ func (s *keySet) begin(now time.Time, policy fetchPolicy) <-chan struct{} {
 		// hangs up must not take the keys from all others.
 		s.tasks.start(func() {
 			defer func() {
+				_ = recover() // of a log handler, say; nobody else can, and the keys stay as they are
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				s.fetch = nil
@@ -428,9 +429,8 @@ func parseKeySet(body []byte) map[string]*heldKey {
 	return keys
 }
 
-// parseKey decodes one JWK that is meant for verifying signatures, or returns
-// nil. Only the
-// members named here reach jwkset: given an x5u, it would fetch that URL.
+// parseKey decodes one JWK that is meant for verifying signatures, or returns nil.
+// Only the members named here reach jwkset: given an x5u, it would fetch that URL.
 func parseKey(raw jsontext.Value) *heldKey {
 	var k struct {
 		KTY    string   `json:"kty"`

@@ -14,7 +14,7 @@ const (
 	endedWindow     = 10 * time.Minute // a logout is remembered
 	maxLinks        = 10_000
 	maxRefusals     = 10_000
-	maxEnded        = 10_000
+	maxEnded        = 100_000 // more than Descope could be told of in that time
 )
 
 // memory remembers what became of refresh tokens, for those who come late: a
@@ -58,6 +58,7 @@ type link struct {
 	used      time.Time // when the successor was first seen in use
 	handed    time.Time // when a late request was last served with it
 	ended     bool      // a logout came: only another one may follow it
+	private   bool      // it led to a second factor: only a logout may follow it
 }
 
 // alive reports whether the link may still be followed: for a minute after the
@@ -99,6 +100,9 @@ func (m *memory) remember(l *link) {
 	if l.from != nil {
 		m.links.put(hashOf(l.from.raw), l, l.at, keep)
 	}
+	if l.private {
+		return
+	}
 	if l.rotated() {
 		m.issued.put(hashOf(l.answer.refresh), l, l.at, keep)
 	}
@@ -114,22 +118,52 @@ func (m *memory) forget(l *link) {
 	m.sessions.drop(hashOf(l.answer.session))
 }
 
-// walk follows a refresh token to the newest one that came of it. last is the
-// link that led there, or nil if nothing is known.
-func (m *memory) walk(t *token, now time.Time) (newest *token, last *link) {
-	newest = t
-	for range maxWalk {
-		l, ok := m.links.get(hashOf(newest.raw), now)
-		if !ok || !l.alive(now) {
-			break
-		}
-		last = l
-		if l.renewal == nil || !l.rotated() {
-			break
-		}
-		newest = l.renewal.inForce
+// A path is where a refresh token leads.
+type path struct {
+	newest  *token
+	last    *link // that led to newest, nil if nothing is known
+	ended   bool  // a logout came on the way
+	endless bool  // there are more successors than are followed
+}
+
+// err says why nothing may come of the newest token.
+func (p path) err() error {
+	switch {
+	case p.ended:
+		return errLoggedOut
+	case p.endless: // what is known to be spent is not presented
+		return errManySuccessors
 	}
-	return newest, last
+	return nil
+}
+
+// late reports whether t was spent and the session that came of it has been seen in
+// use.
+func (p path) late(t *token) bool { return p.newest != t && p.last.presented }
+
+// leadsOn reports whether something came of the token that is not about to end.
+func (p path) leadsOn(now time.Time) bool {
+	return p.last != nil && (p.last.renewal == nil || p.last.rotated() || !isDue(&p.last.renewal.session.shared.claims, now))
+}
+
+// walk follows a refresh token to the newest one that came of it.
+func (m *memory) walk(t *token, now time.Time) path {
+	p := path{newest: t, ended: m.hasEnded(t, now)}
+	for range maxWalk {
+		l, ok := m.links.get(hashOf(p.newest.raw), now)
+		if !ok || l.private || !l.alive(now) {
+			return p
+		}
+		p.last = l
+		p.ended = p.ended || l.ended
+		if l.renewal == nil || !l.rotated() {
+			return p
+		}
+		p.newest = l.renewal.inForce
+		p.ended = p.ended || m.hasEnded(p.newest, now)
+	}
+	p.endless = true
+	return p
 }
 
 // trail returns the spent tokens that lead from t to newest.

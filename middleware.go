@@ -163,6 +163,13 @@ const (
 	optional            // delete nothing, and do not wait long
 )
 
+func (s strictness) budget() time.Duration {
+	if s == optional {
+		return loadBudget
+	}
+	return authenticateBudget
+}
+
 // A verdict is a session and how it came about.
 type verdict struct {
 	shared  *verified
@@ -194,7 +201,7 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness
 	if bearer != "" {
 		// Cookies are not looked at: a script that sends a token means that
 		// user, and a browser adds no header on behalf of another site.
-		v, err := a.judgeBearer(r, bearer, now)
+		v, err := a.judgeBearer(r, bearer, now, now.Add(s.budget()))
 		return verdict{shared: v, token: bearer}, err
 	}
 	if a.delivery == InBody {
@@ -293,11 +300,7 @@ func (a *Auth) knownCookies(values *cookieValues, now time.Time) (verdict, bool)
 // authenticateCookies judges the cookies of a request and renews the session if
 // it has expired, is gone or cannot be used, and there is a refresh token.
 func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, values *cookieValues, s strictness, now time.Time) (verdict, error) {
-	budget := authenticateBudget
-	if s == optional {
-		budget = loadBudget
-	}
-	until := now.Add(budget)
+	until := now.Add(s.budget())
 	if values.refresh.n > 0 {
 		_ = a.keys.readyBy(r.Context(), until) // without keys nothing could be told
 	}

@@ -653,6 +653,21 @@ func TestTransportThatPanics(t *testing.T) {
 	})
 }
 
+// LoadSession waits a second at the most, for a Bearer too.
+func TestLoadSessionWithABearerAndSlowKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		tokens := k.srv.SignIn(ada)
+		k.srv.Fail(keysPath, descopetest.Fault{Delay: time.Hour, Times: -1})
+		next := new(spy)
+		began := time.Now()
+		serve(k.LoadSession(next), withBearer(get("/"), tokens.Session))
+		assert.Equal(t, loadBudget, time.Since(began))
+		assert.Equal(t, 1, next.calls)
+		require.NoError(t, k.Wait(t.Context()))
+	})
+}
+
 // The answer to a refresh must be about the user who refreshed.
 func TestAnswerAboutAnotherUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -91,12 +91,17 @@ func newRefresher(a *Auth, store RefreshStore) *refresher {
 		oddTokens:   rate.Sometimes{Interval: time.Minute},
 	}
 	if store != nil {
-		f.shared = &sharedMemory{store: store, seal: sealer{a.projectID}, log: a.log, warn: rate.Sometimes{Interval: time.Minute}}
+		f.shared = &sharedMemory{store: calmStore{store}, seal: sealer{a.projectID}, log: a.log, warn: rate.Sometimes{Interval: time.Minute}}
 	}
 	return f
 }
 
-var errLoggedOut = problemSessionEnded.because("the session was logged out")
+var (
+	errLoggedOut      = problemSessionEnded.because("the session was logged out")
+	errRefreshTimeout = &failure{problem: problemUnavailable, reason: "refresh did not end in time", timeout: true}
+	errManySuccessors = problemUnavailable.because("refresh token changes too fast")
+	errMaybeSpent     = problemUnavailable.because("Descope refused the refresh token, which another replica may have spent")
+)
 
 // refresh renews the session of a refresh token that has passed the local
 // checks. A spent token leads to its newest successor; only for that one, and
@@ -131,7 +136,7 @@ func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (hando
 			return turn.handout(turn.flight.result, t), nil
 		}
 	}
-	return handout{}, problemUnavailable.because("refresh token changes too fast")
+	return handout{}, errManySuccessors
 }
 
 // A turn is one look at what is known about a refresh token.
@@ -157,11 +162,12 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	newest, last := f.memory.walk(t, now)
-	if f.memory.hasEnded(t, now) || f.memory.hasEnded(newest, now) {
-		return turn{}, errLoggedOut
+	p := f.memory.walk(t, now)
+	if err := p.err(); err != nil {
+		return turn{}, err
 	}
-	tn := turn{link: last, newest: newest, late: newest != t && last.presented}
+	newest, last := p.newest, p.last
+	tn := turn{link: last, newest: newest, late: p.late(t)}
 	if came := f.memory.cameWith(t, now); last == nil && !explicit {
 		tn.link = came
 	}
@@ -196,15 +202,15 @@ func (f *refresher) wasSpent(ctx context.Context, t *token, now time.Time) bool 
 		return false
 	}
 	f.mu.Lock()
-	newest, last := f.memory.walk(t, now)
+	p := f.memory.walk(t, now)
 	f.mu.Unlock()
-	if newest != t || last != nil && last.rotated() {
+	if p.newest != t || p.last != nil && p.last.rotated() {
 		return true
 	}
 	if f.shared == nil {
 		return false
 	}
-	r := f.shared.peek(ctx, t)
+	r, _ := f.shared.peek(ctx, t)
 	return r != nil && !r.Ended && f.remember(f.linkOf(t, r)).rotated()
 }
 
@@ -229,22 +235,24 @@ func (f *refresher) isCurrent(ctx context.Context, t *token, tn turn) (bool, err
 	f.mu.Lock()
 	trail := f.memory.trail(t, tn.newest, time.Now())
 	f.mu.Unlock()
-	for _, spent := range trail {
-		if r := f.shared.peek(ctx, spent); r != nil && f.endedBy(spent, r) {
+	for _, t := range append(trail, tn.newest) {
+		r, err := f.shared.peek(ctx, t)
+		switch {
+		case ctx.Err() != nil:
+			return false, errRefreshTimeout
+		case err != nil:
+			return true, nil // the store is away, and was asked long enough
+		case r != nil && f.endedBy(t, r):
 			return false, errLoggedOut
+		case r == nil || t != tn.newest:
+			continue
+		case tn.link.from != nil && tn.link.from.raw == t.raw:
+			continue // without rotation this is the link itself
 		}
-	}
-	switch r := f.shared.peek(ctx, tn.newest); {
-	case r == nil:
-		return true, nil
-	case f.endedBy(tn.newest, r):
-		return false, errLoggedOut
-	case tn.link.from != nil && tn.link.from.raw == tn.newest.raw:
-		return true, nil // without rotation this is the link itself
-	default:
-		f.remember(f.linkOf(tn.newest, r))
+		f.remember(f.linkOf(t, r))
 		return false, nil
 	}
+	return true, nil
 }
 
 // begin starts a flight; the lock is held. It outlives ctx: if this client hangs
@@ -258,8 +266,8 @@ func (f *refresher) begin(ctx context.Context, t *token, shared bool, run func(c
 		ctx, cancel := context.WithTimeout(detached, 2*refreshTimeout)
 		defer cancel()
 		defer func() {
-			// A panic of what the user plugged in, a store or a log handler,
-			// would end the process here, where nobody else can recover.
+			// A panic of what the user plugged in, such as a log handler, would end
+			// the process here, where nobody else can recover.
 			if recover() != nil {
 				fl.result, fl.err = nil, problemUnavailable.because("a panic ended the refresh")
 			}
@@ -278,7 +286,7 @@ func (fl *flight) wait(ctx context.Context) error {
 	case <-fl.done:
 		return nil
 	case <-ctx.Done():
-		return &failure{problem: problemUnavailable, reason: "refresh did not end in time", timeout: true}
+		return errRefreshTimeout
 	}
 }
 
@@ -378,6 +386,10 @@ func (f *refresher) publish(t *token, c claim, l *link) *link {
 	case stored == nil:
 	case stored.Ended:
 		f.noteEnded(t)
+		if l.rotated() {
+			// For whoever logged out, should it not be possible to revoke this here.
+			_, _ = f.shared.end(t, l.answer.refresh)
+		}
 	case l.rotated():
 		// One that did not rotate is from before; what is spent now is ours.
 		if other := f.linkOf(t, stored); other.rotated() {
@@ -390,15 +402,14 @@ func (f *refresher) publish(t *token, c claim, l *link) *link {
 // refused looks once more whether another replica has spent t: a store that lost
 // its data, and the lease with it, lets two of them call.
 func (f *refresher) refused(ctx context.Context, t *token, c claim, err error) (*link, error) {
-	var refusal *upstreamRefusal
-	if f.shared != nil && errors.As(err, &refusal) && refusal.endsSession() {
-		if r := f.shared.peek(ctx, t); r != nil && !r.Ended {
+	if f.shared != nil && endsSession(err) {
+		if r, _ := f.shared.peek(ctx, t); r != nil && !r.Ended {
 			if l := f.linkOf(t, r); l.rotated() {
 				return f.remember(l), nil
 			}
 		}
 	}
-	return nil, f.refusal(ctx, t, err, f.shared.inTrouble())
+	return nil, f.refusal(ctx, t, c, err)
 }
 
 // conclude verifies a link's answer, and hands out nothing if a logout came in
@@ -436,8 +447,7 @@ func (f *refresher) revoke(ctx context.Context, refresh string) error {
 
 // ignoreEnded drops the error that says that a session has ended already.
 func ignoreEnded(err error) error {
-	var refused *upstreamRefusal
-	if errors.As(err, &refused) && refused.endsSession() {
+	if endsSession(err) {
 		return nil
 	}
 	return err
@@ -489,14 +499,14 @@ func (f *refresher) newLink(began, at time.Time, from *token, a *tokenAnswer) *l
 // codes known to mean it end a session; a changed management key, say, must not
 // sign everybody out, so an operator is told. While the store is away, another
 // replica may have spent the token, and nothing is final.
-func (f *refresher) refusal(ctx context.Context, t *token, err error, storeAway bool) error {
+func (f *refresher) refusal(ctx context.Context, t *token, c claim, err error) error {
 	var refused *upstreamRefusal
 	if !errors.As(err, &refused) {
 		return err
 	}
 	if refused.endsSession() {
-		if storeAway {
-			return &failure{problem: problemUnavailable, reason: "Descope refused the refresh token while the store is away", cause: err}
+		if c.mayBeSpent() {
+			return errMaybeSpent
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -518,15 +528,11 @@ func (f *refresher) refuse(t *token, now time.Time) error {
 	}
 }
 
-// current returns the newest successor of t and the flight that is under way for it,
-// nil if there is none; the lock is held.
-func (f *refresher) current(t *token) (*token, *flight, error) {
-	now := time.Now()
-	newest, _ := f.memory.walk(t, now)
-	if f.memory.hasEnded(t, now) || f.memory.hasEnded(newest, now) {
-		return nil, nil, errLoggedOut
-	}
-	return newest, f.flights[hashOf(newest.raw)], nil
+// current returns where t leads and the flight that is under way for the newest
+// token, nil if there is none; the lock is held.
+func (f *refresher) current(t *token) (path, *flight, error) {
+	p := f.memory.walk(t, time.Now())
+	return p, f.flights[hashOf(p.newest.raw)], p.err()
 }
 
 // newest returns the newest successor of t for a call that spends nothing, after
@@ -534,16 +540,19 @@ func (f *refresher) current(t *token) (*token, *flight, error) {
 func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
 	for range maxRefreshTurns {
 		f.mu.Lock()
-		newest, fl, err := f.current(t)
+		p, fl, err := f.current(t)
 		f.mu.Unlock()
-		if err != nil || fl == nil {
-			return newest, err
+		switch {
+		case err != nil:
+			return nil, err
+		case fl == nil:
+			return p.newest, nil
 		}
 		if err := fl.wait(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return nil, problemUnavailable.because("refresh token changes too fast")
+	return nil, errManySuccessors
 }
 
 // follow makes a call that spends nothing, with the newest successor of t. A
@@ -557,8 +566,7 @@ func (f *refresher) follow(ctx context.Context, t *token, call func(context.Cont
 			return nil, err
 		}
 		a, err := call(ctx, newest)
-		var refused *upstreamRefusal
-		if !errors.As(err, &refused) || !refused.endsSession() {
+		if !endsSession(err) {
 			return a, err
 		}
 		goesOn, lookErr := f.goesOn(ctx, newest)
@@ -568,21 +576,22 @@ func (f *refresher) follow(ctx context.Context, t *token, call func(context.Cont
 		case !goesOn:
 			return nil, err
 		}
+		t = newest
 	}
-	return nil, problemUnavailable.because("refresh token changes too fast")
+	return nil, errManySuccessors
 }
 
 // goesOn reports whether a token that Descope refuses was spent for another, or
 // is being spent. What only the store knew is in memory then.
 func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
 	f.mu.Lock()
-	newest, last := f.memory.walk(t, time.Now())
+	p := f.memory.walk(t, time.Now())
 	busy := f.flights[hashOf(t.raw)] != nil
 	f.mu.Unlock()
 	switch {
-	case busy || newest != t:
+	case busy || p.newest != t:
 		return true, nil
-	case last != nil && last.rotated(): // not verified yet
+	case p.last != nil && p.last.rotated(): // not verified yet
 		_, err := f.refresh(ctx, t, false)
 		return err == nil, err
 	}
@@ -595,8 +604,8 @@ func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
 		return err == nil, err
 	}
 	c.release()
-	if f.shared.inTrouble() {
-		return false, problemUnavailable.because("Descope refused the refresh token while the store is away")
+	if c.mayBeSpent() {
+		return false, errMaybeSpent
 	}
 	return false, nil
 }
@@ -604,15 +613,16 @@ func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
 // mint makes a call with the newest successor of t that may bring other tokens
 // for it, such as a step-up: alone, because it may spend the token. The tokens of
 // a second factor are for who gave it; they are not remembered, because whoever
-// else holds the token from before, such as a thief, would be led to them.
+// else holds the token from before, such as a thief, would be led to them. Only a
+// logout is.
 func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call func(context.Context, *token) (*answer, error)) (handout, error) {
 	for range maxRefreshTurns {
 		var mine *flight
 		f.mu.Lock()
-		newest, fl, err := f.current(t)
+		p, fl, err := f.current(t)
 		if err == nil && fl == nil {
-			mine = f.begin(ctx, newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
-				return f.mintAlone(ctx, fl, newest, secondFactor, call)
+			mine = f.begin(ctx, p.newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
+				return f.mintAlone(ctx, fl, p.newest, secondFactor, call)
 			})
 			fl = mine
 		}
@@ -632,9 +642,10 @@ func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call 
 		if fl.err != nil {
 			return handout{}, fl.err
 		}
-		return turn{}.handout(fl.result, t), nil
+		// Whoever gives a second factor is no thief.
+		return turn{late: p.late(t) && !secondFactor}.handout(fl.result, t), nil
 	}
-	return handout{}, problemUnavailable.because("refresh token changes too fast")
+	return handout{}, errManySuccessors
 }
 
 // errSpentElsewhere ends a flight that found the token spent by another replica.
@@ -657,6 +668,9 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 	a, err := call(calling, t)
 	if err != nil {
 		c.release()
+		if endsSession(err) && c.mayBeSpent() {
+			err = errMaybeSpent
+		}
 		return nil, err
 	}
 	tokens, err := tokensOf(a)
@@ -665,13 +679,23 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 		return nil, err
 	}
 	l := f.newLink(began, time.Now(), t, tokens)
-	if l.rotated() && !secondFactor {
+	switch l.private = secondFactor; {
+	case l.rotated() && !secondFactor:
 		l = f.publish(t, c, l)
-	} else {
+	case l.rotated():
+		f.remember(l)
+		fallthrough
+	default:
 		c.release()
 		f.lookForTombstone(ctx, t)
 	}
-	return f.conclude(ctx, fl, t, l)
+	r, err := f.conclude(ctx, fl, t, l)
+	if err == nil && f.shared != nil && time.Since(l.at) > storeTimeout {
+		// It took long to verify, and another replica may have logged out.
+		f.lookForTombstone(ctx, t)
+		return f.conclude(ctx, fl, t, l)
+	}
+	return r, err
 }
 
 // lookForTombstone notes a logout of t on another replica.
@@ -679,7 +703,7 @@ func (f *refresher) lookForTombstone(ctx context.Context, t *token) {
 	if f.shared == nil {
 		return
 	}
-	if r := f.shared.peek(ctx, t); r != nil {
+	if r, _ := f.shared.peek(ctx, t); r != nil {
 		f.endedBy(t, r)
 	}
 }
@@ -726,8 +750,12 @@ func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*ans
 // by memory or by a flight that is still to land.
 func (f *refresher) end(ctx context.Context, t *token, call func(context.Context, *token) error) error {
 	now := time.Now()
-	if err := f.api.strangers.reserve(t, now); err != nil {
-		return err
+	if !f.knows(t) {
+		// A logout leaves something behind, and without keys anybody can begin one.
+		t.unverified = t.unverified || !f.keys.held.Load().usable(now)
+		if err := f.api.strangers.reserve(t, now); err != nil {
+			return err
+		}
 	}
 	f.mu.Lock()
 	newest := f.memory.end(t, now)
@@ -759,11 +787,22 @@ func (f *refresher) end(ctx context.Context, t *token, call func(context.Context
 	switch {
 	case ignoreEnded(err) != nil:
 		return err
-	case err != nil && storeErr != nil:
-		return &failure{problem: problemUnavailable, reason: "Descope refused the refresh token while the store is away"}
+	case err != nil && (storeErr != nil || f.shared.inTrouble()):
+		return errMaybeSpent
 	}
 	f.outwait(ctx, told)
 	return nil
+}
+
+// knows reports whether t is one that Descope has taken or given here, or is being
+// asked about.
+func (f *refresher) knows(t *token) bool {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, taken := f.memory.links.get(hashOf(t.raw), now)
+	_, given := f.memory.issued.get(hashOf(t.raw), now)
+	return taken || given || f.flights[hashOf(t.raw)] != nil
 }
 
 // outwait returns when no other replica can still act on what it read in the store
@@ -856,9 +895,9 @@ func isDue(c *claims, now time.Time) bool {
 func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
 	now := time.Now()
 	f.mu.Lock()
-	newest, last := f.memory.walk(t, now)
+	p := f.memory.walk(t, now)
 	_, tried := f.memory.tried.get(hashOf(t.raw), now)
-	if tried || last != nil || f.flights[hashOf(t.raw)] != nil || f.memory.isRefused(t, now) || f.memory.hasEnded(t, now) {
+	if tried || p.err() != nil || p.leadsOn(now) || f.flights[hashOf(t.raw)] != nil || f.memory.isRefused(t, now) {
 		f.mu.Unlock()
 		return handout{}, false
 	}
@@ -874,7 +913,7 @@ func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
 		h, err := f.refresh(ctx, t, false)
 		return h, err == nil
 	}
-	return turn{newest: newest}.handout(fl.result, t), true
+	return turn{}.handout(fl.result, t), true
 }
 
 // accept verifies an answer of Descope before any of it is handed on. presented

@@ -184,6 +184,28 @@ func TestPresentedSuccessorIsNotHandedOutAgain(t *testing.T) {
 	})
 }
 
+// The same for a call that may mint tokens: a thief of the old token is not handed the
+// new one by way of it.
+func TestPresentedSuccessorIsNotHandedOutByAMintingCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(rotating)
+		k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+		b := signIn(k, "eve")
+		elapse(past)
+		require.NoError(t, k.Ready(t.Context()))
+		h := k.RequireSession(new(spy))
+		thief := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		res := thief.do(k.Handler(), post(selectPath, `{"tenant":"T1"}`))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Empty(t, res.Cookies())
+		require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		assert.True(t, k.srv.Honours(b.refresh), "its owner goes on")
+	})
+}
+
 // A client that keeps no session token, or sends none to a flow, shows by the refresh
 // token that it has the answer.
 func TestPresentedRefreshTokenIsNotHandedOutAgain(t *testing.T) {
@@ -704,6 +726,50 @@ func TestMintingCallsRunOneAtATime(t *testing.T) {
 	})
 }
 
+// More calls at once than successors are followed: what is known to be spent is not
+// presented, for which Descope might end the whole sign-in.
+func TestManyMintingCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(rotating)
+		k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+		b := signIn(k, "eve")
+		require.NoError(t, k.Ready(t.Context()))
+		k.srv.Fail(selectPath, descopetest.Fault{Delay: 50 * time.Millisecond, Times: -1})
+		var mu sync.Mutex
+		got := make(map[int]int)
+		var wg sync.WaitGroup
+		for range 40 {
+			wg.Go(func() {
+				res := b.copied().do(k.Handler(), post(selectPath, `{"tenant":"T1"}`))
+				mu.Lock()
+				defer mu.Unlock()
+				got[res.StatusCode]++
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, map[int]int{http.StatusOK: 16, http.StatusBadGateway: 24}, got)
+		assert.Equal(t, 16, k.srv.Requests(selectPath))
+	})
+}
+
+// A call that Descope refuses, because its token was spent meanwhile, goes on from
+// there and does not begin anew.
+func TestCallAfterManyRefreshes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(rotating)
+		b := signIn(k, ada)
+		old := b.copied()
+		for range 17 {
+			elapse(time.Second)
+			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		}
+		requireProblem(t, old.do(k.Handler(), get(mePath)), http.StatusBadGateway, "unavailable")
+		assert.Zero(t, k.srv.Requests(mePath))
+	})
+}
+
 // A step-up is for the request that asked for it, never from memory.
 func TestStepUpNeverComesFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -837,6 +903,43 @@ func TestLogoutWins(t *testing.T) {
 			wg.Wait()
 		})
 	})
+	t.Run("during a refresh, with a token whose key was never held here", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKit(t)
+			k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.KeysKept = true, 1 })
+			b := signIn(k, ada)
+			k.srv.RotateKeys()
+			require.NoError(t, k.Ready(t.Context()))
+			elapse(past)
+			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 150 * time.Millisecond})
+			page, click := b.copied(), b.copied()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				res := page.do(k.RequireSession(new(spy)), get("/"))
+				requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+				assert.Empty(t, res.Cookies())
+			})
+			elapse(50 * time.Millisecond)
+			assert.Equal(t, http.StatusOK, logout(k, click).StatusCode)
+			wg.Wait()
+		})
+	})
+	t.Run("after a step-up, with the token from before", func(t *testing.T) {
+		for _, rotate := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+				b := signIn(k, ada)
+				require.NoError(t, k.Ready(t.Context()))
+				elapse(time.Minute)
+				click := b.copied()
+				body := `{"loginId":"` + ada + `","code":"` + k.srv.Code(ada) + `","loginOptions":{"stepup":true}}`
+				require.Equal(t, http.StatusOK, b.do(k.Handler(), post(verifyPath, body)).StatusCode)
+				require.Equal(t, http.StatusOK, logout(k, click).StatusCode)
+				assert.False(t, k.srv.Honours(b.refresh))
+			})
+		}
+	})
 	t.Run("until the next sign-in, which may bring the same token", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			k := newKit(t)
@@ -861,6 +964,26 @@ func TestLogoutWins(t *testing.T) {
 			res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", old.refresh))
 			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
 		})
+	})
+}
+
+// Descope did not hear of a logout. What is kept leads nobody on, not even when the
+// logout is forgotten.
+func TestLinkOfALogoutLeadsNobodyOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.SessionTTL = true, time.Hour })
+		b := signIn(k, ada)
+		elapse(time.Hour + 6*time.Second)
+		late, lost := b.copied(), b.copied()
+		h := k.RequireSession(new(spy))
+		require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
+		k.srv.Fail(logoutPath, descopetest.Fault{Status: 503})
+		requireProblem(t, logout(k, b), http.StatusBadGateway, "unavailable")
+		elapse(11 * time.Minute)
+		res := late.do(h, get("/"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, res.Cookies())
 	})
 }
 
@@ -1056,6 +1179,19 @@ func TestRenewingAhead(t *testing.T) {
 		assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
 		assert.Equal(t, b.refresh, old.refresh)
 		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+// Without rotation the same token leads to the session that is about to end.
+func TestRenewingAheadOfARenewedSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		b := signIn(k, ada)
+		elapse(past)
+		h := k.RequireSession(new(spy))
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		elapse(10*time.Minute - 20*time.Second)
+		assert.NotEmpty(t, b.do(h, get("/")).Cookies())
 	})
 }
 

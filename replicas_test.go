@@ -1,12 +1,16 @@
 package descopehttp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,6 +300,206 @@ func TestStoreHoldsRubbish(t *testing.T) {
 		res := late.do(replicas[1].RequireSession(new(spy)), get("/"))
 		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 		assert.Contains(t, replicas[1].logs.String(), "unreadable=true")
+	})
+}
+
+// A page of a session that has ended asks two replicas at once. One of them waits for
+// the other, and what it doubts then is this token and no other.
+func TestDoubtIsAboutOneToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, b := newLongReplicas(t)
+		srv := replicas[0].srv
+		srv.AddUser(descopetest.User{LoginID: "bob"})
+		other := signIn(replicas[0], "bob")
+		elapse(past)
+		srv.LogOut(ada)
+		srv.LogOut("bob")
+		srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond, Times: -1})
+		var wg sync.WaitGroup
+		for _, k := range replicas {
+			wg.Go(func() { b.copied().do(k.RequireSession(new(spy)), get("/")) })
+		}
+		wg.Wait()
+		for _, k := range replicas {
+			requireProblem(t, other.copied().do(k.RequireSession(new(spy)), get("/")), http.StatusUnauthorized, "session_ended")
+			elapse(5 * time.Second)
+			requireProblem(t, b.copied().do(k.RequireSession(new(spy)), get("/")), http.StatusUnauthorized, "session_ended")
+		}
+	})
+}
+
+// A hangingStore answers until hang is set, and then not before its caller gives up.
+type hangingStore struct {
+	*memoryStore
+	hang atomic.Bool
+}
+
+func (s *hangingStore) Claim(ctx context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
+	if s.hang.Load() {
+		<-ctx.Done()
+		return nil, false, ctx.Err()
+	}
+	return s.memoryStore.Claim(ctx, key, owner, lease)
+}
+
+func (s *hangingStore) Release(ctx context.Context, key, owner string) error {
+	if s.hang.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.memoryStore.Release(ctx, key, owner)
+}
+
+// However many successors there are to ask about, a store that hangs holds nobody up
+// for longer than the budget.
+func TestStoreThatHangsAndTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &hangingStore{memoryStore: newMemoryStore()}
+		k, b := newRotating(t, func(c *descopehttp.Config) { c.RefreshStore = store })
+		old := b.copied()
+		for range 12 {
+			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+			elapse(2 * time.Second)
+		}
+		store.hang.Store(true)
+		began := time.Now()
+		serve(k.LoadSession(new(spy)), withCookies(get("/"), "", old.refresh))
+		assert.LessOrEqual(t, time.Since(began), time.Second)
+		began = time.Now()
+		assert.Equal(t, http.StatusOK, serve(k.RequireSession(new(spy)), withCookies(get("/"), "", old.refresh)).StatusCode)
+		assert.LessOrEqual(t, time.Since(began), time.Second)
+	})
+}
+
+// A slow one may use up the budget, and not more.
+func TestSlowStoreAndTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t, func(c *descopehttp.Config) { c.RefreshStore = patientStore{newMemoryStore()} })
+		old := b.copied()
+		for range 12 {
+			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+			elapse(2 * time.Second)
+		}
+		began := time.Now()
+		serve(k.LoadSession(new(spy)), withCookies(get("/"), "", old.refresh))
+		assert.LessOrEqual(t, time.Since(began), loadBudget+100*time.Millisecond)
+	})
+}
+
+const loadBudget = time.Second
+
+// A call that may mint tokens takes long to verify, and another replica logs out
+// meanwhile.
+func TestLogoutOnAnotherReplicaDuringTheVerification(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, _ := newReplicas(t, 2)
+		srv := replicas[0].srv
+		srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+		b := signIn(replicas[0], "eve")
+		elapse(10 * time.Second)
+		srv.RotateKeys()
+		srv.Fail(keysPath, descopetest.Fault{Delay: 3 * time.Second, Times: -1})
+		mine := b.copied()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			res := mine.do(replicas[0].Handler(), post(selectPath, `{"tenant":"T1"}`))
+			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			assert.Empty(t, res.Cookies())
+		})
+		elapse(time.Second)
+		require.Equal(t, http.StatusOK, logout(replicas[1], b).StatusCode)
+		wg.Wait()
+	})
+}
+
+// In the minute after the store was away, Descope's refusal of a logout may mean that
+// another replica spent the token.
+func TestLogoutJustAfterTheStoreWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newLongReplicas(t)
+		store.broken = context.DeadlineExceeded
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		requireProblem(t, late.copied().do(replicas[1].RequireSession(new(spy)), get("/")), http.StatusServiceUnavailable, "unavailable")
+		store.broken = nil
+		elapse(time.Second)
+		requireProblem(t, logout(replicas[1], late), http.StatusBadGateway, "unavailable")
+		require.True(t, replicas[0].srv.Honours(b.refresh))
+	})
+}
+
+// While the store is away, no refusal is final, of a call that may mint tokens neither.
+func TestMintingCallWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, _ := newReplicas(t, 2)
+		replicas[0].srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+		b := signIn(replicas[0], "eve")
+		elapse(past)
+		store.broken = context.DeadlineExceeded
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		for _, r := range []*http.Request{
+			post(selectPath, `{"tenant":"T1"}`),
+			post(verifyPath, `{"loginId":"eve","code":"`+replicas[0].srv.Code("eve")+`","loginOptions":{"stepup":true}}`),
+		} {
+			requireProblem(t, late.copied().do(replicas[1].Handler(), r), http.StatusBadGateway, "unavailable")
+		}
+	})
+}
+
+// Too much to be shared is what Descope says of the user; the tokens are shared.
+func TestLateRequestOfALargeUserOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, _ := newReplicas(t, 2)
+		replicas[0].srv.AddUser(descopetest.User{LoginID: "bob", Name: strings.Repeat("b", 70<<10)})
+		b := signIn(replicas[0], "bob")
+		elapse(past)
+		late, flow := b.copied(), b.copied()
+		require.Equal(t, http.StatusOK, b.do(replicas[0].RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, http.StatusOK, late.do(replicas[1].RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, http.StatusOK, flow.do(replicas[1].Handler(), post(refreshPath, "{}")).StatusCode)
+		assert.Equal(t, b.refresh, late.refresh)
+		assert.Equal(t, b.refresh, flow.refresh)
+		assert.Equal(t, 1, replicas[0].srv.Requests(refreshPath))
+	})
+}
+
+// A refresh lands under a tombstone and cannot revoke what it brought. The logout on
+// the other replica, which Descope refuses because of it, goes on from there.
+func TestLogoutGoesOnFromWhatAnotherReplicaCannotRevoke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, store, b := newLongReplicas(t)
+		srv := replicas[0].srv
+		brought := make(chan string, 1)
+		other := kitFor(t, srv, func(c *descopehttp.Config) {
+			c.RefreshStore = store
+			inner := c.HTTPClient.Transport
+			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				res, err := inner.RoundTrip(r)
+				if err == nil && r.URL.Path == refreshPath {
+					body, _ := io.ReadAll(res.Body)
+					res.Body = io.NopCloser(bytes.NewReader(body))
+					_, rest, _ := strings.Cut(string(body), `"refreshJwt":"`)
+					refresh, _, _ := strings.Cut(rest, `"`)
+					brought <- refresh
+				}
+				return res, err
+			})}
+		})
+		require.NoError(t, other.Ready(t.Context()))
+		srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond, After: true})
+		srv.Fail(logoutPath, descopetest.Fault{Delay: 4 * time.Second})
+		srv.Fail(logoutPath, descopetest.Fault{Delay: 8 * time.Second})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			res := b.copied().do(other.RequireSession(new(spy)), get("/"))
+			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		})
+		elapse(50 * time.Millisecond)
+		require.Equal(t, http.StatusOK, logout(replicas[0], b.copied()).StatusCode)
+		wg.Wait()
+		require.NoError(t, other.Wait(t.Context()))
+		assert.False(t, srv.Honours(<-brought))
 	})
 }
 
@@ -749,6 +953,24 @@ func (s slowStore) Put(ctx context.Context, key string, value []byte, ttl time.D
 	return stored, err
 }
 
+// The same while no keys are held, when nobody can be told from an inventor.
+func TestInventedTokensWithoutKeysLeaveLittleBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemoryStore()
+		h := newHostile(t, func(c *descopehttp.Config) { c.RefreshStore = store })
+		h.srv.Fail(keysPath, descopetest.Fault{Status: 503, Times: -1})
+		f := newForgers(t, h)
+		var wg sync.WaitGroup
+		for range 300 {
+			_, refresh := f.next()
+			wg.Go(func() { serve(h.Handler(), withCookies(post(logoutPath, "{}"), "", refresh)) })
+		}
+		wg.Wait()
+		assert.LessOrEqual(t, store.live(), 10)
+		assert.LessOrEqual(t, h.srv.Requests(logoutPath), 10)
+	})
+}
+
 // The answer to a logout says that no later answer carries a session, also where
 // another replica read the store just before and hears of it just after.
 func TestLogoutOutwaitsASlowStore(t *testing.T) {
@@ -837,7 +1059,7 @@ func TestClientHangsUpOnTheStore(t *testing.T) {
 		ctx, cancel := contextWithTimeout(r, 10*time.Millisecond)
 		defer cancel()
 		late.do(k.RequireSession(new(spy)), r.WithContext(ctx))
-		assert.Empty(t, k.logs.String())
+		assert.NotContains(t, k.logs.String(), "not available")
 	})
 }
 
@@ -848,14 +1070,45 @@ func (panickingStore) Claim(context.Context, string, string, time.Duration) ([]b
 	panic("secret of the store")
 }
 
-// A refresh runs in a goroutine of its own, where a panic would end the process.
+func (panickingStore) Put(context.Context, string, []byte, time.Duration, bool) ([]byte, error) {
+	panic("secret of the store")
+}
+
+// A store that panics is one that is away, wherever it is asked.
 func TestStoreThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := newRotating(t, func(c *descopehttp.Config) { c.RefreshStore = panickingStore{newMemoryStore()} })
+		h := k.RequireSession(new(spy))
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, late.do(h, get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, logout(k, b.copied()).StatusCode)
+		assert.False(t, k.srv.Honours(b.refresh))
+		assert.Contains(t, k.logs.String(), "panicked=true")
+		assert.NotContains(t, k.logs.String(), "secret")
+	})
+}
+
+// A panickingHandler is a log handler that its author has not finished.
+type panickingHandler struct{ slog.Handler }
+
+func (panickingHandler) Handle(context.Context, slog.Record) error { panic("secret of the handler") }
+
+// Refreshes and key fetches run in goroutines of their own, where a panic would end
+// the process.
+func TestLogHandlerThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t, func(c *descopehttp.Config) {
+			c.Logger = slog.New(panickingHandler{slog.NewTextHandler(io.Discard, nil)})
+		})
+		k.srv.Fail(refreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`}) // an operator has to know
 		res := b.do(k.RequireSession(new(spy)), get("/"))
 		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
-		assert.Empty(t, res.Cookies())
-		assert.NotContains(t, k.logs.String(), "secret")
+		k.srv.Fail(keysPath, descopetest.Fault{Status: 500})
+		elapse(2 * time.Hour)
+		require.NoError(t, k.Ready(t.Context()))
+		serve(k.RequireSession(new(spy)), withCookies(get("/"), k.srv.SignIn(ada).Session, "")) // fetches beside the request
+		require.NoError(t, k.Wait(t.Context()))
 	})
 }
 

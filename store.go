@@ -40,6 +40,30 @@ type RefreshStore interface {
 	Release(ctx context.Context, key, owner string) error
 }
 
+// A calmStore turns a panic of the user's store into an error, which is a store that
+// is away.
+type calmStore struct{ RefreshStore }
+
+var errStorePanic = errors.New("descopehttp: the store panicked")
+
+// Claim implements [RefreshStore].
+func (s calmStore) Claim(ctx context.Context, key, owner string, lease time.Duration) (value []byte, claimed bool, err error) {
+	defer calm(&err, errStorePanic)
+	return s.RefreshStore.Claim(ctx, key, owner, lease)
+}
+
+// Put implements [RefreshStore].
+func (s calmStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration, final bool) (stored []byte, err error) {
+	defer calm(&err, errStorePanic)
+	return s.RefreshStore.Put(ctx, key, value, ttl, final)
+}
+
+// Release implements [RefreshStore].
+func (s calmStore) Release(ctx context.Context, key, owner string) (err error) {
+	defer calm(&err, errStorePanic)
+	return s.RefreshStore.Release(ctx, key, owner)
+}
+
 // Bounds on the use of a store.
 const (
 	storeTimeout  = 250 * time.Millisecond // of one call; a slower store counts as away
@@ -147,6 +171,7 @@ type claim struct {
 	token  *token
 	key    string
 	owner  string
+	orphan bool // another's lease ended without a result; it may have spent the token
 }
 
 // claim waits until no other replica is at work on t. The error is "cannot tell".
@@ -177,11 +202,7 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 			return c, nil
 		}
 		if claimed {
-			if waited {
-				// Another's lease went away without a result. It may have called
-				// Descope all the same.
-				s.noteTrouble()
-			}
+			c.orphan = waited
 			return c, nil
 		}
 		waited = true
@@ -242,14 +263,24 @@ func (c *claim) publish(r *record, l *link) *record {
 		ttl = min(ttl, time.Until(l.expiry)-storeTimeout)
 	}
 	if ttl > 0 {
-		if other, err := c.shared.put(c.token, c.key, r, ttl, false); err != errTooLarge {
+		other, err := c.shared.put(c.token, c.key, r, ttl, false)
+		if err == errTooLarge { // what Descope says of the user; the tokens are what counts
+			r.Body = jsontext.Value("{}")
+			other, err = c.shared.put(c.token, c.key, r, ttl, false)
+		}
+		if err != errTooLarge {
 			return other
 		}
 	}
 	// There is nothing to tell the others, but they may have told of a logout.
 	c.release()
-	return c.shared.peek(context.Background(), c.token)
+	other, _ := c.shared.peek(context.Background(), c.token)
+	return other
 }
+
+// mayBeSpent reports whether another replica may have spent the token without this
+// one being able to know. Descope's refusal says nothing then.
+func (c *claim) mayBeSpent() bool { return c.orphan || c.shared.inTrouble() }
 
 // release lets other replicas try. Should it fail, the lease ends by itself.
 func (c *claim) release() {
@@ -283,8 +314,13 @@ func (s *sharedMemory) put(t *token, key string, r *record, ttl time.Duration, f
 	return other, nil
 }
 
-// peek returns what another replica made of t, or nil.
-func (s *sharedMemory) peek(ctx context.Context, t *token) *record {
+// peek returns what another replica made of t, or nil. To look is to ask for the
+// lease, which is given back. An error means that the store is away, or that there is
+// no time left to ask it.
+func (s *sharedMemory) peek(ctx context.Context, t *token) (*record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	c := claim{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
 	value, claimed, err := s.tryClaim(ctx, c.key, c.owner)
 	if err != nil {
@@ -294,7 +330,7 @@ func (s *sharedMemory) peek(ctx context.Context, t *token) *record {
 		c.release()
 	}
 	r, _ := s.seal.open(t, value)
-	return r
+	return r, err
 }
 
 // end leaves a tombstone under t and returns what had become of it before. The
@@ -329,6 +365,7 @@ func (s *sharedMemory) complain(ctx context.Context, err error) {
 	s.noteTrouble()
 	s.warn.Do(func() {
 		s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: the refresh store is not available; this replica goes on with its own memory",
-			slog.Bool("timeout", errors.Is(err, context.DeadlineExceeded)), slog.Bool("unreadable", err == errUnreadable))
+			slog.Bool("timeout", errors.Is(err, context.DeadlineExceeded)), slog.Bool("unreadable", err == errUnreadable),
+			slog.Bool("panicked", err == errStorePanic))
 	})
 }
