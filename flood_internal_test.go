@@ -111,6 +111,17 @@ func TestDeadLinksAreDropped(t *testing.T) {
 	assert.Len(t, m.sessions.entries, 1)
 }
 
+// A logout is remembered of a token that this replica knows nothing else of yet.
+func TestWalkEndsAtALogout(t *testing.T) {
+	m, now := newMemory(), time.Now()
+	old, next := &token{raw: "old"}, &token{raw: "new"}
+	m.end(next, now)
+	m.remember(&link{at: now, from: old, answer: &tokenAnswer{session: "session", refresh: "new"}, renewal: &renewal{inForce: next}})
+	p := m.walk(old, now)
+	assert.Same(t, next, p.newest)
+	assert.ErrorIs(t, p.err(), errLoggedOut)
+}
+
 // Keys that rotate for years leave no more than a bounded number behind.
 func TestRetiredKeysAreBounded(t *testing.T) {
 	s := newKeySet(nil, new(headerMemo), slog.New(slog.DiscardHandler))

@@ -853,6 +853,17 @@ func TestUpdateOfSomebodyElse(t *testing.T) {
 	assert.Equal(t, `{"loginId":"`+ada+`"}`, tap.only(t, updatePath).body)
 }
 
+// A step-up in a session that was ended elsewhere is no wrong code.
+func TestSecondFactorOfAnEndedSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		b := signIn(k, ada)
+		k.srv.LogOut(ada)
+		res := b.do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":{"stepup":true}}`))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+	})
+}
+
 func TestSecondFactor(t *testing.T) {
 	for _, tt := range []struct {
 		name, options string

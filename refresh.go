@@ -576,7 +576,6 @@ func (f *refresher) follow(ctx context.Context, t *token, call func(context.Cont
 		case !goesOn:
 			return nil, err
 		}
-		t = newest
 	}
 	return nil, errManySuccessors
 }
