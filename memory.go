@@ -238,16 +238,25 @@ func (l *link) successor() *token {
 	return &token{raw: l.answer.refresh, claims: l.from.claims}
 }
 
-// endUser drops what is remembered of a user, and what is under way for them
-// hands out nothing.
+// endUser notes that a user was logged out everywhere: what is remembered of them
+// serves nobody any more, and what is under way for them hands out nothing. The links
+// stay, so that what was spent is not presented again.
 func (m *memory) endUser(user string, now time.Time) {
 	m.cut.put(user, now, now, endedWindow)
-	for _, links := range []*fading[tokenHash, *link]{&m.links, &m.issued, &m.sessions} {
-		links.dropFunc(func(l *link) bool {
-			return l.renewal != nil && l.renewal.inForce.claims.user() == user ||
-				l.from != nil && l.from.claims.user() == user
+	for _, links := range []*fading[tokenHash, *link]{&m.links, &m.issued} {
+		links.each(func(l *link) {
+			if l.renewal != nil && l.renewal.inForce.claims.user() == user || l.from != nil && l.from.claims.user() == user {
+				l.ended = true
+			}
 		})
 	}
+}
+
+// begin notes a sign-in with t. Descope's tokens are the same for the same second: it
+// may be the very token that was logged out a moment ago.
+func (m *memory) begin(t *token) {
+	m.ended.drop(hashOf(t.raw))
+	m.links.drop(hashOf(t.raw))
 }
 
 // hasEnded reports whether t was logged out.
@@ -343,10 +352,8 @@ func (f *fading[K, V]) trim(match func(V) bool) {
 	}
 }
 
-func (f *fading[K, V]) dropFunc(match func(V) bool) {
-	for key, e := range f.entries {
-		if match(e.Value.(fadingEntry[K, V]).value) {
-			f.drop(key)
-		}
+func (f *fading[K, V]) each(visit func(V)) {
+	for _, e := range f.entries {
+		visit(e.Value.(fadingEntry[K, V]).value)
 	}
 }

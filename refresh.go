@@ -14,10 +14,10 @@ import (
 
 // Bounds on renewing.
 const (
-	// of what comes before the call to Descope, keys and store, and again of the
-	// call: one that began with little time left would spend the token for an answer
-	// that nobody waits for. Each is shorter than the budget of a request, so that
-	// who waits learns how it ended.
+	// Keys and store are given this time before the call to Descope, and the call
+	// is given it anew: one that began with little time left would spend the token for
+	// an answer that nobody waits for. It is shorter than the budget of a request, so
+	// that who waits learns how it ended.
 	refreshTimeout  = 4500 * time.Millisecond
 	aheadOfEnd      = 30 * time.Second // a session is renewed when less is left of it,
 	aheadOfLife     = 10               // or less than this part of its life
@@ -731,9 +731,7 @@ func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*ans
 	f.mu.Lock()
 	cut := f.memory.wasCut(r.inForce.claims.user(), began, now)
 	if !cut {
-		// Descope's tokens are the same for the same second: a sign-in right after
-		// a logout may bring the very token that was logged out.
-		f.memory.ended.drop(hashOf(r.inForce.raw))
+		f.memory.begin(r.inForce)
 	}
 	f.mu.Unlock()
 	if cut {

@@ -945,6 +945,7 @@ func TestLogoutWins(t *testing.T) {
 			k := newKit(t)
 			again := k.srv.SignIn(ada)
 			b := &browser{refresh: again.Refresh}
+			require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
 			k.srv.Fail(logoutPath, descopetest.Fault{Status: 200, Body: "{}"}) // within the same second
 			require.Equal(t, http.StatusOK, logout(k, b).StatusCode)
 			k.srv.Fail(verifyPath, descopetest.Fault{Status: 200, Body: `{"sessionJwt":"` + again.Session + `","refreshJwt":"` + again.Refresh + `"}`})
@@ -1040,6 +1041,28 @@ func TestLogoutAllDuringARefresh(t *testing.T) {
 		elapse(time.Second)
 		assert.Equal(t, http.StatusOK, other.do(k.Handler(), post("/v1/auth/logoutall", "{}")).StatusCode)
 		wg.Wait()
+	})
+}
+
+// While a logout everywhere is under way, somebody signs in and their token is renewed.
+// Whatever Descope did first: what was spent is not presented again.
+func TestLogoutAllDoesNotForgetWhatWasSpent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, other := newRotating(t)
+		k.srv.Fail(logoutAllPath, descopetest.Fault{Delay: time.Second})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			assert.Equal(t, http.StatusOK, other.do(k.Handler(), post(logoutAllPath, "{}")).StatusCode)
+		})
+		elapse(100 * time.Millisecond)
+		b := signIn(k, ada)
+		late := b.copied()
+		require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		wg.Wait()
+		res := late.do(k.Handler(), post(refreshPath, "{}"))
+		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, res.Cookies())
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
 	})
 }
 
