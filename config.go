@@ -79,7 +79,7 @@ type Config struct {
 	LoginOptions func(r *http.Request, loginID string, options map[string]any) error
 
 	// MaxCachedSessions bounds the sessions whose full check is remembered, about
-	// 1,400 bytes each. The default, 0, is 10,000; -1 checks every request in
+	// 700 bytes each. The default, 0, is 10,000; -1 checks every request in
 	// full. Expiry and the key are judged again on every request either way.
 	MaxCachedSessions int
 
@@ -96,9 +96,10 @@ type Config struct {
 	// The step-up is read from the session cookie, so it requires InCookies.
 	StepUpForUpdate bool
 
-	// RefreshStore lets several replicas share the results of refreshes. With one
-	// replica, or with refresh token rotation off, none is needed. While it is
-	// away, each replica goes on alone.
+	// RefreshStore lets several replicas share the results of refreshes and
+	// logouts. With one replica none is needed; with several and rotation off,
+	// without one each refreshes for itself, and a logout on one can be followed by
+	// a session from another's memory. While it is away, each replica goes on alone.
 	RefreshStore RefreshStore
 
 	// AttemptStore lets several replicas share their limits on guessing. Without

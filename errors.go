@@ -23,7 +23,8 @@ var (
 	// ErrSessionExpired: the session token has expired, and there is no refresh
 	// token that could renew it. 401.
 	ErrSessionExpired = errors.New("descopehttp: session expired")
-	// ErrSessionEnded: Descope refused to renew the session. 401.
+	// ErrSessionEnded: the session was logged out, or Descope refused to renew it
+	// or renewed it as somebody else's. 401.
 	ErrSessionEnded = errors.New("descopehttp: session ended")
 	// ErrCrossOrigin: another site sent the request with this user's cookies.
 	// 403.
@@ -35,7 +36,8 @@ var (
 	ErrStepUpRequired = errors.New("descopehttp: step-up required")
 	// ErrUnavailable: whether there is a session cannot be told now, because
 	// Descope did not answer or its keys are not to be had. The cookies are
-	// kept. 503 from the middleware, 502 or 504 from the flows.
+	// kept. 503 from the middleware, 502 or 504 from the flows, and 429 where a
+	// limit says when to try again.
 	ErrUnavailable = errors.New("descopehttp: cannot tell")
 )
 

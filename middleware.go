@@ -12,10 +12,10 @@
 // nothing; it is easy to mount, to test and to read. A change that trades an
 // earlier one for a later one does not belong in here.
 //
-// Each file keeps one decision to itself: credentials.go finds what a request
-// presents, token.go judges tokens, jwks.go keeps keys, refresh.go renews,
-// cookies.go reads and writes cookies, api.go knows Descope's wire, errors.go
-// turns errors into answers. This file is the path of a request through them.
+// Each file keeps one decision to itself: middleware.go is the path of a request,
+// credentials.go finds what it presents, token.go judges tokens, jwks.go keeps keys,
+// refresh.go renews, logout.go ends, cookies.go reads and writes cookies, api.go
+// knows Descope's wire, errors.go turns errors into answers.
 package descopehttp
 
 import (
@@ -120,7 +120,7 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 //
 // The error wraps one of [ErrNoSession], [ErrInvalidToken], [ErrSessionExpired],
 // [ErrSessionEnded], [ErrCrossOrigin] and [ErrUnavailable]; WriteError answers
-// it. It takes at most five seconds.
+// it. It takes at most five seconds, and half a second more where a store hangs.
 func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	v, err := a.authenticate(w, r, required)
 	if err != nil {
@@ -142,7 +142,8 @@ func (a *Auth) VerifyToken(ctx context.Context, sessionToken string) (*Session, 
 }
 
 // Ready returns nil once the project's keys are held. If none are, it fetches
-// them; the error then wraps [ErrUnavailable]. It suits a readiness probe.
+// them, for five seconds at the most; the error then wraps [ErrUnavailable]. It
+// suits a readiness probe.
 func (a *Auth) Ready(ctx context.Context) error { return a.keys.ready(ctx) }
 
 // Wait returns when no refresh or key fetch is under way any more, or with the

@@ -348,14 +348,6 @@ func (f *refresher) claim(ctx context.Context, t *token, explicit bool) (claim, 
 	return c, nil
 }
 
-// endedBy reports whether t was logged out, by what the store holds of it.
-func (f *refresher) endedBy(t *token, r *record) bool {
-	if r.Ended {
-		f.noteEnded(t)
-	}
-	return r.Ended
-}
-
 // spend presents t to Descope and remembers the answer before anything else can
 // fail.
 func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error) {
@@ -438,33 +430,12 @@ func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link)
 	return nil, errLoggedOut
 }
 
-func (f *refresher) revoke(ctx context.Context, refresh string) error {
-	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
-	defer cancel()
-	_, err := f.api.call(ctx, classSession, http.MethodPost, pathLogout, &token{raw: refresh}, []byte("{}"))
-	return ignoreEnded(err)
-}
-
-// ignoreEnded drops the error that says that a session has ended already.
-func ignoreEnded(err error) error {
-	if endsSession(err) {
-		return nil
-	}
-	return err
-}
-
 func (f *refresher) remember(l *link) *link {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.memory.remember(l)
 	f.unpresented.Store(int64(len(f.memory.sessions.entries)))
 	return l
-}
-
-func (f *refresher) noteEnded(t *token) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.memory.end(t, time.Now())
 }
 
 // linkOf returns the link that another replica tells of.
@@ -697,16 +668,6 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 	return r, err
 }
 
-// lookForTombstone notes a logout of t on another replica.
-func (f *refresher) lookForTombstone(ctx context.Context, t *token) {
-	if f.shared == nil {
-		return
-	}
-	if r, _ := f.shared.peek(ctx, t); r != nil {
-		f.endedBy(t, r)
-	}
-}
-
 // signIn makes a call that signs somebody in, and hands out and remembers what it
 // brings once its tokens have passed the checks. If the user was logged out
 // everywhere meanwhile, nobody can tell which of the two Descope dealt with
@@ -740,128 +701,6 @@ func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*ans
 	}
 	f.remember(l)
 	return handout{renewal: r, refresh: tokens.refresh, until: r.inForce.claims.expiry}, nil
-}
-
-// end logs t and all that came of it out: call tells Descope about the newest
-// token. From here on nothing of it is handed out, here or on another replica,
-// by memory or by a flight that is still to land.
-func (f *refresher) end(ctx context.Context, t *token, call func(context.Context, *token) error) error {
-	now := time.Now()
-	if !f.knows(t) {
-		// A logout leaves something behind, and without keys anybody can begin one.
-		t.unverified = t.unverified || !f.keys.held.Load().usable(now)
-		if err := f.api.strangers.reserve(t, now); err != nil {
-			return err
-		}
-	}
-	f.mu.Lock()
-	newest := f.memory.end(t, now)
-	fl := f.flights[hashOf(newest.raw)]
-	f.mu.Unlock()
-	newest, storeErr := f.endShared(t, newest)
-	told := time.Now()
-	if fl != nil {
-		if err := fl.wait(ctx); err != nil {
-			return err
-		}
-		if fl.revoke != nil {
-			return fl.revoke
-		}
-	}
-	err := call(ctx, newest)
-	for range maxWalk {
-		if f.shared == nil || err == nil || ignoreEnded(err) != nil {
-			break
-		}
-		// Refused because it has ended already, or because another replica spent
-		// it before it saw the tombstone; then something came of it.
-		refused := newest
-		if newest, storeErr = f.endShared(refused, refused); newest.raw == refused.raw {
-			break
-		}
-		err = call(ctx, newest)
-	}
-	switch {
-	case ignoreEnded(err) != nil:
-		return err
-	case err != nil && (storeErr != nil || f.shared.inTrouble()):
-		return errMaybeSpent
-	}
-	f.outwait(ctx, told)
-	return nil
-}
-
-// knows reports whether t is one that Descope has taken or given here, or is being
-// asked about.
-func (f *refresher) knows(t *token) bool {
-	now := time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, taken := f.memory.links.get(hashOf(t.raw), now)
-	_, given := f.memory.issued.get(hashOf(t.raw), now)
-	return taken || given || f.flights[hashOf(t.raw)] != nil
-}
-
-// outwait returns when no other replica can still act on what it read in the store
-// before a tombstone was left there. The answer to a logout then means that every
-// answer that begins after it has seen the logout.
-func (f *refresher) outwait(ctx context.Context, told time.Time) {
-	if f.shared == nil {
-		return
-	}
-	select {
-	case <-time.After(storeTimeout - time.Since(told)):
-	case <-ctx.Done():
-	}
-}
-
-// endShared leaves tombstones in the store for t and newest, and for what the
-// other replicas know to have come of it. It returns the newest token, and an
-// error if one could not be left.
-func (f *refresher) endShared(t, newest *token) (*token, error) {
-	if f.shared == nil {
-		return newest, nil
-	}
-	var err error
-	if t.raw != newest.raw {
-		_, err = f.shared.end(t, newest.raw)
-	}
-	for range maxWalk {
-		r, endErr := f.shared.end(newest, "")
-		err = errors.Join(err, endErr)
-		if r == nil || r.Refresh == "" || r.Refresh == newest.raw {
-			break
-		}
-		next, parseErr := f.rules.parse(r.Refresh, refreshDRN)
-		if parseErr != nil || next.claims.user() != t.claims.user() {
-			break
-		}
-		newest = next
-		f.noteEnded(newest)
-	}
-	return newest, err
-}
-
-// endUser logs the user of t out everywhere: call tells Descope with the newest
-// token. Only when that has succeeded is anything forgotten, so that it can be
-// tried again.
-func (f *refresher) endUser(ctx context.Context, t *token, call func(context.Context, *token) error) error {
-	newest := t
-	_, err := f.follow(ctx, t, func(ctx context.Context, t *token) (*answer, error) {
-		newest = t
-		return nil, call(ctx, t)
-	})
-	if err != nil {
-		return err
-	}
-	_, _ = f.endShared(t, newest) // Descope has ended all of it
-	told := time.Now()
-	f.mu.Lock()
-	f.memory.end(t, told)
-	f.memory.endUser(t.claims.user(), told)
-	f.mu.Unlock()
-	f.outwait(ctx, told)
-	return nil
 }
 
 // notePresented notes that a client has shown a session token. It costs nothing

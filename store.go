@@ -23,8 +23,10 @@ import (
 
 // A RefreshStore lets replicas share what a spent refresh token became. Keys are
 // hashes, values are sealed by the caller; a store understands neither. Any error
-// means "not available": the caller goes on alone. No method outlasts its
-// context. It must be safe for concurrent use.
+// means "not available": the caller goes on alone, and so it does when a method
+// panics. No method outlasts its context, which the kit gives 250 ms. Leases are for
+// ten seconds, values for a minute or ten, one for 30 days; they are of at most 65 KiB.
+// It must be safe for concurrent use.
 type RefreshStore interface {
 	// Claim returns the value under key, or else tries to take the lease on key
 	// for owner; claimed tells whether owner holds it now. No value and claimed
@@ -183,7 +185,7 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 	}
 	c := claim{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
 	if s.greeted.CompareAndSwap(false, true) {
-		s.remembers()
+		s.isSettled()
 	}
 	waited := false
 	for wait := storePoll; ; wait = min(2*wait, maxStorePoll) {
@@ -217,10 +219,10 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 // birthTTL is how long a store's birth is remembered in it.
 const birthTTL = 30 * 24 * time.Hour
 
-// remembers reports whether the store knows what was spent in the last minute. One
+// isSettled reports whether the store knows what was spent in the last minute. One
 // that was restarted empty does not, and nobody may have noticed: so each store
 // holds since when it does.
-func (s *sharedMemory) remembers() bool {
+func (s *sharedMemory) isSettled() bool {
 	key, err := hkdf.Key(sha256.New, []byte(s.seal.projectID), nil, sealVersion+" birth", 32)
 	if err != nil {
 		panic(err) // only for lengths over 8,160 bytes
@@ -352,7 +354,7 @@ func (s *sharedMemory) inTrouble() bool {
 		return false
 	}
 	at := s.trouble.Load()
-	return !s.remembers() || at != 0 && time.Since(time.Unix(0, at)) < successorWindow
+	return !s.isSettled() || at != 0 && time.Since(time.Unix(0, at)) < successorWindow
 }
 
 func (s *sharedMemory) noteTrouble() { s.trouble.Store(time.Now().UnixNano()) }

@@ -34,6 +34,20 @@ func TestConsumerOfTheRootHasNoFramework(t *testing.T) {
 	}
 }
 
+// The program that the README begins with, and the test that it shows for it, do what
+// it says.
+func TestProgramOfTheReadme(t *testing.T) {
+	root, err := os.Getwd()
+	require.NoError(t, err)
+	program, test := programOf(t, ".")
+	dir := writeConsumer(t, program, module, versionOf(t, "adapters/descopegin"), "replace "+module+" => "+root)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "consumer_test.go"), []byte(test), 0o666))
+	env := []string{"GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off"}
+	runGo(t, dir, env, "mod", "tidy")
+	runGo(t, dir, env, "vet", ".")
+	runGo(t, dir, env, "test", ".")
+}
+
 // The replace lines of the adapters hold in this repository only. A consumer
 // follows their require lines, to versions that are not tagged yet: so this
 // serves the tree as it would be tagged, builds the program of each README and

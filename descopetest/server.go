@@ -110,7 +110,8 @@ func (s *Server) Requests(path string) int {
 	return total
 }
 
-// RequestCounts returns the same of all paths that were asked for. Requests for
+// RequestCounts returns, for every path that was asked for, what
+// [Server.Requests] returns. Requests for
 // keys count as "/v2/keys", those for paths that the project does not serve as
 // "other".
 func (s *Server) RequestCounts() map[string]int {

@@ -122,7 +122,7 @@ type Settings struct {
 	// it is signed, like a JWT template. kind is "DS" for session tokens and
 	// "DSR" for refresh tokens. Changes of "exp" and "amr" of a refresh token
 	// hold for the project, too. Default: nil. It may be called by several
-	// goroutines at once, and may call methods of the Server. Documented in what templates can do.
+	// goroutines at once, and may call methods of the Server.
 	EditClaims func(kind string, claims map[string]any)
 
 	// MaxUsers bounds the users, those included that have not verified a code.

@@ -3,7 +3,7 @@
 // chromium of Debian, or the path of one in CHROMIUM) and npm; where either is
 // missing its tests skip, unless DESCOPEHTTP_CI is set: then they fail.
 //
-//	go test . -run Pages -screenshots /tmp/pages
+//	go test . -run Pages -screenshots DIR
 //
 // writes a picture of every page, in both colour schemes, wide and narrow. Those
 // in docs/screenshots are four of them: sign-up-key-wide-light, account-renewed-wide-light,

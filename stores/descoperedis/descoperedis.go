@@ -9,9 +9,12 @@
 //	})
 //
 // Any Redis from version 6 on serves, alone, behind Sentinel or as a Cluster, and
-// so does what speaks its protocol and runs its scripts. Nothing in it outlives
-// ten minutes: it needs no persistence and no backup, and one that was restarted
-// empty is soon as good as before. Do not let it evict keys at will: its policy
+// so does what speaks its protocol and runs its scripts. What a RefreshStore keeps
+// ends after ten minutes, but for the note since when there is something to keep;
+// what an AttemptStore keeps, after a day, and networks that users signed in from,
+// after 90 days. It needs no persistence: after a restart that lost all, guesses are
+// counted from 0, and users are strangers in their own network until they sign in
+// again. Do not let it evict keys at will: its policy
 // should be noeviction, which answers an error when memory is full. A result that
 // is evicted early costs its user a second refresh, and with it perhaps the session;
 // a count that is evicted is one that can be guessed against anew, and whoever

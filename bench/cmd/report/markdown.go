@@ -25,8 +25,8 @@ type report struct {
 	outages              []bench.OutageResult
 }
 
-// quoted are libraries that the module registry does not have in these versions.
-// Their ratios come from another run.
+// quoted are libraries that bench/go.mod does not require. Their ratios come from
+// another run.
 var quoted = []struct {
 	name     string
 	ratio    float64
@@ -104,7 +104,7 @@ func (r *report) writeResults(p printer) {
 	p("")
 	p("CPU time counts garbage collection that another core does meanwhile, and leaves other processes out.")
 	p("")
-	p("Not to be had from the module registry, and so **measured elsewhere on %s**, with the same token, by ratio only:", quotedOn)
+	p("Not in this run, but **measured on %s** with the same token, by ratio only:", quotedOn)
 	p("")
 	p("| | ratio | ratio, all cores busy | allocations |")
 	p("|---|---:|---:|---:|")
