@@ -526,7 +526,7 @@ func (a *Auth) logout(f *flow) error {
 	}
 	ctx, cancel := f.detached()
 	defer cancel()
-	err := a.refresher.end(ctx, f.refresh, func(ctx context.Context, newest *token) error {
+	err := a.refresher.logOut(ctx, f.refresh, func(ctx context.Context, newest *token) error {
 		_, err := a.post(ctx, classSession, pathLogout, newest, struct{}{})
 		return err
 	})
@@ -543,7 +543,7 @@ func (a *Auth) logoutAll(f *flow) error {
 	defer cancel()
 	err := f.noRefresh
 	if f.refresh != nil {
-		err = a.refresher.endUser(ctx, f.refresh, func(ctx context.Context, newest *token) error {
+		err = a.refresher.logOutEverywhere(ctx, f.refresh, func(ctx context.Context, newest *token) error {
 			_, err := a.post(ctx, classSession, pathLogoutAll, newest, struct{}{})
 			return err
 		})

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// end logs t and all that came of it out: call tells Descope about the newest
+// logOut logs t and all that came of it out: call tells Descope about the newest
 // token. From here on nothing of it is handed out, here or on another replica,
 // by memory or by a flight that is still to land.
-func (f *refresher) end(ctx context.Context, t *token, call func(context.Context, *token) error) error {
+func (f *refresher) logOut(ctx context.Context, t *token, call func(context.Context, *token) error) error {
 	now := time.Now()
 	if !f.knows(t) {
 		// A logout leaves something behind, and without keys anybody can begin one.
@@ -23,7 +23,7 @@ func (f *refresher) end(ctx context.Context, t *token, call func(context.Context
 	newest := f.memory.end(t, now)
 	fl := f.flights[hashOf(newest.raw)]
 	f.mu.Unlock()
-	newest, storeErr := f.endShared(t, newest)
+	newest, storeErr := f.leaveTombstones(t, newest)
 	told := time.Now()
 	if fl != nil {
 		if err := fl.wait(ctx); err != nil {
@@ -41,7 +41,7 @@ func (f *refresher) end(ctx context.Context, t *token, call func(context.Context
 		// Refused because it has ended already, or because another replica spent
 		// it before it saw the tombstone; then something came of it.
 		refused := newest
-		if newest, storeErr = f.endShared(refused, refused); newest.raw == refused.raw {
+		if newest, storeErr = f.leaveTombstones(refused, refused); newest.raw == refused.raw {
 			break
 		}
 		err = call(ctx, newest)
@@ -80,10 +80,10 @@ func (f *refresher) outwait(ctx context.Context, told time.Time) {
 	}
 }
 
-// endShared leaves tombstones in the store for t and newest, and for what the
+// leaveTombstones leaves tombstones in the store for t and newest, and for what the
 // other replicas know to have come of it. It returns the newest token, and an
 // error if one could not be left.
-func (f *refresher) endShared(t, newest *token) (*token, error) {
+func (f *refresher) leaveTombstones(t, newest *token) (*token, error) {
 	if f.shared == nil {
 		return newest, nil
 	}
@@ -107,10 +107,10 @@ func (f *refresher) endShared(t, newest *token) (*token, error) {
 	return newest, err
 }
 
-// endUser logs the user of t out everywhere: call tells Descope with the newest
+// logOutEverywhere logs the user of t out everywhere: call tells Descope with the newest
 // token. Only when that has succeeded is anything forgotten, so that it can be
 // tried again.
-func (f *refresher) endUser(ctx context.Context, t *token, call func(context.Context, *token) error) error {
+func (f *refresher) logOutEverywhere(ctx context.Context, t *token, call func(context.Context, *token) error) error {
 	newest := t
 	_, err := f.follow(ctx, t, func(ctx context.Context, t *token) (*answer, error) {
 		newest = t
@@ -119,7 +119,7 @@ func (f *refresher) endUser(ctx context.Context, t *token, call func(context.Con
 	if err != nil {
 		return err
 	}
-	_, _ = f.endShared(t, newest) // Descope has ended all of it
+	_, _ = f.leaveTombstones(t, newest) // Descope has ended all of it
 	told := time.Now()
 	f.mu.Lock()
 	f.memory.end(t, told)

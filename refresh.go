@@ -55,7 +55,7 @@ type refresher struct {
 // A flight is a call to Descope about one refresh token, under way.
 type flight struct {
 	done   chan struct{} // closed when the fields below are set
-	shared bool          // whoever waits may have the result; else they look again
+	open   bool          // whoever waits may have the result; else they look again
 	result *renewal
 	err    error
 	revoke error // a logout ended the flight, but what it brought could not be revoked
@@ -129,7 +129,7 @@ func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (hando
 		if err := turn.flight.wait(ctx); err != nil {
 			return handout{}, err
 		}
-		if turn.flight.shared {
+		if turn.flight.open {
 			if turn.flight.err != nil {
 				return handout{}, turn.flight.err
 			}
@@ -178,7 +178,7 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 		return tn, nil
 	}
 	if f.memory.isRefused(newest, now) {
-		return turn{}, f.refuse(newest, now)
+		return turn{}, f.noteRefusal(newest, now)
 	}
 	if tn.flight = f.flights[hashOf(newest.raw)]; tn.flight == nil {
 		var pending *link
@@ -257,9 +257,9 @@ func (f *refresher) isCurrent(ctx context.Context, t *token, tn turn) (bool, err
 
 // begin starts a flight; the lock is held. It outlives ctx: if this client hangs
 // up, the others still need the result.
-func (f *refresher) begin(ctx context.Context, t *token, shared bool, run func(context.Context, *flight) (*renewal, error)) *flight {
+func (f *refresher) begin(ctx context.Context, t *token, open bool, run func(context.Context, *flight) (*renewal, error)) *flight {
 	id := hashOf(t.raw)
-	fl := &flight{done: make(chan struct{}), shared: shared}
+	fl := &flight{done: make(chan struct{}), open: open}
 	f.flights[id] = fl
 	detached := context.WithoutCancel(ctx)
 	f.tasks.start(func() {
@@ -301,7 +301,7 @@ func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *li
 		if l = claim.found; l != nil {
 			// Another replica's. It may have gone on from there, so whoever
 			// waits looks again, with this in memory.
-			fl.shared = false
+			fl.open = false
 		} else if l, err = f.spend(ctx, t, claim); err != nil {
 			return nil, err
 		}
@@ -310,7 +310,7 @@ func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *li
 	if err == nil && (pending != nil || f.shared != nil && time.Since(l.at) > storeTimeout) {
 		// Much may have happened since the answer came, here and on other
 		// replicas: whoever waits looks again.
-		fl.shared = false
+		fl.open = false
 	}
 	return r, err
 }
@@ -357,7 +357,7 @@ func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error)
 	a, err := f.api.call(calling, classSession, http.MethodPost, pathRefresh, t, []byte("{}"))
 	if err != nil {
 		c.release()
-		return f.refused(ctx, t, c, err)
+		return f.afterRefusal(ctx, t, c, err)
 	}
 	tokens, err := tokensOf(a)
 	if err == nil && tokens.session == "" {
@@ -374,7 +374,7 @@ func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error)
 // counts: the answer of another that was faster, if there is one.
 func (f *refresher) publish(t *token, c claim, l *link) *link {
 	f.remember(l)
-	switch stored := c.publish(recordOf(l), l); {
+	switch stored := c.tell(recordOf(l), l); {
 	case stored == nil:
 	case stored.Ended:
 		f.noteEnded(t)
@@ -391,9 +391,9 @@ func (f *refresher) publish(t *token, c claim, l *link) *link {
 	return l
 }
 
-// refused looks once more whether another replica has spent t: a store that lost
+// afterRefusal looks once more whether another replica has spent t: a store that lost
 // its data, and the lease with it, lets two of them call.
-func (f *refresher) refused(ctx context.Context, t *token, c claim, err error) (*link, error) {
+func (f *refresher) afterRefusal(ctx context.Context, t *token, c claim, err error) (*link, error) {
 	if f.shared != nil && endsSession(err) {
 		if r, _ := f.shared.peek(ctx, t); r != nil && !r.Ended {
 			if l := f.linkOf(t, r); l.rotated() {
@@ -401,7 +401,7 @@ func (f *refresher) refused(ctx context.Context, t *token, c claim, err error) (
 			}
 		}
 	}
-	return nil, f.refusal(ctx, t, c, err)
+	return nil, f.judgeRefusal(ctx, t, c, err)
 }
 
 // conclude verifies a link's answer, and hands out nothing if a logout came in
@@ -466,11 +466,11 @@ func (f *refresher) newLink(began, at time.Time, from *token, a *tokenAnswer) *l
 	return l
 }
 
-// refusal turns what Descope said against a refresh token into a failure. Only
+// judgeRefusal turns what Descope said against a refresh token into a failure. Only
 // codes known to mean it end a session; a changed management key, say, must not
 // sign everybody out, so an operator is told. While the store is away, another
 // replica may have spent the token, and nothing is final.
-func (f *refresher) refusal(ctx context.Context, t *token, c claim, err error) error {
+func (f *refresher) judgeRefusal(ctx context.Context, t *token, c claim, err error) error {
 	var refused *upstreamRefusal
 	if !errors.As(err, &refused) {
 		return err
@@ -481,7 +481,7 @@ func (f *refresher) refusal(ctx context.Context, t *token, c claim, err error) e
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.refuse(t, time.Now())
+		return f.noteRefusal(t, time.Now())
 	}
 	f.oddRefusals.Do(func() {
 		f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses refreshes for a reason that is not about the session; cookies are kept",
@@ -490,8 +490,8 @@ func (f *refresher) refusal(ctx context.Context, t *token, c claim, err error) e
 	return &failure{problem: problemOddRefusal, reason: "Descope refused the refresh for another reason", cause: err}
 }
 
-// refuse notes a refusal for good; the lock is held.
-func (f *refresher) refuse(t *token, now time.Time) error {
+// noteRefusal notes a refusal for good; the lock is held.
+func (f *refresher) noteRefusal(t *token, now time.Time) error {
 	return &failure{
 		problem:       problemSessionEnded,
 		reason:        "Descope refused the refresh token",
@@ -649,13 +649,12 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 		return nil, err
 	}
 	l := f.newLink(began, time.Now(), t, tokens)
-	switch l.private = secondFactor; {
-	case l.rotated() && !secondFactor:
+	if l.private = secondFactor; l.rotated() && !l.private {
 		l = f.publish(t, c, l)
-	case l.rotated():
-		f.remember(l)
-		fallthrough
-	default:
+	} else {
+		if l.rotated() {
+			f.remember(l) // for a logout
+		}
 		c.release()
 		f.lookForTombstone(ctx, t)
 	}
@@ -745,7 +744,7 @@ func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
 	if fl.wait(ctx) != nil || fl.err != nil {
 		return handout{}, false
 	}
-	if !fl.shared {
+	if !fl.open {
 		h, err := f.refresh(ctx, t, false)
 		return h, err == nil
 	}

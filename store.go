@@ -252,11 +252,11 @@ func (s *sharedMemory) tryClaim(ctx context.Context, key, owner string) ([]byte,
 	return s.store.Claim(ctx, key, owner, storeLease)
 }
 
-// publish shares what became of the token and ends the lease. It returns the
+// tell shares what became of the token and ends the lease. It returns the
 // record that counts if that is another's, such as a logout's, and nil otherwise.
 // A session whose token stays in force is shared only while it lives: beyond that it
 // would serve nobody and leave no room for a lease.
-func (c *claim) publish(r *record, l *link) *record {
+func (c *claim) tell(r *record, l *link) *record {
 	if c.shared == nil {
 		return nil
 	}
