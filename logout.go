@@ -49,7 +49,7 @@ func (f *refresher) logOut(ctx context.Context, t *token, call func(context.Cont
 	switch {
 	case ignoreEnded(err) != nil:
 		return err
-	case err != nil && (storeErr != nil || f.shared.inTrouble()):
+	case err != nil && (storeErr != nil || f.shared != nil && f.shared.wasAway()):
 		return errMaybeSpent
 	}
 	f.outwait(ctx, told)

@@ -350,11 +350,13 @@ func (s *sharedMemory) end(t *token, successor string) (before *record, err erro
 // replica may then have spent a token without this one knowing, and a refusal
 // says nothing.
 func (s *sharedMemory) inTrouble() bool {
-	if s == nil {
-		return false
-	}
+	return s != nil && (s.wasAway() || !s.isSettled())
+}
+
+// wasAway reports whether something was wrong with the store within the last minute.
+func (s *sharedMemory) wasAway() bool {
 	at := s.trouble.Load()
-	return !s.isSettled() || at != 0 && time.Since(time.Unix(0, at)) < successorWindow
+	return at != 0 && time.Since(time.Unix(0, at)) < successorWindow
 }
 
 func (s *sharedMemory) noteTrouble() { s.trouble.Store(time.Now().UnixNano()) }
