@@ -290,14 +290,15 @@ func (w *world) tooLate(s suspicion) bool {
 }
 
 // untold reports whether what became of the request's token was known to another
-// replica only, because the store could not be reached from there.
+// replica only, because the store could not be reached from there when it was spent,
+// before the call to Descope or after it.
 func (w *world) untold(s suspicion) bool {
 	for x := s.sent.token; x != nil && x.next != nil; x = x.next {
 		if x.nextBy == s.visit.replica {
 			continue
 		}
 		for _, at := range x.nextBy.cutOff {
-			if at.Sub(x.nextAt).Abs() < time.Second {
+			if since := x.nextAt.Sub(at); -time.Second < since && since < 10*time.Second {
 				return true
 			}
 		}

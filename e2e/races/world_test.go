@@ -172,7 +172,7 @@ type replica struct {
 
 	// Guarded by world.mu.
 	crash  time.Time
-	cutOff []time.Time // a call to the store was not carried out
+	cutOff []time.Time // a call to the store failed
 }
 
 func (r *replica) String() string { return r.name }
@@ -340,8 +340,6 @@ func (w *world) nextStoreFault(r *replica) (f storeFault, ok bool, takes time.Du
 	w.faults[r] = queued[1:]
 	if queued[0] != storeSlow {
 		w.storeTroubled = true
-	}
-	if queued[0] == storeRefuses {
 		r.cutOff = append(r.cutOff, time.Now())
 	}
 	w.calm = false
