@@ -112,12 +112,17 @@ func (a *Auth) TOTPUpdate(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[pathTOTPUpdate], w, r)
 }
 
-// Refresh renews the session.
+// Refresh renews the session of the refresh token in the Authorization header or the
+// cookie, and answers with the new tokens as Config.Tokens delivers them. A 401 means
+// that the session is over; while Descope cannot be asked it is a 502 or 504, and
+// nothing has changed.
 func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathRefresh], w, r) }
 
 // Logout ends the session. The cookies are deleted whatever Descope says, and
-// without a session it is a 200 as well. A session token that was issued before
-// stays valid until it expires; it is only gone from this browser.
+// without a session it is a 200 as well. If Descope cannot be told it is a 502 or 504:
+// the refresh token is refused here for ten minutes, and not elsewhere. A session token
+// that was issued before stays valid until it expires; it is only gone from this
+// browser.
 func (a *Auth) Logout(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathLogout], w, r) }
 
 // LogoutAll ends all sessions of the user, on all devices. Unlike Logout it is a
@@ -127,7 +132,8 @@ func (a *Auth) LogoutAll(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[pathLogoutAll], w, r)
 }
 
-// Me answers with Descope's record of the signed-in user.
+// Me answers with Descope's record of the signed-in user. A 401 means that the session
+// is over, a 502 or 504 that Descope cannot be asked.
 func (a *Auth) Me(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathMe], w, r) }
 
 // A flow is one request to a flow.
