@@ -29,10 +29,12 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/redistest"
 	"github.com/descopehttp/descopehttp/stores/descoperedis"
 )
 
@@ -43,6 +45,12 @@ func defaultDuration() time.Duration {
 		return time.Minute
 	}
 	return 3 * time.Second
+}
+
+func TestMain(m *testing.M) {
+	// The client's own log says every dial that fails, and most of them are meant to.
+	redis.SetLogger(new(logging.VoidLogger))
+	os.Exit(m.Run())
 }
 
 const (
@@ -82,7 +90,7 @@ func TestSoak(t *testing.T) {
 type soak struct {
 	up       *upstream
 	line     *httptest.Server // to up
-	redis    *redisServer
+	redis    *redistest.Server
 	replicas []*replica
 	clients  *http.Transport
 	users    []*person
@@ -97,7 +105,7 @@ type soak struct {
 func newSoak(t *testing.T) *soak {
 	s := &soak{
 		up:      newUpstream(),
-		redis:   startRedis(t),
+		redis:   redistest.Start(t),
 		clients: &http.Transport{MaxIdleConnsPerHost: userCount * tabsAtOnce},
 		counts:  make(map[string]int),
 	}
@@ -149,7 +157,7 @@ func (l replicaLine) RoundTrip(r *http.Request) (*http.Response, error) {
 func (s *soak) newReplica(t *testing.T, name string) *replica {
 	r := &replica{
 		calls: &http.Transport{MaxIdleConnsPerHost: 64},
-		redis: redis.NewClient(&redis.Options{Addr: s.redis.addr}),
+		redis: redis.NewClient(&redis.Options{Addr: s.redis.Addr}),
 		log:   &logCounter{soak: s},
 	}
 	var err error
@@ -461,10 +469,10 @@ func (s *soak) trouble(ctx context.Context) {
 		switch {
 		case i%14 == 3:
 			s.count("Redis killed")
-			s.redis.kill()
+			s.redis.Kill()
 			s.up.noteStoreLost()
 		case i%14 == 3+1+i/14%3: // after half a second or more
-			if !s.redis.start() {
+			if !s.redis.Restart() {
 				s.violate("redis-server does not start again")
 				return
 			}
@@ -486,7 +494,7 @@ func (s *soak) trouble(ctx context.Context) {
 // recover ends all trouble and sees that everybody is in again.
 func (s *soak) recover() {
 	s.up.heal()
-	if s.redis.cmd == nil && !s.redis.start() {
+	if !s.redis.Running() && !s.redis.Restart() {
 		s.violate("redis-server does not start again")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -545,7 +553,7 @@ func (s *soak) shutDown(t *testing.T) {
 		require.NoError(t, r.redis.Close())
 	}
 	s.line.Close()
-	s.redis.kill()
+	s.redis.Kill()
 }
 
 // requireGoroutines waits until no more goroutines run than before.

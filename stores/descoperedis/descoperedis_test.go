@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/internal/redistest"
 	"github.com/descopehttp/descopehttp/stores/descoperedis"
 )
 
@@ -371,9 +372,9 @@ func newSilentClient(t *testing.T, addr string, contextTimeout bool) *redis.Clie
 // than one that never answered.
 func TestRedisThatHangs(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t)
-	client := clientOf(t, s.addr)
-	admin := clientOf(t, s.addr)
+	s := redistest.Start(t)
+	client := clientOf(t, s.Addr)
+	admin := clientOf(t, s.Addr)
 	for _, call := range calls(client) {
 		require.NoError(t, call(within(t, patience)))
 	}
@@ -409,12 +410,12 @@ func abandoned(t *testing.T) int {
 
 func TestRedisThatIsGone(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t)
-	client := clientOf(t, s.addr)
+	s := redistest.Start(t)
+	client := clientOf(t, s.Addr)
 	for op, call := range calls(client) {
 		require.NoError(t, call(within(t, patience)), op)
 	}
-	s.kill()
+	s.Kill()
 	t.Run("calls", func(t *testing.T) {
 		for op, call := range calls(client) {
 			t.Run(op, func(t *testing.T) {
@@ -429,7 +430,7 @@ func TestRedisThatIsGone(t *testing.T) {
 			})
 		}
 	})
-	s.restart(t)
+	require.True(t, s.Restart(), "redis-server does not start again")
 	for op, call := range calls(client) {
 		require.NoError(t, call(within(t, patience)), op)
 	}

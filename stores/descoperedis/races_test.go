@@ -142,7 +142,7 @@ func TestRedisLosesItsDataInAStampede(t *testing.T) {
 	f := newReplicas(t, held.over, rotation(true))
 	run := f.stampede(60)
 	await(t, held.spent, "refresh")
-	require.NoError(t, clientOf(t, f.redis.addr).FlushAll(t.Context()).Err())
+	require.NoError(t, clientOf(t, f.redis.Addr).FlushAll(t.Context()).Err())
 	eventually(t, "another replica refreshes", func() bool { return f.srv.Requests(refreshPath) >= 2 })
 	close(held.letGo)
 	statuses := map[int]int{}
@@ -211,10 +211,10 @@ func TestUnreadableRecord(t *testing.T) {
 // back, and a request with the old cookies lands elsewhere within the minute.
 func TestRedisComesBackWithoutTheResult(t *testing.T) {
 	f := newReplicas(t, nil, rotation(true))
-	f.redis.kill()
+	f.redis.Kill()
 	require.Equal(t, http.StatusOK, f.get(f.all[0]).status)
 	require.Equal(t, http.StatusServiceUnavailable, f.get(f.all[1]).status, "B knows that Redis was away")
-	f.redis.restart(t)
+	require.True(t, f.redis.Restart(), "redis-server does not start again")
 	require.NotEqual(t, http.StatusUnauthorized, f.get(f.all[1]).status, "B, which has seen Redis away a moment ago")
 }
 

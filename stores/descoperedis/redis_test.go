@@ -4,9 +4,6 @@ import (
 	"context"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -14,6 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/redistest"
 )
 
 func TestMain(m *testing.M) {
@@ -32,102 +31,7 @@ func eventually(t testing.TB, what string, happened func() bool) {
 	require.Eventually(t, happened, patience, 2*time.Millisecond, what)
 }
 
-// redisServer is a real Redis on a port of its own, without persistence.
-type redisServer struct {
-	addr string
-	path string
-	dir  string
-	cmd  *exec.Cmd // nil while it is down
-	gone chan struct{}
-}
-
-// startRedis starts a Redis that the end of the test stops. Without one on this
-// machine the test is skipped, but never where everything has to be tested.
-func startRedis(t testing.TB) *redisServer {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("DESCOPEHTTP_CI") != "" {
-			t.Fatal("redis-server is not installed, and DESCOPEHTTP_CI asks for every test")
-		}
-		t.Skip("redis-server is not installed; without it only miniredis is tested")
-	}
-	s := &redisServer{path: path, dir: t.TempDir()}
-	t.Cleanup(s.kill)
-	// Between the choice of a port and its use another program may take it.
-	for range 5 {
-		s.addr = freeAddr(t)
-		if s.start(t) {
-			return s
-		}
-	}
-	log, _ := os.ReadFile(s.logFile())
-	t.Fatalf("redis-server does not start:\n%s", log)
-	return nil
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func (s *redisServer) logFile() string { return filepath.Join(s.dir, "redis.log") }
-
-// start starts the server, empty, and reports whether it answers.
-func (s *redisServer) start(t testing.TB) bool {
-	t.Helper()
-	_, port, err := net.SplitHostPort(s.addr)
-	require.NoError(t, err)
-	s.cmd = exec.Command(s.path, "--bind", "127.0.0.1", "--port", port, "--dir", s.dir,
-		"--logfile", s.logFile(), "--save", "", "--appendonly", "no", "--daemonize", "no")
-	require.NoError(t, s.cmd.Start())
-	s.gone = make(chan struct{})
-	go func(cmd *exec.Cmd, gone chan struct{}) {
-		_ = cmd.Wait()
-		close(gone)
-	}(s.cmd, s.gone)
-
-	client := redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, DialerRetries: 1})
-	defer client.Close()
-	deadline := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		// Another server on this port would answer, too; it has another process.
-		info, err := client.InfoMap(t.Context(), "server").Result()
-		if err == nil && info["Server"]["process_id"] == strconv.Itoa(s.cmd.Process.Pid) {
-			return true
-		}
-		select {
-		case <-s.gone:
-			return false
-		case <-deadline:
-			return false
-		case <-tick.C:
-		}
-	}
-}
-
-// kill ends the server at once, and with it all that it held.
-func (s *redisServer) kill() {
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill()
-	<-s.gone
-	s.cmd = nil
-}
-
-func (s *redisServer) restart(t testing.TB) {
-	t.Helper()
-	s.kill()
-	require.True(t, s.start(t), "redis-server does not start again")
-}
-
-// client returns a client that the end of the test closes, as a user would make
+// clientOf returns a client that the end of the test closes, as a user would make
 // one.
 func clientOf(t testing.TB, addr string) *redis.Client {
 	t.Helper()
@@ -146,8 +50,8 @@ func forEachRedis(t *testing.T, test func(t *testing.T, client *redis.Client, el
 	})
 	t.Run("redis-server", func(t *testing.T) {
 		t.Parallel()
-		s := startRedis(t)
-		test(t, clientOf(t, s.addr), func(time.Duration) {})
+		s := redistest.Start(t)
+		test(t, clientOf(t, s.Addr), func(time.Duration) {})
 	})
 }
 

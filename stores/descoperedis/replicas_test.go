@@ -24,6 +24,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/redistest"
 	"github.com/descopehttp/descopehttp/stores/descoperedis"
 )
 
@@ -42,7 +43,7 @@ const (
 // each has a client of its own, as each process has.
 type replicas struct {
 	srv     *descopetest.Server
-	redis   *redisServer
+	redis   *redistest.Server
 	all     []*replica
 	session string // of ada, expired
 	refresh string // of ada, in force
@@ -58,7 +59,7 @@ type replica struct {
 // signs in; transport, if not nil, is put before it.
 func newReplicas(t *testing.T, transport func(http.RoundTripper) http.RoundTripper, edits ...func(*descopetest.Settings)) *replicas {
 	t.Helper()
-	f := &replicas{srv: descopetest.NewServer(), redis: startRedis(t)}
+	f := &replicas{srv: descopetest.NewServer(), redis: redistest.Start(t)}
 	for _, edit := range edits {
 		f.srv.Configure(edit)
 	}
@@ -78,7 +79,7 @@ func newReplicas(t *testing.T, transport func(http.RoundTripper) http.RoundTripp
 // newStore returns a store with a client of its own.
 func (f *replicas) newStore(t *testing.T) *descoperedis.RefreshStore {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: f.redis.addr, DialerRetries: 1})
+	client := redis.NewClient(&redis.Options{Addr: f.redis.Addr, DialerRetries: 1})
 	t.Cleanup(func() { _ = client.Close() })
 	return descoperedis.NewRefreshStore(client, "")
 }
@@ -417,9 +418,9 @@ func TestRedisIsKilledInAStampede(t *testing.T) {
 		run := f.stampede(200)
 		await(t, held.spent, "the first refresh")
 
-		f.redis.kill()
+		f.redis.Kill()
 		eventually(t, "the two other replicas go on alone", func() bool { return run.answered.Load() >= 200-67 })
-		f.redis.restart(t)
+		require.True(t, f.redis.Restart(), "redis-server does not start again")
 		close(held.letGo)
 
 		good := 0
@@ -461,10 +462,10 @@ func TestRedisIsKilledInAStampede(t *testing.T) {
 
 // Without Redis each replica is a server of its own.
 func TestRedisIsAway(t *testing.T) {
-	away := map[string]func(*testing.T, *redisServer){
-		"gone": func(_ *testing.T, s *redisServer) { s.kill() },
-		"hanging": func(t *testing.T, s *redisServer) {
-			require.NoError(t, clientOf(t, s.addr).Do(t.Context(), "CLIENT", "PAUSE", "60000", "ALL").Err())
+	away := map[string]func(*testing.T, *redistest.Server){
+		"gone": func(_ *testing.T, s *redistest.Server) { s.Kill() },
+		"hanging": func(t *testing.T, s *redistest.Server) {
+			require.NoError(t, clientOf(t, s.Addr).Do(t.Context(), "CLIENT", "PAUSE", "60000", "ALL").Err())
 		},
 	}
 	for name, leave := range away {
@@ -494,7 +495,7 @@ func TestRedisIsAway(t *testing.T) {
 func TestRedisHoldsNoToken(t *testing.T) {
 	held := newHeldTransport(refreshPath)
 	f := newReplicas(t, held.over, rotation(true))
-	admin := clientOf(t, f.redis.addr)
+	admin := clientOf(t, f.redis.Addr)
 
 	run := f.stampede(20)
 	await(t, held.spent, "the refresh")
