@@ -221,7 +221,7 @@ func transportFailure(err error) *failure {
 	case errors.Is(err, errTransportPanic):
 		f.reason = "the HTTP transport panicked"
 	case errors.Is(err, context.Canceled):
-		f.reason, f.unreachable = "the call to Descope was cancelled", false
+		f.reason, f.unreachable, f.hungUp = "the call to Descope was cancelled", false, true
 	case errors.As(err, &dns):
 		f.reason = "Descope's host name was not resolved"
 	case errors.As(err, &cert):

@@ -337,9 +337,9 @@ func (errs *configErrors) baseURL(cfg *Config) string {
 	}
 	u, err := url.Parse(cfg.BaseURL)
 	switch {
-	case err != nil || u.Host == "" || u.Opaque != "":
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
 		errs.add("BaseURL", "must be an absolute URL")
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	case u.User != nil || strings.ContainsAny(cfg.BaseURL, "?#"):
 		errs.add("BaseURL", "must have no user, query or fragment")
 	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
 		errs.add("BaseURL", "must be https, or http to a loopback address")
@@ -352,7 +352,7 @@ func (errs *configErrors) loginURL(s string) *url.URL {
 		return nil
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Fragment != "" || !isLocalPath(s) && (u.Scheme != "https" || u.Host == "" || u.User != nil) {
+	if err != nil || u.Fragment != "" || !isLocalPath(s) && (u.Scheme != "https" || u.Hostname() == "" || u.User != nil) {
 		errs.add("LoginURL", "must be a path of this server or an https URL")
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/textproto"
 	"strings"
 	"time"
 )
@@ -38,12 +39,15 @@ func bearerValue(h http.Header) (value string, ok bool, err error) {
 	default:
 		return "", false, problemInvalidToken.because("more than one Authorization header")
 	}
-	scheme, value, _ := strings.Cut(lines[0], " ")
+	scheme, value := lines[0], ""
+	if i := strings.IndexAny(scheme, " \t"); i >= 0 {
+		scheme, value = scheme[:i], scheme[i:]
+	}
 	if strings.EqualFold(scheme, "DPoP") {
 		// RFC 9449. To look at cookies instead would judge somebody else.
 		return "", false, problemInvalidToken.because("DPoP is not supported")
 	}
-	return strings.Trim(value, " "), strings.EqualFold(scheme, "Bearer"), nil
+	return textproto.TrimString(value), strings.EqualFold(scheme, "Bearer"), nil
 }
 
 func (a *Auth) judgeBearer(r *http.Request, raw string, now, until time.Time) (*verified, error) {

@@ -143,6 +143,7 @@ type failure struct {
 
 	timeout       bool // "cannot tell", because it took too long
 	unreachable   bool // "cannot tell", because Descope was not reached
+	hungUp        bool // "cannot tell", because the client did not wait
 	unsent        bool // "cannot tell", because Descope was not called
 	deleteCookies bool // they can never work again
 }

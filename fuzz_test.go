@@ -646,7 +646,7 @@ func FuzzHeaders(f *testing.F) {
 
 		lines := header["Authorization"]
 		require.LessOrEqual(t, len(lines), 1)
-		scheme, value, _ := strings.Cut(strings.Join(lines, ""), " ")
+		scheme, value, _ := strings.Cut(strings.ReplaceAll(strings.Join(lines, ""), "\t", " "), " ")
 		value = strings.Trim(value, " ")
 		if strings.EqualFold(scheme, "Bearer") && !strings.HasPrefix(value+":", projectID+":") {
 			require.Equal(t, value, s.Token())

@@ -139,6 +139,7 @@ func (a *Auth) Me(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathM
 // A flow is one request to a flow.
 type flow struct {
 	ctx       context.Context
+	cancel    context.CancelFunc
 	w         http.ResponseWriter
 	r         *http.Request
 	refresh   *token // of whoever calls; nil without
@@ -151,13 +152,22 @@ type flow struct {
 // or a panic always finds the answer still open.
 func (a *Auth) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 	defer a.recoverFlow(w, r)
-	ctx, cancel := context.WithTimeout(r.Context(), flowBudget)
-	defer cancel()
-	if err := a.begin(rt, &flow{ctx: ctx, w: w, r: r}); err != nil {
+	flow := &flow{w: w, r: r}
+	flow.restart()
+	defer func() { flow.cancel() }()
+	if err := a.begin(rt, flow); err != nil {
 		f := flowFailure(rt, err)
-		a.log.LogAttrs(ctx, slog.LevelDebug, "descopehttp: flow refused", slog.String("reason", f.Error()))
+		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: flow refused", slog.String("reason", f.Error()))
 		writeFlowError(w, f)
 	}
+}
+
+// restart begins the budget of the flow anew.
+func (f *flow) restart() {
+	if f.cancel != nil {
+		f.cancel()
+	}
+	f.ctx, f.cancel = context.WithTimeout(f.r.Context(), flowBudget)
 }
 
 // detached returns a context that does not end with the client's, for what has to
@@ -673,6 +683,9 @@ func (f *flow) decode(v any) error {
 		return problemMediaType.because("wrong content type")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(f.w, f.r.Body, maxBodySize))
+	// How long a client took to send it is not taken from Descope's time, whose end
+	// would count as an outage.
+	f.restart()
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

@@ -138,6 +138,7 @@ func (g *gate) leave(now time.Time, err error) {
 		if g.failures++; g.failures >= gateFailures {
 			g.until = now.Add(gatePause)
 		}
+	case f != nil && f.hungUp: // says nothing about Descope
 	default:
 		g.failures = 0
 	}
@@ -396,7 +397,10 @@ func (a *attempts) addShared(ctx context.Context, key countKey, delta int, windo
 	// Not on the client's context: hanging up must not give a guess back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	count, reset, err = a.store.Add(ctx, hex.EncodeToString(key[:]), delta, window)
+	func() {
+		defer calm(&err, errStorePanic)
+		count, reset, err = a.store.Add(ctx, hex.EncodeToString(key[:]), delta, window)
+	}()
 	if err != nil {
 		a.warn.Do(func() {
 			a.log.LogAttrs(ctx, slog.LevelError, "descopehttp: the attempt store is not available; this replica counts by itself",

@@ -732,8 +732,8 @@ func TestClassBudgets(t *testing.T) {
 		"account": {mePath, func(k *kit, b *browser, _ int) *http.Response {
 			return b.copied().do(k.Handler(), get(mePath))
 		}, 250, 50, http.StatusBadGateway, http.StatusOK},
-		"session": {logoutPath, func(k *kit, b *browser, _ int) *http.Response {
-			return b.copied().do(k.Handler(), post(logoutPath, "{}"))
+		"session": {logoutPath, func(k *kit, _ *browser, _ int) *http.Response {
+			return signIn(k, ada).do(k.Handler(), post(logoutPath, "{}"))
 		}, 500, 100, http.StatusBadGateway, http.StatusOK},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -968,4 +968,62 @@ func TestCookieBomb(t *testing.T) {
 	checks.Store(0)
 	requireProblem(t, serve(h.Handler(), r), http.StatusUnauthorized, "no_refresh_token")
 	assert.LessOrEqual(t, checks.Load(), int64(8))
+}
+
+// A slow client takes its own time, and not Descope's: the end of that counts as an
+// outage, and stops everybody.
+func TestSlowBodiesAreNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		require.NoError(t, k.Ready(t.Context()))
+		k.srv.Fail(enrolPath, descopetest.Fault{Delay: 100 * time.Millisecond, Times: -1})
+		for i := range 6 {
+			body := io.MultiReader(strings.NewReader(fmt.Sprintf(`{"loginId":"u%d"`, i)), readFunc(func([]byte) (int, error) {
+				elapse(9 * time.Second)
+				return 0, io.EOF
+			}), strings.NewReader("}"))
+			r := post(enrolPath, "")
+			r.Body = io.NopCloser(body)
+			assert.Equal(t, http.StatusOK, serve(k.Handler(), r).StatusCode)
+		}
+		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+	})
+}
+
+// Who hangs up in an outage says nothing about it.
+func TestHangingUpDoesNotOpenTheGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		b := signIn(k, ada)
+		require.NoError(t, k.Ready(t.Context()))
+		k.srv.Fail("/v1/auth/me", descopetest.Fault{Delay: time.Minute, Times: -1})
+		for range 5 {
+			r := get("/v1/auth/me")
+			ctx, cancel := contextWithTimeout(r, time.Second)
+			b.do(k.Handler(), r.WithContext(ctx))
+			cancel()
+			b.do(k.Handler(), get("/v1/auth/me"))
+		}
+		began := time.Now()
+		b.do(k.Handler(), get("/v1/auth/me"))
+		assert.Less(t, time.Since(began), time.Second, "fails fast")
+	})
+}
+
+// panickingAttempts is an AttemptStore that its author has not finished.
+type panickingAttempts struct{}
+
+func (panickingAttempts) Add(context.Context, string, int, time.Duration) (int, time.Duration, error) {
+	panic("secret of the store")
+}
+
+// A store that panics is one that is away.
+func TestAttemptStoreThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = panickingAttempts{} })
+		require.NoError(t, k.Ready(t.Context()))
+		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		assert.Contains(t, k.logs.String(), "attempt store is not available")
+		assert.NotContains(t, k.logs.String(), "secret")
+	})
 }

@@ -12,19 +12,45 @@ import (
 // by memory or by a flight that is still to land.
 func (f *refresher) logOut(ctx context.Context, t *token, call func(context.Context, *token) error) error {
 	now := time.Now()
-	if !f.knows(t) {
-		// A logout leaves something behind, and without keys anybody can begin one.
-		t.unverified = t.unverified || !f.keys.held.Load().usable(now)
-		if err := f.api.strangers.reserve(t, now); err != nil {
-			return err
-		}
+	if err := f.admit(t, now); err != nil {
+		return err
 	}
 	f.mu.Lock()
+	_, done := f.memory.told.get(hashOf(t.raw), now)
 	newest := f.memory.end(t, now)
-	fl := f.flights[hashOf(newest.raw)]
+	flights := make([]*flight, len(newest))
+	for i, t := range newest {
+		flights[i] = f.flights[hashOf(t.raw)]
+	}
 	f.mu.Unlock()
-	newest, storeErr := f.leaveTombstones(t, newest)
+	if done {
+		return nil
+	}
+	storeErrs := make([]error, len(newest))
+	for i := range newest {
+		newest[i], storeErrs[i] = f.leaveTombstones(t, newest[i])
+	}
 	told := time.Now()
+	var failed error
+	for i := range newest {
+		if err := f.logOutNewest(ctx, newest[i], flights[i], storeErrs[i], call); err != nil {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	f.mu.Lock()
+	f.memory.told.put(hashOf(t.raw), struct{}{}, now, endedWindow)
+	f.mu.Unlock()
+	f.outwait(ctx, told)
+	return nil
+}
+
+// logOutNewest ends one token at Descope, and what comes of it meanwhile, here or on
+// another replica. fl is the flight that was under way for it, or nil; storeErr says
+// that a tombstone for it could not be left.
+func (f *refresher) logOutNewest(ctx context.Context, newest *token, fl *flight, storeErr error, call func(context.Context, *token) error) error {
 	if fl != nil {
 		if err := fl.wait(ctx); err != nil {
 			return err
@@ -52,8 +78,17 @@ func (f *refresher) logOut(ctx context.Context, t *token, call func(context.Cont
 	case err != nil && (storeErr != nil || f.shared != nil && f.shared.wasAway()):
 		return errMaybeSpent
 	}
-	f.outwait(ctx, told)
 	return nil
+}
+
+// admit holds logouts with tokens that cannot be told from invented ones to their
+// budget: a logout leaves something behind, and without keys anybody can begin one.
+func (f *refresher) admit(t *token, now time.Time) error {
+	if f.knows(t) {
+		return nil
+	}
+	t.unverified = t.unverified || !f.keys.held.Load().usable(now)
+	return f.api.strangers.reserve(t, now)
 }
 
 // knows reports whether t is one that Descope has taken or given here, or is being
@@ -111,6 +146,9 @@ func (f *refresher) leaveTombstones(t, newest *token) (*token, error) {
 // token. Only when that has succeeded is anything forgotten, so that it can be
 // tried again.
 func (f *refresher) logOutEverywhere(ctx context.Context, t *token, call func(context.Context, *token) error) error {
+	if err := f.admit(t, time.Now()); err != nil {
+		return err
+	}
 	newest := t
 	_, err := f.follow(ctx, t, func(ctx context.Context, t *token) (*answer, error) {
 		newest = t

@@ -24,9 +24,11 @@ type memory struct {
 	links    fading[tokenHash, *link] // by the refresh token that was presented
 	issued   fading[tokenHash, *link] // by the refresh token that the answer brought
 	sessions fading[tokenHash, *link] // by the session token that nobody has presented yet
+	private  fading[tokenHash, *link] // that led to a second factor: for a logout only
 
 	refused fading[tokenHash, time.Time] // when Descope first refused a token
 	ended   fading[tokenHash, struct{}]  // tokens that were logged out
+	told    fading[tokenHash, struct{}]  // those of them whose logout is done
 	cut     fading[string, time.Time]    // when a user was logged out everywhere
 	tried   fading[tokenHash, struct{}]  // tokens that were lately renewed ahead of need
 }
@@ -36,8 +38,10 @@ func newMemory() memory {
 		links:    newFading[tokenHash, *link](maxLinks),
 		issued:   newFading[tokenHash, *link](maxLinks),
 		sessions: newFading[tokenHash, *link](maxLinks),
+		private:  newFading[tokenHash, *link](maxLinks),
 		refused:  newFading[tokenHash, time.Time](maxRefusals),
 		ended:    newFading[tokenHash, struct{}](maxEnded),
+		told:     newFading[tokenHash, struct{}](maxEnded),
 		cut:      newFading[string, time.Time](maxEnded),
 		tried:    newFading[tokenHash, struct{}](maxLinks),
 	}
@@ -58,7 +62,7 @@ type link struct {
 	used      time.Time // when the successor was first seen in use
 	handed    time.Time // when a late request was last served with it
 	ended     bool      // a logout came: only another one may follow it
-	private   bool      // it led to a second factor: only a logout may follow it
+	minted    bool      // by another call than a refresh: the old token may be in force yet
 }
 
 // alive reports whether the link may still be followed: for a minute after the
@@ -100,9 +104,6 @@ func (m *memory) remember(l *link) {
 	if l.from != nil {
 		m.links.put(hashOf(l.from.raw), l, l.at, keep)
 	}
-	if l.private {
-		return
-	}
 	if l.rotated() {
 		m.issued.put(hashOf(l.answer.refresh), l, l.at, keep)
 	}
@@ -137,6 +138,12 @@ func (p path) err() error {
 	return nil
 }
 
+// spent reports whether the newest token was spent for an answer that has not been
+// verified yet: it must not be presented again.
+func (p path) spent() bool {
+	return p.last != nil && p.last.renewal == nil && p.last.rotated()
+}
+
 // late reports whether t was spent and the session that came of it has been seen in
 // use.
 func (p path) late(t *token) bool { return p.newest != t && p.last.presented }
@@ -151,7 +158,7 @@ func (m *memory) walk(t *token, now time.Time) path {
 	p := path{newest: t, ended: m.hasEnded(t, now)}
 	for range maxWalk {
 		l, ok := m.links.get(hashOf(p.newest.raw), now)
-		if !ok || l.private || !l.alive(now) {
+		if !ok || !l.alive(now) {
 			return p
 		}
 		p.last = l
@@ -205,27 +212,35 @@ func (m *memory) notePresented(session string, now time.Time) {
 	}
 }
 
-// end notes a logout under t and all its successors and returns the newest. The
-// links stay, to be followed by another logout should Descope not hear of this
-// one, but they serve nobody any more, not even when the logout is forgotten.
-func (m *memory) end(t *token, now time.Time) (newest *token) {
-	newest = t
-	for range maxWalk {
-		id := hashOf(newest.raw)
+// end notes a logout under t and all that came of it, and returns what is to be ended
+// at Descope: the newest token, and what second factors brought on the way. The links
+// stay, to be followed by another logout should Descope not hear of this one, but they
+// serve nobody any more, not even when the logout is forgotten.
+func (m *memory) end(t *token, now time.Time) (newest []*token) {
+	todo := []*token{t}
+	for len(todo) > 0 && len(newest) <= maxWalk {
+		t := todo[0]
+		id := hashOf(t.raw)
+		todo = todo[1:]
 		m.ended.put(id, struct{}{}, now, endedWindow)
 		if l, ok := m.issued.get(id, now); ok {
 			l.ended = true
 			m.issued.drop(id)
 		}
+		if l, ok := m.private.get(id, now); ok {
+			m.private.drop(id)
+			todo = append(todo, l.successor())
+		}
 		l, ok := m.links.get(id, now)
-		if !ok {
-			break
+		if ok {
+			l.ended = true
 		}
-		l.ended = true
-		if !l.rotated() {
-			break
+		if ok && l.rotated() {
+			todo = append(todo, l.successor())
 		}
-		newest = l.successor()
+		if !ok || !l.rotated() || l.minted {
+			newest = append(newest, t)
+		}
 	}
 	return newest
 }
@@ -243,6 +258,9 @@ func (l *link) successor() *token {
 // stay, so that what was spent is not presented again.
 func (m *memory) endUser(user string, now time.Time) {
 	m.cut.put(user, now, now, endedWindow)
+	m.links.dropFunc(func(l *link) bool { // nothing was spent, so Descope can be asked
+		return !l.rotated() && l.from.claims.user() == user
+	})
 	for _, links := range []*fading[tokenHash, *link]{&m.links, &m.issued} {
 		links.each(func(l *link) {
 			if l.renewal != nil && l.renewal.inForce.claims.user() == user || l.from != nil && l.from.claims.user() == user {
@@ -255,8 +273,10 @@ func (m *memory) endUser(user string, now time.Time) {
 // begin notes a sign-in with t. Descope's tokens are the same for the same second: it
 // may be the very token that was logged out a moment ago.
 func (m *memory) begin(t *token) {
-	m.ended.drop(hashOf(t.raw))
-	m.links.drop(hashOf(t.raw))
+	id := hashOf(t.raw)
+	m.ended.drop(id)
+	m.told.drop(id)
+	m.links.drop(id)
 }
 
 // hasEnded reports whether t was logged out.
@@ -349,6 +369,14 @@ func (f *fading[K, V]) trim(match func(V) bool) {
 			return
 		}
 		f.drop(entry.key)
+	}
+}
+
+func (f *fading[K, V]) dropFunc(match func(V) bool) {
+	for key, e := range f.entries {
+		if match(e.Value.(fadingEntry[K, V]).value) {
+			f.drop(key)
+		}
 	}
 }
 

@@ -171,7 +171,9 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 	if came := f.memory.cameWith(t, now); last == nil && !explicit {
 		tn.link = came
 	}
-	if f.serves(tn.link, now) && !(explicit && newest == t) {
+	// Descope's times are whole seconds: within one it would give the same again.
+	asksAnew := explicit && newest == t && (last == nil || now.Sub(last.at) >= time.Second)
+	if f.serves(tn.link, now) && !asksAnew {
 		if !tn.late {
 			tn.link.handed = now
 		}
@@ -324,7 +326,17 @@ func (f *refresher) prepare(ctx context.Context, t *token, explicit bool) (claim
 	if err := f.keys.ready(ctx); err != nil {
 		return claim{}, err
 	}
-	if err := f.api.strangers.reserve(t, time.Now()); err != nil {
+	// It may have been judged when there were none.
+	judged := *t
+	switch err := f.keys.filter(ctx, t); err {
+	case nil:
+		judged.unverified = false
+	case errKeyNotHeld:
+		judged.unverified = true
+	default:
+		return claim{}, err
+	}
+	if err := f.api.strangers.reserve(&judged, time.Now()); err != nil {
 		return claim{}, err
 	}
 	return f.claim(ctx, t, explicit)
@@ -438,6 +450,14 @@ func (f *refresher) remember(l *link) *link {
 	return l
 }
 
+// rememberPrivately remembers what a second factor brought for a logout, and for
+// nobody else.
+func (f *refresher) rememberPrivately(l *link) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.memory.private.put(hashOf(l.from.raw), l, l.at, max(l.life, endedWindow))
+}
+
 // linkOf returns the link that another replica tells of.
 func (f *refresher) linkOf(from *token, r *record) *link {
 	began, at := time.UnixMilli(r.Began), time.UnixMilli(r.At)
@@ -502,7 +522,9 @@ func (f *refresher) noteRefusal(t *token, now time.Time) error {
 // current returns where t leads and the flight that is under way for the newest
 // token, nil if there is none; the lock is held.
 func (f *refresher) current(t *token) (path, *flight, error) {
-	p := f.memory.walk(t, time.Now())
+	now := time.Now()
+	f.memory.cameWith(t, now) // whoever has it has the answer that it came with
+	p := f.memory.walk(t, now)
 	return p, f.flights[hashOf(p.newest.raw)], p.err()
 }
 
@@ -516,6 +538,11 @@ func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case fl == nil && p.spent():
+			if _, err := f.refresh(ctx, t, false); err != nil {
+				return nil, err
+			}
+			continue
 		case fl == nil:
 			return p.newest, nil
 		}
@@ -590,6 +617,13 @@ func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call 
 		var mine *flight
 		f.mu.Lock()
 		p, fl, err := f.current(t)
+		if err == nil && fl == nil && p.spent() {
+			f.mu.Unlock()
+			if _, err := f.refresh(ctx, t, false); err != nil {
+				return handout{}, err
+			}
+			continue
+		}
 		if err == nil && fl == nil {
 			mine = f.begin(ctx, p.newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
 				return f.mintAlone(ctx, fl, p.newest, secondFactor, call)
@@ -649,11 +683,12 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 		return nil, err
 	}
 	l := f.newLink(began, time.Now(), t, tokens)
-	if l.private = secondFactor; l.rotated() && !l.private {
+	l.minted = true
+	if l.rotated() && !secondFactor {
 		l = f.publish(t, c, l)
 	} else {
 		if l.rotated() {
-			f.remember(l) // for a logout
+			f.rememberPrivately(l)
 		}
 		c.release()
 		f.lookForTombstone(ctx, t)

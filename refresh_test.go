@@ -184,6 +184,21 @@ func TestPresentedSuccessorIsNotHandedOutAgain(t *testing.T) {
 	})
 }
 
+// Or by another flow than a refresh.
+func TestPresentedRefreshTokenInAnotherFlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newRotating(t)
+		old := b.copied()
+		require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		elapse(time.Second)
+		without := &browser{refresh: b.refresh}
+		require.Equal(t, http.StatusOK, without.do(k.Handler(), get(mePath)).StatusCode)
+		res := old.do(k.RequireSession(new(spy)), get("/"))
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		assert.Empty(t, res.Cookies())
+	})
+}
+
 // The same for a call that may mint tokens: a thief of the old token is not handed the
 // new one by way of it.
 func TestPresentedSuccessorIsNotHandedOutByAMintingCall(t *testing.T) {
@@ -726,6 +741,56 @@ func TestMintingCallsRunOneAtATime(t *testing.T) {
 	})
 }
 
+// What was spent for an answer that cannot be verified yet is not presented, whatever
+// is asked: Descope might end the whole sign-in for it.
+func TestUnverifiedSuccessorAndOtherCalls(t *testing.T) {
+	for name, request := range map[string]func(k *kit) *http.Request{
+		"select": func(*kit) *http.Request { return post(selectPath, `{"tenant":"T1"}`) },
+		"step-up": func(k *kit) *http.Request {
+			return post(verifyPath, `{"loginId":"eve","code":"`+k.srv.Code("eve")+`","loginOptions":{"stepup":true}}`)
+		},
+		"me": func(*kit) *http.Request { return get(mePath) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+				k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.ReuseRevokesFamily = true, true })
+				b := signIn(k, "eve")
+				elapse(past)
+				require.NoError(t, k.Ready(t.Context()))
+				elapse(10 * time.Second)
+				k.srv.RotateKeys()
+				k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
+				h := k.RequireSession(new(spy))
+				requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+				requireProblem(t, b.copied().do(k.Handler(), request(k)), http.StatusBadGateway, "unavailable")
+				k.srv.Reset()
+				elapse(30 * time.Second)
+				assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+				assert.True(t, k.srv.Honours(b.refresh))
+			})
+		})
+	}
+}
+
+// Tokens have whole seconds. Whoever asks for a refresh again and again gets one a
+// second, and does not use up everybody's calls.
+func TestExplicitRefreshOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		b := signIn(k, ada)
+		require.NoError(t, k.Ready(t.Context()))
+		for range 100 {
+			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		}
+		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		elapse(time.Second)
+		require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+	})
+}
+
 // More calls at once than successors are followed: what is known to be spent is not
 // presented, for which Descope might end the whole sign-in.
 func TestManyMintingCalls(t *testing.T) {
@@ -924,21 +989,58 @@ func TestLogoutWins(t *testing.T) {
 			wg.Wait()
 		})
 	})
-	t.Run("after a step-up, with the token from before", func(t *testing.T) {
-		for _, rotate := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-				b := signIn(k, ada)
-				require.NoError(t, k.Ready(t.Context()))
-				elapse(time.Minute)
-				click := b.copied()
-				body := `{"loginId":"` + ada + `","code":"` + k.srv.Code(ada) + `","loginOptions":{"stepup":true}}`
-				require.Equal(t, http.StatusOK, b.do(k.Handler(), post(verifyPath, body)).StatusCode)
-				require.Equal(t, http.StatusOK, logout(k, click).StatusCode)
-				assert.False(t, k.srv.Honours(b.refresh))
-			})
+	t.Run("after a call that minted a token, with the one from before", func(t *testing.T) {
+		for _, path := range []string{verifyPath, selectPath} {
+			for _, rotate := range []bool{false, true} {
+				for _, refreshed := range []bool{false, true} {
+					synctest.Test(t, func(t *testing.T) {
+						k := newKit(t)
+						k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+						k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+						b := signIn(k, "eve")
+						require.NoError(t, k.Ready(t.Context()))
+						elapse(past)
+						page, click, old := b.copied(), b.copied(), b.copied()
+						body := map[string]string{
+							verifyPath: `{"loginId":"eve","code":"` + k.srv.Code("eve") + `","loginOptions":{"stepup":true}}`,
+							selectPath: `{"tenant":"T1"}`,
+						}[path]
+						require.Equal(t, http.StatusOK, b.do(k.Handler(), post(path, body)).StatusCode)
+						if refreshed {
+							require.Equal(t, http.StatusOK, page.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+						}
+						require.Equal(t, http.StatusOK, logout(k, click).StatusCode)
+						for name, refresh := range map[string]string{"before": old.refresh, "minted": b.refresh, "renewed": page.refresh} {
+							assert.False(t, k.srv.Honours(refresh), "%s, %s, rotation %v, refreshed %v", name, path, rotate, refreshed)
+						}
+					})
+				}
+			}
 		}
+	})
+	t.Run("after more refreshes than are followed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKit(t)
+			k.srv.Configure(rotating)
+			b := signIn(k, ada)
+			old := b.copied()
+			for range 40 {
+				elapse(time.Second)
+				require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+			}
+			require.Equal(t, http.StatusOK, logout(k, old).StatusCode)
+			requireLoggedOut(t, k, b.refresh)
+		})
+	})
+	t.Run("as often as somebody likes, for one call", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKit(t)
+			b := signIn(k, ada)
+			for range 600 {
+				require.Equal(t, http.StatusOK, logout(k, b.copied()).StatusCode)
+			}
+			assert.Equal(t, 1, k.srv.Requests(logoutPath))
+		})
 	})
 	t.Run("until the next sign-in, which may bring the same token", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -1063,6 +1165,27 @@ func TestLogoutAllDoesNotForgetWhatWasSpent(t *testing.T) {
 		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
 		assert.Empty(t, res.Cookies())
 		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+	})
+}
+
+// Without rotation nothing is spent, and Descope can be asked: it may have dealt with
+// the logout before the sign-in.
+func TestLogoutAllAndANewerSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t)
+		other := signIn(k, ada)
+		require.NoError(t, k.Ready(t.Context()))
+		k.srv.Fail(logoutAllPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			assert.Equal(t, http.StatusOK, other.do(k.Handler(), post(logoutAllPath, "{}")).StatusCode)
+		})
+		elapse(time.Second)
+		b := signIn(k, ada)
+		require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		wg.Wait()
+		elapse(time.Second)
+		assert.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
 	})
 }
 

@@ -174,6 +174,7 @@ type authorization struct {
 	permissions []string
 	tenants     map[string]jsontext.Value
 	hasTenants  bool
+	oddTenant   bool // there is a current tenant, of a type that no tenant has
 }
 
 func (s *Session) authorization() *authorization {
@@ -187,9 +188,11 @@ func (s *Session) authorization() *authorization {
 	a := &authorization{
 		roles:       stringList(c.Roles),
 		permissions: stringList(c.Permissions),
-		hasTenants:  c.Tenants != nil,
+		hasTenants:  c.Tenants.Kind() == '{', // of another type it counts as absent
 	}
-	a.Tenant, _ = stringValue(c.DCT)
+	var err error
+	a.Tenant, err = stringValue(c.DCT)
+	a.oddTenant = err != nil && c.DCT != nil && c.DCT.Kind() != 'n'
 	if c.Tenants.Kind() == '{' {
 		_ = json.Unmarshal(c.Tenants, &a.tenants)
 	}
@@ -201,7 +204,7 @@ func (s *Session) authorization() *authorization {
 // are that tenant's; read as the project's, they would make the admin of one
 // tenant an admin of all.
 func (a *authorization) in(tenant string) (roles, permissions []string) {
-	topLevelIsTenants := a.Tenant != "" && !a.hasTenants
+	topLevelIsTenants := (a.Tenant != "" || a.oddTenant) && !a.hasTenants
 	if tenant == "" {
 		if topLevelIsTenants {
 			return nil, nil

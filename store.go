@@ -312,7 +312,11 @@ func (s *sharedMemory) put(t *token, key string, r *record, ttl time.Duration, f
 	if bytes.Equal(stored, sealed) {
 		return nil, nil
 	}
-	other, _ = s.seal.open(t, stored)
+	other, ok := s.seal.open(t, stored)
+	if !ok {
+		s.complain(ctx, errUnreadable)
+		return nil, errUnreadable
+	}
 	return other, nil
 }
 
@@ -339,8 +343,10 @@ func (s *sharedMemory) peek(ctx context.Context, t *token) (*record, error) {
 func (s *sharedMemory) end(t *token, successor string) (before *record, err error) {
 	key, tombstone := s.seal.key(t), &record{Ended: true, Refresh: successor}
 	before, err = s.put(t, key, tombstone, endedWindow, false)
-	if before != nil {
-		tombstone.Refresh = cmp.Or(successor, before.Refresh)
+	if err == errUnreadable || before != nil && !(before.Ended && cmp.Or(successor, before.Refresh) == before.Refresh) {
+		if before != nil {
+			tombstone.Refresh = cmp.Or(successor, before.Refresh)
+		}
 		_, err = s.put(t, key, tombstone, endedWindow, true)
 	}
 	return before, err
