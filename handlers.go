@@ -120,9 +120,9 @@ func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) { a.serve(routes[
 
 // Logout ends the session. The cookies are deleted whatever Descope says, and
 // without a session it is a 200 as well. If Descope cannot be told it is a 502 or 504:
-// the refresh token is refused here for ten minutes, and not elsewhere. A session token
-// that was issued before stays valid until it expires; it is only gone from this
-// browser.
+// the refresh token is refused for ten minutes, here and on all replicas that share a
+// RefreshStore. A session token that was issued before stays valid until it expires; it
+// is only gone from this browser.
 func (a *Auth) Logout(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathLogout], w, r) }
 
 // LogoutAll ends all sessions of the user, on all devices. Unlike Logout it is a

@@ -120,7 +120,8 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 //
 // The error wraps one of [ErrNoSession], [ErrInvalidToken], [ErrSessionExpired],
 // [ErrSessionEnded], [ErrCrossOrigin] and [ErrUnavailable]; WriteError answers
-// it. It takes at most five seconds, and half a second more where a store hangs.
+// it. It takes at most five seconds, and half a second more for each refresh cookie
+// where a store hangs.
 func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	v, err := a.authenticate(w, r, required)
 	if err != nil {

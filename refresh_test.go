@@ -1053,6 +1053,9 @@ func TestLogoutWins(t *testing.T) {
 			k.srv.Fail(verifyPath, descopetest.Fault{Status: 200, Body: `{"sessionJwt":"` + again.Session + `","refreshJwt":"` + again.Refresh + `"}`})
 			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"123456"}`)).StatusCode)
 			assert.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+			require.True(t, k.srv.Honours(b.refresh))
+			assert.Equal(t, http.StatusOK, logout(k, b.copied()).StatusCode)
+			assert.False(t, k.srv.Honours(b.refresh))
 		})
 	})
 	t.Run("while Descope is away", func(t *testing.T) {

@@ -301,6 +301,11 @@ func TestStoreHoldsRubbish(t *testing.T) {
 		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 		assert.Contains(t, replicas[1].logs.String(), "unreadable=true")
 		requireProblem(t, logout(kitFor(t, replicas[0].srv, func(c *descopehttp.Config) { c.RefreshStore = store }), late), http.StatusBadGateway, "unavailable")
+		for _, e := range store.entries {
+			if time.Now().Before(e.until) {
+				assert.NotEqual(t, "rubbish", string(e.value), "the logout is told all the same")
+			}
+		}
 	})
 }
 
@@ -978,6 +983,18 @@ func TestInventedTokensWithoutKeysLeaveLittleBehind(t *testing.T) {
 		wg.Wait()
 		assert.LessOrEqual(t, store.live(), 10)
 		assert.LessOrEqual(t, h.srv.Requests(logoutPath), 10)
+
+		// They come while the first are being fetched.
+		h.srv.Reset()
+		elapse(10 * time.Second)
+		h.srv.Fail(keysPath, descopetest.Fault{Delay: 3 * time.Second})
+		for range 300 {
+			_, refresh := f.next()
+			wg.Go(func() { serve(h.Handler(), withCookies(post(refreshPath, "{}"), "", refresh)) })
+		}
+		wg.Wait()
+		require.NoError(t, h.Wait(t.Context()))
+		assert.LessOrEqual(t, h.srv.Requests(refreshPath), 10)
 	})
 }
 

@@ -18,7 +18,7 @@ import (
 // and maps that it returns are the caller's own.
 //
 // Sessions come from [SessionFromContext] behind the middleware, from
-// [Auth.Authenticate] and from [Auth.VerifyToken].
+// [Auth.Authenticate] and from [Auth.VerifyToken]. The zero Session is of no use.
 type Session struct {
 	shared *verified
 	// A pointer, so that not even %+v of a struct that holds a Session prints
