@@ -409,10 +409,10 @@ func TestCacheLeavesNoGoroutine(t *testing.T) {
 		}
 		wg.Wait()
 		synctest.Wait()
-		assert.Equal(t, before, runtime.NumGoroutine())
+		assert.LessOrEqual(t, runtime.NumGoroutine(), before) // others' may have ended
 		elapse(2 * time.Hour)
 		synctest.Wait()
-		assert.Equal(t, before, runtime.NumGoroutine())
+		assert.LessOrEqual(t, runtime.NumGoroutine(), before) // others' may have ended
 	})
 }
 
