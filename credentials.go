@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/textproto"
 	"strings"
 	"time"
 )
@@ -47,7 +46,7 @@ func bearerValue(h http.Header) (value string, ok bool, err error) {
 		// RFC 9449. To look at cookies instead would judge somebody else.
 		return "", false, problemInvalidToken.because("DPoP is not supported")
 	}
-	return textproto.TrimString(value), strings.EqualFold(scheme, "Bearer"), nil
+	return strings.Trim(value, " \t"), strings.EqualFold(scheme, "Bearer"), nil
 }
 
 func (a *Auth) judgeBearer(r *http.Request, raw string, now, until time.Time) (*verified, error) {
