@@ -119,12 +119,18 @@ func (m *memory) forget(l *link) {
 	m.sessions.drop(hashOf(l.answer.session))
 }
 
-// A path is where a refresh token leads.
+// A path is where a refresh token leads. What it says of links is of the moment that
+// it was walked: they change under the lock.
 type path struct {
 	newest  *token
 	last    *link // that led to newest, nil if nothing is known
 	ended   bool  // a logout came on the way
 	endless bool  // there are more successors than are followed
+	// spent: newest was, for an answer that has not been verified yet. It must not be
+	// presented again.
+	spent bool
+	// late: the token was spent, and the session that came of it has been seen in use.
+	late bool
 }
 
 // err says why nothing may come of the newest token.
@@ -138,38 +144,32 @@ func (p path) err() error {
 	return nil
 }
 
-// spent reports whether the newest token was spent for an answer that has not been
-// verified yet: it must not be presented again.
-func (p path) spent() bool {
-	return p.last != nil && p.last.renewal == nil && p.last.rotated()
-}
-
-// late reports whether t was spent and the session that came of it has been seen in
-// use.
-func (p path) late(t *token) bool { return p.newest != t && p.last.presented }
-
-// leadsOn reports whether something came of the token that is not about to end.
+// leadsOn reports whether something came of the token that is not about to end; the
+// lock is held.
 func (p path) leadsOn(now time.Time) bool {
 	return p.last != nil && (p.last.renewal == nil || p.last.rotated() || !isDue(&p.last.renewal.session.shared.claims, now))
 }
 
 // walk follows a refresh token to the newest one that came of it.
 func (m *memory) walk(t *token, now time.Time) path {
-	p := path{newest: t, ended: m.hasEnded(t, now)}
+	p := path{newest: t, ended: m.hasEnded(t, now), endless: true}
 	for range maxWalk {
 		l, ok := m.links.get(hashOf(p.newest.raw), now)
 		if !ok || !l.alive(now) {
-			return p
+			p.endless = false
+			break
 		}
 		p.last = l
 		p.ended = p.ended || l.ended
 		if l.renewal == nil || !l.rotated() {
-			return p
+			p.endless = false
+			p.spent = l.renewal == nil && l.rotated()
+			break
 		}
 		p.newest = l.renewal.inForce
 		p.ended = p.ended || m.hasEnded(p.newest, now)
 	}
-	p.endless = true
+	p.late = p.newest != t && p.last.presented
 	return p
 }
 

@@ -167,7 +167,7 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 		return turn{}, err
 	}
 	newest, last := p.newest, p.last
-	tn := turn{link: last, newest: newest, late: p.late(t)}
+	tn := turn{link: last, newest: newest, late: p.late}
 	if came := f.memory.cameWith(t, now); last == nil && !explicit {
 		tn.link = came
 	}
@@ -538,7 +538,7 @@ func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case fl == nil && p.spent():
+		case fl == nil && p.spent:
 			if _, err := f.refresh(ctx, t, false); err != nil {
 				return nil, err
 			}
@@ -617,7 +617,7 @@ func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call 
 		var mine *flight
 		f.mu.Lock()
 		p, fl, err := f.current(t)
-		if err == nil && fl == nil && p.spent() {
+		if err == nil && fl == nil && p.spent {
 			f.mu.Unlock()
 			if _, err := f.refresh(ctx, t, false); err != nil {
 				return handout{}, err
@@ -647,7 +647,7 @@ func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call 
 			return handout{}, fl.err
 		}
 		// Whoever gives a second factor is no thief.
-		return turn{late: p.late(t) && !secondFactor}.handout(fl.result, t), nil
+		return turn{late: p.late && !secondFactor}.handout(fl.result, t), nil
 	}
 	return handout{}, errManySuccessors
 }
