@@ -122,7 +122,7 @@ func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (hando
 				return handout{}, err
 			}
 			if current {
-				return turn.handout(turn.link.renewal, t), nil
+				return turn.handout(turn.renewal, t), nil
 			}
 			continue
 		}
@@ -145,6 +145,8 @@ type turn struct {
 	newest *token  // the newest successor
 	late   bool    // t was spent, and the session that came of it has been presented
 	flight *flight // to be waited for; nil if link serves
+	// renewal is link's, if that serves: what changes of a link changes under the lock.
+	renewal *renewal
 }
 
 func (t turn) handout(r *renewal, presented *token) handout {
@@ -177,6 +179,7 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 		if !tn.late {
 			tn.link.handed = now
 		}
+		tn.renewal = tn.link.renewal
 		return tn, nil
 	}
 	if f.memory.isRefused(newest, now) {
@@ -225,7 +228,7 @@ func (f *refresher) serves(l *link, now time.Time) bool {
 // newest token, or logged out any on the way there. If not, memory has been
 // brought up to date.
 func (f *refresher) isCurrent(ctx context.Context, t *token, tn turn) (bool, error) {
-	if !f.keys.trusts(tn.link.renewal.session.shared.key, time.Now()) {
+	if !f.keys.trusts(tn.renewal.session.shared.key, time.Now()) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		tn.link.revoked = true
