@@ -122,6 +122,17 @@ func TestWalkEndsAtALogout(t *testing.T) {
 	assert.ErrorIs(t, p.err(), errLoggedOut)
 }
 
+// Should what Descope says ever lead in a circle, a logout comes to an end.
+func TestLogoutInACircle(t *testing.T) {
+	m, now := newMemory(), time.Now()
+	one, two := &token{raw: "one"}, &token{raw: "two"}
+	m.remember(&link{at: now, from: one, answer: &tokenAnswer{session: "a", refresh: "two"}, renewal: &renewal{inForce: two}})
+	m.remember(&link{at: now, from: two, answer: &tokenAnswer{session: "b", refresh: "one"}, renewal: &renewal{inForce: one}})
+	assert.Len(t, m.end(one, now), 1)
+	assert.True(t, m.hasEnded(one, now))
+	assert.True(t, m.hasEnded(two, now))
+}
+
 // Keys that rotate for years leave no more than a bounded number behind.
 func TestRetiredKeysAreBounded(t *testing.T) {
 	s := newKeySet(nil, new(headerMemo), slog.New(slog.DiscardHandler))

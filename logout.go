@@ -84,7 +84,7 @@ func (f *refresher) logOutNewest(ctx context.Context, newest *token, fl *flight,
 // admit holds logouts with tokens that cannot be told from invented ones to their
 // budget: a logout leaves something behind, and without keys anybody can begin one.
 func (f *refresher) admit(t *token, now time.Time) error {
-	if f.knows(t) {
+	if f.knows(t, now) {
 		return nil
 	}
 	t.unverified = t.unverified || !f.keys.held.Load().usable(now)
@@ -93,8 +93,7 @@ func (f *refresher) admit(t *token, now time.Time) error {
 
 // knows reports whether t is one that Descope has taken or given here, or is being
 // asked about.
-func (f *refresher) knows(t *token) bool {
-	now := time.Now()
+func (f *refresher) knows(t *token, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, taken := f.memory.links.get(hashOf(t.raw), now)

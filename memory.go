@@ -218,7 +218,10 @@ func (m *memory) notePresented(session string, now time.Time) {
 // serve nobody any more, not even when the logout is forgotten.
 func (m *memory) end(t *token, now time.Time) (newest []*token) {
 	todo := []*token{t}
-	for len(todo) > 0 && len(newest) <= maxWalk {
+	for range maxLinks { // also should links ever lead in a circle
+		if len(todo) == 0 {
+			break
+		}
 		t := todo[0]
 		id := hashOf(t.raw)
 		todo = todo[1:]
@@ -242,7 +245,7 @@ func (m *memory) end(t *token, now time.Time) (newest []*token) {
 			newest = append(newest, t)
 		}
 	}
-	return newest
+	return append(newest, todo...)
 }
 
 // successor returns the refresh token that the answer brought, verified or not.

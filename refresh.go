@@ -209,7 +209,7 @@ func (f *refresher) wasSpent(ctx context.Context, t *token, now time.Time) bool 
 	f.mu.Lock()
 	p := f.memory.walk(t, now)
 	f.mu.Unlock()
-	if p.newest != t || p.last != nil && p.last.rotated() {
+	if p.newest != t || p.spent {
 		return true
 	}
 	if f.shared == nil {
@@ -591,7 +591,7 @@ func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
 	switch {
 	case busy || p.newest != t:
 		return true, nil
-	case p.last != nil && p.last.rotated(): // not verified yet
+	case p.spent:
 		_, err := f.refresh(ctx, t, false)
 		return err == nil, err
 	}
