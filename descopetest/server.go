@@ -111,9 +111,8 @@ func (s *Server) Requests(path string) int {
 }
 
 // RequestCounts returns, for every path that was asked for, what
-// [Server.Requests] returns. Requests for
-// keys count as "/v2/keys", those for paths that the project does not serve as
-// "other".
+// [Server.Requests] returns. Requests for keys count as "/v2/keys", those for
+// paths that the project does not serve as "other".
 func (s *Server) RequestCounts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -50,10 +50,10 @@ func TestRotation(t *testing.T) {
 					assert.Equal(t, end, claimsOf(t, next)["exp"])
 					assert.Equal(t, end, out["cookieExpiration"])
 					token = next
-					time.Sleep(300 * time.Millisecond)
+					elapse(300 * time.Millisecond)
 				}
 
-				time.Sleep(time.Hour)
+				elapse(time.Hour)
 				s.Configure(func(t *descopetest.Settings) {
 					t.SlideRefreshExpiry = true
 					t.SpentRefresh = descopetest.Failure{Status: 403, Code: "E000002", Description: "spent"}
@@ -131,9 +131,9 @@ func TestRefusedRefreshTokens(t *testing.T) {
 		out := ok(t, s, tryRefresh, in.Refresh, "")
 		assert.ElementsMatch(t, []string{"sessionJwt", "cookiePath", "cookieMaxAge", "cookieExpiration", "sessionExpiration"}, names(out))
 
-		time.Sleep(4*7*24*time.Hour - time.Second)
+		elapse(4*7*24*time.Hour - time.Second)
 		ok(t, s, refresh, in.Refresh, "")
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		assert.False(t, s.Honours(in.Refresh))
 		refused(t, s, refresh, in.Refresh, "", 401, "E061005")
 
@@ -286,7 +286,7 @@ func TestEditClaims(t *testing.T) {
 		assert.Equal(t, claimsOf(t, in.Refresh), claimsOf(t, again.Refresh))
 		assert.True(t, s.Honours(again.Refresh))
 
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		assert.False(t, s.Honours(again.Refresh))
 	})
 }
@@ -468,7 +468,7 @@ func TestKeyDelay(t *testing.T) {
 		assert.NotContains(t, keySet(t, s), header["kid"])
 		assert.Len(t, keySet(t, s), 1) // the old one stays as long as it is the only one
 		ok(t, s, refresh, in.Refresh, "")
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		assert.Len(t, keySet(t, s), 1)
 		requireSigned(t, s, in.Session)
 	})
@@ -560,7 +560,7 @@ func TestMaxTokens(t *testing.T) {
 		ok(t, s, verify, "", verifyBody(s, ann, ""))
 
 		s.Configure(func(t *descopetest.Settings) { t.RotateRefresh = false })
-		time.Sleep(4 * 7 * 24 * time.Hour)
+		elapse(4 * 7 * 24 * time.Hour)
 		s.SignIn(ann)
 	})
 }
