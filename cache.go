@@ -40,8 +40,9 @@ func newSessionCache(size int, rules *tokenRules, keys *keySet) *sessionCache {
 		// No expiry: it would start a goroutine that never ends. What has
 		// expired is refused on the hit and pushed out by what is used.
 		MaximumSize: size,
-		// Upkeep on the caller's time, so that a request leaves no goroutine behind
-		// and the bound holds when it is over.
+		// Upkeep on the caller's time, so that a request leaves no goroutine behind.
+		// The bound holds when no operation is under way: while several callers put
+		// at once, each may be one entry ahead of the upkeep.
 		Executor: func(upkeep func()) { upkeep() },
 	})
 	return c

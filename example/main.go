@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	listener, err := net.ListenTCP("tcp", set.addr)
 	if err != nil {
-		fmt.Fprintln(stderr, "example:", err)
+		fmt.Fprintf(stderr, "example: -addr: %v\n", err)
 		return exitError
 	}
 	fmt.Fprintf(stdout, "listening on http://%s\n", listener.Addr())

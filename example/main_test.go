@@ -602,6 +602,7 @@ func TestAddressInUse(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	args := []string{"-addr", strings.TrimPrefix(p.url, "http://")}
 	assert.Equal(t, exitError, run(t.Context(), args, noEnv, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), "example: -addr: ")
 	assert.Contains(t, stderr.String(), "in use")
 }
 

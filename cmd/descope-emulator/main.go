@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	listener, err := net.ListenTCP("tcp", set.addr)
 	if err != nil {
-		fmt.Fprintln(stderr, "descope-emulator:", err)
+		fmt.Fprintf(stderr, "descope-emulator: -addr: %v\n", err)
 		return exitError
 	}
 	log.Warn("for development only: users are kept in memory, and anybody is told their codes")

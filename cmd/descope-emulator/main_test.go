@@ -360,6 +360,7 @@ func TestAddressInUse(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	assert.Equal(t, exitError, run(t.Context(), []string{"-addr", p.addr}, &stdout, &stderr))
 	assert.Empty(t, stdout.String())
+	assert.Contains(t, stderr.String(), "descope-emulator: -addr: ")
 	assert.Contains(t, stderr.String(), "in use")
 }
 
