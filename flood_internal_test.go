@@ -1,12 +1,15 @@
+//go:build !race
+
 package descopehttp
 
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"runtime"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -78,71 +81,43 @@ func TestFloodLeavesNoMemory(t *testing.T) {
 	})
 }
 
-// A fading map keeps to its limit whatever is put in, and forgets in time.
-func TestFadingIsBounded(t *testing.T) {
-	now := time.Now()
-	f := newFading[string, int](100)
-	for i := range 1000 {
-		f.put(fmt.Sprint(i%150), i, now, time.Duration(i%7)*time.Second)
-		require.LessOrEqual(t, len(f.entries), 100)
-		require.Equal(t, len(f.entries), f.order.Len())
-	}
-	f.put("a", 1, now, time.Second)
-	_, ok := f.get("a", now.Add(time.Second-1))
-	assert.True(t, ok)
-	_, ok = f.get("a", now.Add(time.Second))
-	assert.False(t, ok)
-}
-
-// What has arrived is dropped when its minute is over, however long its session lives.
-func TestDeadLinksAreDropped(t *testing.T) {
-	m, now := newMemory(), time.Now()
-	linkOf := func(name string, at time.Time) *link {
-		return &link{at: at, life: 24 * time.Hour, presented: true, from: &token{raw: "from " + name},
-			answer: &tokenAnswer{session: "session " + name, refresh: "refresh " + name}}
-	}
-	for i := range 100 {
-		m.remember(linkOf(strconv.Itoa(i), now))
-	}
-	require.Len(t, m.links.entries, 100)
-	m.remember(linkOf("next", now.Add(successorWindow)))
-	assert.Len(t, m.links.entries, 1)
-	assert.Len(t, m.issued.entries, 1)
-	assert.Len(t, m.sessions.entries, 1)
-}
-
-// A logout is remembered of a token that this replica knows nothing else of yet.
-func TestWalkEndsAtALogout(t *testing.T) {
-	m, now := newMemory(), time.Now()
-	old, next := &token{raw: "old"}, &token{raw: "new"}
-	m.end(next, now)
-	m.remember(&link{at: now, from: old, answer: &tokenAnswer{session: "session", refresh: "new"}, renewal: &renewal{inForce: next}})
-	p := m.walk(old, now)
-	assert.Same(t, next, p.newest)
-	assert.ErrorIs(t, p.err(), errLoggedOut)
-}
-
-// Should what Descope says ever lead in a circle, a logout comes to an end.
-func TestLogoutInACircle(t *testing.T) {
-	m, now := newMemory(), time.Now()
-	one, two := &token{raw: "one"}, &token{raw: "two"}
-	m.remember(&link{at: now, from: one, answer: &tokenAnswer{session: "a", refresh: "two"}, renewal: &renewal{inForce: two}})
-	m.remember(&link{at: now, from: two, answer: &tokenAnswer{session: "b", refresh: "one"}, renewal: &renewal{inForce: one}})
-	assert.Len(t, m.end(one, now), 1)
-	assert.True(t, m.hasEnded(one, now))
-	assert.True(t, m.hasEnded(two, now))
-}
-
-// Keys that rotate for years leave no more than a bounded number behind.
-func TestRetiredKeysAreBounded(t *testing.T) {
-	s := newKeySet(nil, new(headerMemo), slog.New(slog.DiscardHandler))
-	key := parseKey([]byte(`{"kid":"a","alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`))
-	require.NotNil(t, key)
-	for i := range 3 * maxRetiredKeys {
-		old := *key
-		old.kid = strconv.Itoa(i)
-		s.retire(map[string]*heldKey{old.kid: &old}, nil)
-		require.LessOrEqual(t, len(s.retired), maxRetiredKeys)
-	}
-	assert.Equal(t, strconv.Itoa(3*maxRetiredKeys-1), s.retired[maxRetiredKeys-1].kid, "the newest stay")
+// A flood of guesses at the full rate of a class, all day, each for another login
+// id: the count of a victim outlasts it, and the memory of it is as documented.
+func TestDayOfFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuesser(t)
+		r, n := requestFrom(netip.MustParseAddr("203.0.113.9")), 0
+		heap := func() uint64 {
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc
+		}
+		before := heap()
+		for i := range guessesPerDay {
+			require.True(t, g.guess(requestFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})), "victim", wrongCode))
+		}
+		flood := func(calls int) {
+			for range calls {
+				n++
+				if _, _, ok := g.a.days.add(g.a.key("day", strconv.Itoa(n)), 1, time.Now()); !ok {
+					require.FailNow(t, "no room")
+				}
+			}
+		}
+		flood(anonymousBurst)
+		for range 24*60 - 1 {
+			flood(60 * anonymousRate)
+			<-time.After(time.Minute)
+		}
+		flood(60 * anonymousRate)
+		require.False(t, g.guess(r, "victim", wrongCode))
+		assert.Equal(t, anonymousBurst+24*3600*anonymousRate+1, g.a.days.size())
+		grown := heap() - before
+		t.Logf("%d counts, %d bytes each, %d MB in all", g.a.days.size(), grown/uint64(g.a.days.size()), grown>>20)
+		assert.Less(t, grown, uint64(150<<20))
+		<-time.After(2 * guessDay)
+		require.True(t, g.guess(r, "victim", wrongCode))
+		assert.Less(t, heap(), before+1<<20, "given back")
+	})
 }

@@ -1,3 +1,8 @@
+//go:build !race
+
+// Floods take long under the race detector and show it nothing that a handful of
+// requests does not.
+
 package descopehttp_test
 
 import (
@@ -65,56 +70,6 @@ func tapped(w *callTimes) func(*descopehttp.Config) {
 	return func(c *descopehttp.Config) {
 		w.inner, w.calls = c.HTTPClient.Transport, make(map[string][]time.Time)
 		c.HTTPClient = &http.Client{Transport: w}
-	}
-}
-
-// forgers makes tokens of invented kids, well formed and with claims that are
-// good, but signed by nobody.
-type forgers struct {
-	mu               sync.Mutex
-	n                int
-	session, refresh string // payloads
-}
-
-func newForgers(t testing.TB, h *hostile) *forgers {
-	day := time.Now().Add(24 * time.Hour).Unix()
-	return &forgers{
-		session: segment(claimsJSON(t, h.claims(map[string]any{"exp": day}))),
-		refresh: segment(claimsJSON(t, h.claims(map[string]any{"exp": day, "drn": "DSR"}))),
-	}
-}
-
-func (f *forgers) next() (session, refresh string) {
-	f.mu.Lock()
-	f.n++
-	header := segment(fmt.Sprintf(`{"alg":"RS256","kid":"SKinvented%d"}`, f.n))
-	f.mu.Unlock()
-	return header + "." + f.session + "." + segment("forged"), header + "." + f.refresh + "." + segment("forged")
-}
-
-// thousand sends a thousand invented kids, a hundred at once, each as a Bearer
-// token, as a session cookie and as a refresh cookie.
-func (f *forgers) thousand(t testing.TB, h http.Handler, pause time.Duration) {
-	for range 10 {
-		var wg sync.WaitGroup
-		for i := range 100 {
-			session, refresh := f.next()
-			network := fmt.Sprintf("203.0.113.%d", i%8+1)
-			for _, r := range []*http.Request{
-				withBearer(get("/"), session),
-				withCookies(get("/"), session, ""),
-				withCookies(get("/"), "", refresh),
-				withCookies(get("/"), session, refresh),
-			} {
-				wg.Go(func() {
-					res := serve(h, from(network, r))
-					assert.Contains(t, []int{401, 503}, res.StatusCode)
-					assert.Empty(t, res.Cookies())
-				})
-			}
-		}
-		wg.Wait()
-		elapse(pause)
 	}
 }
 
@@ -338,4 +293,61 @@ func TestFloodStopsNobodyWhoIsKnown(t *testing.T) {
 			assert.Equal(t, http.StatusOK, b.do(handler, get("/")).StatusCode)
 		}
 	})
+}
+
+// Each class of calls has a budget of its own; a flood of one is answered here,
+// and the others go on.
+func TestClassBudgets(t *testing.T) {
+	const mePath, logoutPath = "/v1/auth/me", "/v1/auth/logout"
+	for name, tt := range map[string]struct {
+		path         string
+		flood        func(k *kit, b *browser, i int) *http.Response
+		burst, rate  int
+		status, flow int
+	}{
+		"anonymous": {guessPath, func(k *kit, _ *browser, i int) *http.Response {
+			return guess(k, "203.0.113.9", fmt.Sprint("user", i), "000000")
+		}, 100, 20, http.StatusTooManyRequests, http.StatusUnauthorized},
+		"account": {mePath, func(k *kit, b *browser, _ int) *http.Response {
+			return b.copied().do(k.Handler(), get(mePath))
+		}, 250, 50, http.StatusBadGateway, http.StatusOK},
+		"session": {logoutPath, func(k *kit, _ *browser, _ int) *http.Response {
+			return signIn(k, ada).do(k.Handler(), post(logoutPath, "{}"))
+		}, 500, 100, http.StatusBadGateway, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKit(t)
+				b, other := signIn(k, ada), signIn(k, ada)
+				require.NoError(t, k.Ready(t.Context()))
+				elapse(past)
+				n := 0
+				flood := func() {
+					for range 1000 {
+						n++
+						res := tt.flood(k, b, n)
+						if res.StatusCode != tt.flow {
+							require.Equal(t, tt.status, res.StatusCode)
+							require.NotEmpty(t, res.Header.Get("Retry-After"))
+						}
+					}
+				}
+				flood()
+				assert.Equal(t, tt.burst, k.srv.Requests(tt.path))
+				elapse(time.Second)
+				flood()
+				assert.Equal(t, tt.burst+tt.rate, k.srv.Requests(tt.path))
+
+				if name != "session" {
+					assert.Equal(t, http.StatusOK, other.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+				}
+				if name != "account" {
+					assert.Equal(t, http.StatusOK, signIn(k, ada).do(k.Handler(), get(mePath)).StatusCode)
+				}
+				if name != "anonymous" {
+					assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+				}
+			})
+		})
+	}
 }

@@ -716,63 +716,6 @@ func TestNetworks(t *testing.T) {
 	})
 }
 
-// Each class of calls has a budget of its own; a flood of one is answered here,
-// and the others go on.
-func TestClassBudgets(t *testing.T) {
-	const mePath, logoutPath = "/v1/auth/me", "/v1/auth/logout"
-	for name, tt := range map[string]struct {
-		path         string
-		flood        func(k *kit, b *browser, i int) *http.Response
-		burst, rate  int
-		status, flow int
-	}{
-		"anonymous": {guessPath, func(k *kit, _ *browser, i int) *http.Response {
-			return guess(k, "203.0.113.9", fmt.Sprint("user", i), "000000")
-		}, 100, 20, http.StatusTooManyRequests, http.StatusUnauthorized},
-		"account": {mePath, func(k *kit, b *browser, _ int) *http.Response {
-			return b.copied().do(k.Handler(), get(mePath))
-		}, 250, 50, http.StatusBadGateway, http.StatusOK},
-		"session": {logoutPath, func(k *kit, _ *browser, _ int) *http.Response {
-			return signIn(k, ada).do(k.Handler(), post(logoutPath, "{}"))
-		}, 500, 100, http.StatusBadGateway, http.StatusOK},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				b, other := signIn(k, ada), signIn(k, ada)
-				require.NoError(t, k.Ready(t.Context()))
-				elapse(past)
-				n := 0
-				flood := func() {
-					for range 1000 {
-						n++
-						res := tt.flood(k, b, n)
-						if res.StatusCode != tt.flow {
-							require.Equal(t, tt.status, res.StatusCode)
-							require.NotEmpty(t, res.Header.Get("Retry-After"))
-						}
-					}
-				}
-				flood()
-				assert.Equal(t, tt.burst, k.srv.Requests(tt.path))
-				elapse(time.Second)
-				flood()
-				assert.Equal(t, tt.burst+tt.rate, k.srv.Requests(tt.path))
-
-				if name != "session" {
-					assert.Equal(t, http.StatusOK, other.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-				}
-				if name != "account" {
-					assert.Equal(t, http.StatusOK, signIn(k, ada).do(k.Handler(), get(mePath)).StatusCode)
-				}
-				if name != "anonymous" {
-					assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
-				}
-			})
-		})
-	}
-}
-
 // When Descope asks for fewer calls, that class waits as long as it says, but not
 // for longer than a minute.
 func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {

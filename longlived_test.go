@@ -20,6 +20,7 @@ import (
 // A stream of events ends with its session, and goes on after a renewal: over a
 // real connection, with sessions of two seconds.
 func TestServerSentEventsEndWithTheSession(t *testing.T) {
+	t.Parallel() // it waits for a session to end, in real time
 	k := newKit(t, func(c *descopehttp.Config) { c.Leeway = -1 })
 	k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.RotateRefresh = 2*time.Second, true })
 	events := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
