@@ -7,7 +7,9 @@ package consumers_test
 import (
 	"archive/zip"
 	"encoding/json"
+	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path"
@@ -92,7 +94,7 @@ func TestConsumersOfTheAdapters(t *testing.T) {
 		// A cache of its own, because what is served here must not pass for the
 		// tagged version later.
 		"GOMODCACHE=" + cache,
-		"GOPROXY=file://" + filepath.ToSlash(proxy) + ",file://" + filepath.ToSlash(downloaded),
+		"GOPROXY=" + fileURL(proxy) + "," + fileURL(downloaded),
 		"GOPRIVATE=", "GONOPROXY=none", "GOSUMDB=off",
 		"GOFLAGS=-mod=mod -modcacherw",
 	}
@@ -147,6 +149,10 @@ func adapters(t *testing.T) []string {
 	list := slices.DeleteFunc(modules(t), func(dir string) bool { return path.Dir(dir) != "adapters" })
 	require.Subset(t, list, []string{"adapters/descopechi", "adapters/descopeecho", "adapters/descopegin"})
 	return list
+}
+
+func fileURL(path string) string {
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(path)}).String()
 }
 
 func modulePath(dir string) string { return path.Join(module, dir) }
@@ -227,7 +233,7 @@ func writeConsumer(t *testing.T, program, test, path string, replaced ...string)
 	for _, path := range replaced {
 		from, err := filepath.Abs(filepath.Join(root, strings.TrimPrefix(path, module)))
 		require.NoError(t, err)
-		mod += "replace " + path + " => " + from + "\n"
+		mod += fmt.Sprintf("replace %s => %q\n", path, from)
 	}
 	for name, content := range map[string]string{"go.mod": mod, "consumer.go": program, "consumer_test.go": test} {
 		if content != "" {
