@@ -166,13 +166,13 @@ func (f upstreamFault) inject(k *kit, tap *wiretap, path string) {
 		return
 	}
 	done := false
-	tap.answer = func(r *http.Request) *http.Response {
+	tap.answerWith(func(r *http.Request) *http.Response {
 		if r.URL.Path != path || done {
 			return nil
 		}
 		done = true
 		return f.answer(r)
-	}
+	})
 }
 
 // settle ends a bubble, of a test that has failed too: what is bounded in time
@@ -248,7 +248,7 @@ func TestHugeAnswerIsNotRead(t *testing.T) {
 	k := newFaultKit(t, tap)
 	tokens := k.srv.SignIn(bob)
 	read := 0
-	tap.answer = func(r *http.Request) *http.Response {
+	tap.answerWith(func(r *http.Request) *http.Response {
 		if r.URL.Path != mePath {
 			return nil
 		}
@@ -256,7 +256,7 @@ func TestHugeAnswerIsNotRead(t *testing.T) {
 			read += len(p)
 			return len(p), nil
 		})
-	}
+	})
 	requireProblem(t, serve(k.Handler(), withCookies(get(mePath), "", tokens.Refresh)), http.StatusBadGateway, "unavailable")
 	assert.Less(t, read, 4<<20)
 }
@@ -919,12 +919,12 @@ var problemCases = []problemCase{
 		tap := new(wiretap)
 		k := newFaultKit(t, tap)
 		adas, bobs := k.srv.SignIn(ada), k.srv.SignIn(bob)
-		tap.answer = func(r *http.Request) *http.Response {
+		tap.answerWith(func(r *http.Request) *http.Response {
 			if r.URL.Path != refreshPath {
 				return nil
 			}
 			return jsonAnswer(http.StatusOK, `{"sessionJwt":"`+adas.Session+`","refreshJwt":""}`)
-		}
+		})
 		return serve(k.Handler(), signedInPost(bobs, refreshPath, ``))
 	}},
 	{"unavailable", "unavailable", refreshProblem(descopetest.Fault{Status: 500})},

@@ -79,8 +79,11 @@ func (w *wiretap) RoundTrip(r *http.Request) (*http.Response, error) {
 		w.sent = append(w.sent, sentCall{r.Method, r.URL.Path, r.Header.Get("Authorization"), string(body), r.Header})
 		w.mu.Unlock()
 	}
-	if w.answer != nil {
-		if res := w.answer(r); res != nil {
+	w.mu.Lock()
+	answer := w.answer
+	w.mu.Unlock()
+	if answer != nil {
+		if res := answer(r); res != nil {
 			res.Request = r
 			return res, nil
 		}
@@ -96,6 +99,13 @@ func (w *wiretap) RoundTrip(r *http.Request) (*http.Response, error) {
 	body = w.edit(r.URL.Path, body)
 	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return res, nil
+}
+
+// answerWith has answer take the place of Descope from now on; calls may be under way.
+func (w *wiretap) answerWith(answer func(*http.Request) *http.Response) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = answer
 }
 
 // calls returns what was sent, in order.
@@ -764,7 +774,7 @@ func TestHeadersOfDescopeStayHere(t *testing.T) {
 	k := newKit(t, tap.config)
 	tokens := k.srv.SignIn(ada)
 	answers := map[string]string{mePath: `{"userId":"U"}`, refreshPath: `{"sessionJwt":"` + tokens.Session + `","refreshJwt":""}`}
-	tap.answer = func(r *http.Request) *http.Response {
+	tap.answerWith(func(r *http.Request) *http.Response {
 		body, ok := answers[r.URL.Path]
 		if !ok {
 			return nil
@@ -776,7 +786,7 @@ func TestHeadersOfDescopeStayHere(t *testing.T) {
 		res.Header.Set("Cache-Control", "public, max-age=60")
 		res.Header.Set("Retry-After", "7")
 		return res
-	}
+	})
 	for _, r := range []*http.Request{get(mePath), flowPost(refreshPath, "")} {
 		res := serve(k.Handler(), withCookies(r, "", tokens.Refresh))
 		requireOK(t, res)
@@ -794,14 +804,14 @@ func TestProjectsOwnCookieNames(t *testing.T) {
 	tap := new(wiretap)
 	k := newKit(t, tap.config)
 	presented, next := k.srv.SignIn(ada), k.srv.SignIn(ada)
-	tap.answer = func(r *http.Request) *http.Response {
+	tap.answerWith(func(r *http.Request) *http.Response {
 		if r.URL.Path != refreshPath {
 			return nil
 		}
 		res := jsonAnswer(http.StatusOK, `{"sessionJwt":"","refreshJwt":"","cookieName":"shopR","sessionCookieName":"shopS"}`)
 		res.Header["Set-Cookie"] = []string{"DS=planted", "DSR=planted", "shopS=" + next.Session + "; HttpOnly", "shopR=" + next.Refresh}
 		return res
-	}
+	})
 	res := serve(k.Handler(), withCookies(flowPost(refreshPath, ""), "", presented.Refresh))
 	requireOK(t, res)
 	cookies := cookiesOf(res)
@@ -920,12 +930,12 @@ func TestSecondFactorOfAnotherUser(t *testing.T) {
 		{"refresh token is another's", adas.Session, bobs.Refresh, `{"stepup":true}`},
 		{"of two users, plain sign-in", adas.Session, bobs.Refresh, `{}`},
 	} {
-		tap.answer = func(r *http.Request) *http.Response {
+		tap.answerWith(func(r *http.Request) *http.Response {
 			if r.URL.Path != verifyPath {
 				return nil
 			}
 			return jsonAnswer(http.StatusOK, `{"sessionJwt":"`+tt.session+`","refreshJwt":"`+tt.refresh+`"}`)
-		}
+		})
 		body := `{"loginId":"` + bob + `","code":"123456","loginOptions":` + tt.options + `}`
 		res := serve(k.Handler(), withCookies(flowPost(verifyPath, body), adas.Session, adas.Refresh))
 		requireProblem(t, res, http.StatusUnauthorized, "other_user")
@@ -943,12 +953,12 @@ func TestRefusedSecondFactorLeavesTheSessionAlone(t *testing.T) {
 		adas := k.srv.SignIn(ada)
 		elapse(past)
 		bobs := k.srv.SignIn(bob)
-		tap.answer = func(r *http.Request) *http.Response {
+		tap.answerWith(func(r *http.Request) *http.Response {
 			if r.URL.Path != verifyPath {
 				return nil
 			}
 			return jsonAnswer(http.StatusOK, `{"sessionJwt":"`+bobs.Session+`","refreshJwt":"`+bobs.Refresh+`"}`)
-		}
+		})
 		body := `{"loginId":"` + bob + `","code":"123456","loginOptions":{"stepup":true}}`
 		res := serve(k.Handler(), withCookies(flowPost(verifyPath, body), "", adas.Refresh))
 		requireProblem(t, res, http.StatusUnauthorized, "other_user")
