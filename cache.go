@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 const (
@@ -21,14 +23,14 @@ const (
 // The key of an entry is the SHA-256 of the whole token. The token itself is not
 // kept: the cache is no place to steal one from.
 type sessionCache struct {
-	entries *otter.Cache[tokenHash, *verified] // nil: off
-	rules   *tokenRules
+	entries *otter.Cache[token.Hash, *verified] // nil: off
+	rules   *token.Rules
 	keys    *keySet
 	seed    maphash.Seed
 }
 
 // newSessionCache returns a cache of at most size sessions; -1 switches it off.
-func newSessionCache(size int, rules *tokenRules, keys *keySet) *sessionCache {
+func newSessionCache(size int, rules *token.Rules, keys *keySet) *sessionCache {
 	c := &sessionCache{rules: rules, keys: keys, seed: maphash.MakeSeed()}
 	switch size {
 	case -1:
@@ -36,7 +38,7 @@ func newSessionCache(size int, rules *tokenRules, keys *keySet) *sessionCache {
 	case 0:
 		size = defaultCachedSessions
 	}
-	c.entries = otter.Must(&otter.Options[tokenHash, *verified]{
+	c.entries = otter.Must(&otter.Options[token.Hash, *verified]{
 		// No expiry: it would start a goroutine that never ends. What has
 		// expired is refused on the hit and pushed out by what is used.
 		MaximumSize: size,
@@ -50,17 +52,17 @@ func newSessionCache(size int, rules *tokenRules, keys *keySet) *sessionCache {
 
 // A lookup is what the cache knows of a session token.
 type lookup struct {
-	hash    tokenHash // for put
-	session *verified // nil unless all of it still holds
+	hash    token.Hash // for put
+	session *verified  // nil unless all of it still holds
 }
 
 func (c *sessionCache) lookUp(raw string, now time.Time) lookup {
-	if c.entries == nil || len(raw) > maxTokenSize {
+	if c.entries == nil || len(raw) > token.MaxSize {
 		return lookup{}
 	}
-	l := lookup{hash: hashOf(raw)}
+	l := lookup{hash: token.HashOf(raw)}
 	v, ok := c.entries.GetIfPresent(l.hash)
-	if ok && c.keys.trusts(v.key, now) && c.rules.checkTime(&v.claims, now) == nil {
+	if ok && c.keys.trusts(v.Key, now) && c.rules.CheckTime(&v.Claims, now) == nil {
 		l.session = v
 	}
 	return l
@@ -68,7 +70,7 @@ func (c *sessionCache) lookUp(raw string, now time.Time) lookup {
 
 // put keeps the session of a token that has passed all checks, under the hash
 // that looking it up returned.
-func (c *sessionCache) put(hash tokenHash, v *verified) {
+func (c *sessionCache) put(hash token.Hash, v *verified) {
 	if c.entries != nil {
 		c.entries.Set(hash, v)
 	}

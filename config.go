@@ -12,6 +12,10 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/guess"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // Config says which Descope project signs people in and how this server
@@ -228,7 +232,7 @@ func New(cfg Config) (*Auth, error) {
 	errs.checkProject(&cfg)
 	errs.checkTokens(&cfg)
 	errs.checkCookies(&cfg.Cookies)
-	base := errs.baseURL(&cfg)
+	errs.checkBaseURL(cfg.BaseURL)
 	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
 	login := errs.loginURL(cfg.LoginURL)
 	if len(errs) > 0 {
@@ -236,16 +240,18 @@ func New(cfg Config) (*Auth, error) {
 	}
 
 	log := cmp.Or(cfg.Logger, slog.Default())
-	api := &api{
-		client:    restrictClient(cfg.HTTPClient),
-		keyClient: keyClient(cfg.HTTPClient),
-		base:      base,
-		projectID: cfg.ProjectID,
-		key:       cfg.AuthManagementKey,
-		gates:     newGates(),
-		strangers: newStrangerBudget(),
+	rules := &token.Rules{
+		ProjectID:   cfg.ProjectID,
+		Audience:    cfg.Audience,
+		AcceptOAuth: cfg.AcceptOAuth,
+		Leeway:      leeway(cfg.Leeway),
 	}
-	headers := new(headerMemo)
+	api := descope.New(descope.Config{
+		ProjectID:     cfg.ProjectID,
+		BaseURL:       cfg.BaseURL,
+		HTTPClient:    cfg.HTTPClient,
+		ManagementKey: cfg.AuthManagementKey.value,
+	})
 	a := &Auth{
 		projectID:    cfg.ProjectID,
 		delivery:     cfg.Tokens,
@@ -256,16 +262,10 @@ func New(cfg Config) (*Auth, error) {
 		log:          log,
 		csrf:         csrf,
 		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, log),
-		rules: &tokenRules{
-			projectID:   cfg.ProjectID,
-			audience:    cfg.Audience,
-			acceptOAuth: cfg.AcceptOAuth,
-			leeway:      leeway(cfg.Leeway),
-			headers:     headers,
-		},
-		api:      api,
-		keys:     newKeySet(api, headers, log),
-		attempts: newAttempts(&cfg, log),
+		rules:        rules,
+		api:          api,
+		keys:         newKeySet(api, rules, log),
+		attempts:     guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log}),
 	}
 	a.cache = newSessionCache(cfg.MaxCachedSessions, a.rules, a.keys)
 	a.refresher = newRefresher(a, cfg.RefreshStore)
@@ -331,20 +331,19 @@ func (errs *configErrors) crossOriginProtection(origins []string) *http.CrossOri
 	return p
 }
 
-func (errs *configErrors) baseURL(cfg *Config) string {
-	if cfg.BaseURL == "" {
-		return regionURL(cfg.ProjectID)
+func (errs *configErrors) checkBaseURL(s string) {
+	if s == "" {
+		return
 	}
-	u, err := url.Parse(cfg.BaseURL)
+	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Opaque != "":
 		errs.add("BaseURL", "must be an absolute URL")
-	case u.User != nil || strings.ContainsAny(cfg.BaseURL, "?#"):
+	case u.User != nil || strings.ContainsAny(s, "?#"):
 		errs.add("BaseURL", "must have no user, query or fragment")
 	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
 		errs.add("BaseURL", "must be https, or http to a loopback address")
 	}
-	return strings.TrimRight(cfg.BaseURL, "/")
 }
 
 func (errs *configErrors) loginURL(s string) *url.URL {
@@ -357,15 +356,6 @@ func (errs *configErrors) loginURL(s string) *url.URL {
 		return nil
 	}
 	return u
-}
-
-// regionURL follows Descope's clients: ids of 32 characters and more carry the
-// region of the project after the leading P.
-func regionURL(projectID string) string {
-	if len(projectID) < 32 {
-		return "https://api.descope.com"
-	}
-	return "https://api." + projectID[1:5] + ".descope.com"
 }
 
 func isLoopback(host string) bool {
@@ -382,32 +372,4 @@ func leeway(d time.Duration) time.Duration {
 		return 0
 	}
 	return d
-}
-
-// keyClient returns the client for key sets. Where a transport limits connections
-// to a host, keys get a transport of their own: a slow key endpoint must not
-// occupy the connection that refreshes need.
-func keyClient(c *http.Client) *http.Client {
-	if c == nil {
-		return restrictClient(nil)
-	}
-	own := *c
-	if t, ok := c.Transport.(*http.Transport); ok && t.MaxConnsPerHost > 0 {
-		own.Transport = t.Clone()
-	}
-	return restrictClient(&own)
-}
-
-func restrictClient(c *http.Client) *http.Client {
-	var restricted http.Client
-	if c != nil {
-		restricted = *c
-	}
-	restricted.Transport = calmTransport{cmp.Or(restricted.Transport, http.DefaultTransport)}
-	restricted.Jar = nil
-	restricted.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	if restricted.Timeout <= 0 || restricted.Timeout > upstreamLimit {
-		restricted.Timeout = upstreamLimit
-	}
-	return &restricted
 }

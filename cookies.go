@@ -6,6 +6,8 @@ import (
 	"net/textproto"
 	"strings"
 	"time"
+
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 const (
@@ -31,15 +33,15 @@ type cookiePolicy struct {
 // uses no cookies.
 func newCookiePolicy(c Cookies, delivery Delivery, log *slog.Logger) *cookiePolicy {
 	p := &cookiePolicy{
-		session:  "__Host-" + sessionDRN,
-		refresh:  "__Host-" + refreshDRN,
+		session:  "__Host-" + token.SessionDRN,
+		refresh:  "__Host-" + token.RefreshDRN,
 		domain:   c.Domain,
 		secure:   !c.InsecureHTTP,
 		sameSite: c.SameSite,
 		log:      log,
 	}
 	if c.PlainNames || c.Domain != "" || c.InsecureHTTP {
-		p.session, p.refresh = sessionDRN, refreshDRN
+		p.session, p.refresh = token.SessionDRN, token.RefreshDRN
 	}
 	if p.sameSite == 0 || p.sameSite == http.SameSiteDefaultMode {
 		p.sameSite = http.SameSiteLaxMode

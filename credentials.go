@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // bearerToken returns the session token in the Authorization header, or "" if
@@ -21,7 +24,7 @@ func (a *Auth) bearerToken(h http.Header) (string, error) {
 		return "", nil
 	}
 	if strings.Count(value, ".") != 2 {
-		return "", problemForeignProject.because("bearer value is neither a token nor this project")
+		return "", problem.ForeignProject.Because("bearer value is neither a token nor this project")
 	}
 	return value, nil
 }
@@ -36,7 +39,7 @@ func bearerValue(h http.Header) (value string, ok bool, err error) {
 		return "", false, nil
 	case 1:
 	default:
-		return "", false, problemInvalidToken.because("more than one Authorization header")
+		return "", false, problem.InvalidToken.Because("more than one Authorization header")
 	}
 	scheme, value := lines[0], ""
 	if i := strings.IndexAny(scheme, " \t"); i >= 0 {
@@ -44,14 +47,14 @@ func bearerValue(h http.Header) (value string, ok bool, err error) {
 	}
 	if strings.EqualFold(scheme, "DPoP") {
 		// RFC 9449. To look at cookies instead would judge somebody else.
-		return "", false, problemInvalidToken.because("DPoP is not supported")
+		return "", false, problem.InvalidToken.Because("DPoP is not supported")
 	}
 	return strings.Trim(value, " \t"), strings.EqualFold(scheme, "Bearer"), nil
 }
 
 func (a *Auth) judgeBearer(r *http.Request, raw string, now, until time.Time) (*verified, error) {
 	v, err := a.judgeSession(r.Context(), raw, now, until)
-	if errors.Is(err, errKeyPending) && !a.attempts.pending(r) {
+	if errors.Is(err, errKeyPending) && !a.attempts.Pending(r) {
 		return nil, errUnknownKey
 	}
 	return v, err
@@ -65,11 +68,11 @@ func (a *Auth) judgeSession(ctx context.Context, raw string, now, until time.Tim
 	if known.session != nil {
 		return known.session, nil
 	}
-	t, err := a.rules.parse(raw, sessionDRN)
+	t, err := a.rules.Parse(raw, token.SessionDRN)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.rules.checkTime(&t.claims, now); err != nil {
+	if err := a.rules.CheckTime(&t.Claims, now); err != nil {
 		return nil, err
 	}
 	return a.verifySession(ctx, t, known.hash, now, until)
@@ -77,38 +80,29 @@ func (a *Auth) judgeSession(ctx context.Context, raw string, now, until time.Tim
 
 // verifySession checks the signature of a session token that has passed all
 // other rules, and remembers it under its hash.
-func (a *Auth) verifySession(ctx context.Context, t *token, hash tokenHash, now, until time.Time) (*verified, error) {
+func (a *Auth) verifySession(ctx context.Context, t *token.Token, hash token.Hash, now, until time.Time) (*verified, error) {
 	key, err := a.keys.verify(ctx, t, now, until)
 	if err != nil {
 		return nil, err
 	}
 	// Seen here for the first time, so this is also where a renewed session is
 	// presented for the first time.
-	a.refresher.notePresented(t.raw, now)
-	v := t.verified(key)
+	a.refresher.notePresented(t.Raw, now)
+	v := &verified{Verified: t.Verified(key)}
 	a.cache.put(hash, v)
 	return v, nil
 }
 
-// verified returns the lasting half of a token that has passed all checks.
-func (t *token) verified(key *heldKey) *verified {
-	return &verified{claims: t.claims, payload: t.payload, key: key}
-}
-
-func (t *token) session(key *heldKey) *Session {
-	return &Session{shared: t.verified(key), token: &t.raw}
-}
-
-var errNoSessionCookie = problemNoSession.because("no session cookie")
+var errNoSessionCookie = problem.NoSession.Because("no session cookie")
 
 // judgedCookies is what the cookies of a request amount to.
 type judgedCookies struct {
-	session        *verified // valid, or nil
-	token          string    // of session
-	refresh        *token    // worth sending to Descope, or nil
-	refreshExpired bool      // there was a refresh token, but its time has passed
-	conflict       bool      // they name more than one user
-	err            error     // why there is no session, for when refresh is nil too
+	session        *verified    // valid, or nil
+	token          string       // of session
+	refresh        *token.Token // worth sending to Descope, or nil
+	refreshExpired bool         // there was a refresh token, but its time has passed
+	conflict       bool         // they name more than one user
+	err            error        // why there is no session, for when refresh is nil too
 }
 
 // judgeCookies judges every candidate and ignores those that fail: a cookie that
@@ -129,59 +123,59 @@ func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, unti
 		users.add(user)
 		switch {
 		case err == nil:
-			if c.session == nil || c.session.claims.expiry.Before(v.claims.expiry) {
+			if c.session == nil || c.session.Claims.Expiry.Before(v.Claims.Expiry) {
 				c.session, c.token = v, raw
 			}
-		case failureOf(c.err).problem != problemUnavailable:
+		case problem.Of(c.err).Problem != problem.Unavailable:
 			c.err = err // "cannot tell" outweighs a refusal
 		}
 	}
 	refreshes := a.judgeRefreshCookies(ctx, values, now, &c)
 	for _, t := range refreshes {
-		if !t.unverified {
-			users.add(t.claims.user())
+		if !t.Unverified {
+			users.add(t.Claims.User())
 		}
 	}
 	verified := users.user
 	for _, t := range refreshes {
 		// What could not be verified does not speak against what could.
-		if verified != "" && t.claims.user() != verified {
+		if verified != "" && t.Claims.User() != verified {
 			continue
 		}
-		users.add(t.claims.user())
-		if c.refresh == nil || t.betterThan(c.refresh) {
+		users.add(t.Claims.User())
+		if c.refresh == nil || isBetter(t, c.refresh) {
 			c.refresh = t
 		}
 	}
 	if c.refreshExpired && values.session.n == 0 {
-		c.err = errTokenExpired
+		c.err = token.ErrExpired
 	}
 	c.conflict = users.conflict
 	if !c.conflict && c.session != nil && c.refresh != nil {
-		a.cache.noteFits(c.session, c.refresh.raw)
+		a.cache.noteFits(c.session, c.refresh.Raw)
 	}
 	return c
 }
 
 // judgeRefreshCookies returns the refresh cookies that pass the local checks.
-func (a *Auth) judgeRefreshCookies(ctx context.Context, values *cookieValues, now time.Time, c *judgedCookies) []*token {
-	var passed []*token
+func (a *Auth) judgeRefreshCookies(ctx context.Context, values *cookieValues, now time.Time, c *judgedCookies) []*token.Token {
+	var passed []*token.Token
 	for _, raw := range values.refresh.all() {
 		t, err := a.judgeRefresh(ctx, raw, now)
 		if err == nil {
 			passed = append(passed, t)
 		}
-		c.refreshExpired = c.refreshExpired || err == errTokenExpired
+		c.refreshExpired = c.refreshExpired || err == token.ErrExpired
 	}
 	return passed
 }
 
-// betterThan prefers what was verified, and then what is newer.
-func (t *token) betterThan(other *token) bool {
-	if t.unverified != other.unverified {
-		return other.unverified
+// isBetter prefers what was verified, and then what is newer.
+func isBetter(t, other *token.Token) bool {
+	if t.Unverified != other.Unverified {
+		return other.Unverified
 	}
-	return other.claims.issuedAt.Before(t.claims.issuedAt)
+	return other.Claims.IssuedAt.Before(t.Claims.IssuedAt)
 }
 
 // userSet notes whether more than one user was added.
@@ -214,48 +208,48 @@ func (a *Auth) knownSessions(values *cookieValues, now time.Time) *[maxCookieCan
 // anything, yet says whose browser this is.
 func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, known *lookup, now, until time.Time) (v *verified, user string, err error) {
 	if known.session != nil {
-		return known.session, known.session.claims.user(), nil
+		return known.session, known.session.Claims.User(), nil
 	}
-	t, err := a.rules.parse(raw, sessionDRN)
+	t, err := a.rules.Parse(raw, token.SessionDRN)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := a.rules.checkTime(&t.claims, now); err != nil {
+	if err := a.rules.CheckTime(&t.Claims, now); err != nil {
 		if a.keys.filter(ctx, t) != nil {
 			return nil, "", err
 		}
-		return nil, t.claims.user(), err
+		return nil, t.Claims.User(), err
 	}
 	if v, err = a.verifySession(ctx, t, known.hash, now, until); err != nil {
 		return nil, "", err
 	}
-	return v, v.claims.user(), nil
+	return v, v.Claims.User(), nil
 }
 
 // judgeRefresh judges a refresh token by all that can be told here. Its key may
 // have left the key set long ago, so a key that is not held is no reason against
 // it: whether the token is still good is Descope's to say.
-func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token, error) {
-	if len(raw) > maxTokenSize {
-		return nil, errTokenSize
+func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token.Token, error) {
+	if len(raw) > token.MaxSize {
+		return nil, token.ErrSize
 	}
 	// A copy, because the refresher may keep it, and as a part of the Cookie
 	// header it would keep the whole of that.
-	t, err := a.rules.parse(strings.Clone(raw), refreshDRN)
+	t, err := a.rules.Parse(strings.Clone(raw), token.RefreshDRN)
 	if err != nil {
 		return nil, err
 	}
-	t.payload = nil // nobody asks for other claims of a refresh token
+	t.DropPayload() // nobody asks for other claims of a refresh token
 	switch err := a.keys.filter(ctx, t); err {
 	case nil:
 	case errKeyNotHeld:
 		// With no keys at all, right after the start, nobody is a stranger.
-		t.unverified = a.keys.held.Load().usable(now)
+		t.Unverified = a.keys.held.Load().usable(now)
 	default:
 		return nil, err
 	}
-	err = a.rules.checkTime(&t.claims, now)
-	if err == errTokenExpired && a.refresher.wasSpent(ctx, t, now) {
+	err = a.rules.CheckTime(&t.Claims, now)
+	if err == token.ErrExpired && a.refresher.wasSpent(ctx, t, now) {
 		err = nil
 	}
 	if err != nil {

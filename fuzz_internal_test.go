@@ -5,15 +5,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,84 +18,17 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // Whatever the key endpoint answers, each key that is taken over is fit to verify
+
 // with, and is in the document as it was taken.
-func FuzzKeySet(f *testing.F) {
-	var vectors []jwsVector
-	readVectors(f, "rs256-es256.json", &vectors)
-	seen := make(map[string]bool)
-	for _, v := range vectors {
-		if !seen[string(v.Keys)] {
-			seen[string(v.Keys)] = true
-			f.Add([]byte(v.Keys))
-		}
-	}
-	var file struct {
-		Groups []struct {
-			Public  json.RawMessage `json:"public"`
-			Private json.RawMessage `json:"private"`
-		} `json:"testGroups"`
-	}
-	readVectors(f, "json_web_key_test.json", &file)
-	for _, g := range file.Groups {
-		f.Add([]byte(g.Public))
-		f.Add([]byte(g.Private))
-	}
-	for name := range rfc7515 {
-		key := strings.Replace(rfc7515[name].key, "{", `{"kid":"a","alg":"`+name[4:]+`",`, 1)
-		f.Add([]byte(`{"keys":[` + key + `,` + key + `]}`))
-	}
-	for _, document := range []string{`{"keys":[]}`, `{"keys":{}}`, `[]`, `null`, ``, `{"keys":[null,7,"x",[],{}]}`, `{"keys":[{"kty":"RSA","kid":"a","alg":"RS256","n":"","e":""}]}`} {
-		f.Add([]byte(document))
-	}
-	f.Fuzz(func(t *testing.T, document []byte) {
-		keys := parseKeySet(document)
-		require.LessOrEqual(t, len(keys), maxKeys)
-		var published struct {
-			Keys []map[string]any `json:"keys"`
-		}
-		if len(keys) > 0 {
-			var set struct {
-				Keys []json.RawMessage `json:"keys"`
-			}
-			require.NoError(t, json.Unmarshal(document, &set))
-			for _, raw := range set.Keys {
-				var key map[string]any
-				if json.Unmarshal(raw, &key) == nil {
-					published.Keys = append(published.Keys, key)
-				}
-			}
-		}
-		for kid, key := range keys {
-			require.NotEmpty(t, kid)
-			require.Equal(t, kid, key.kid)
-			require.True(t, slices.ContainsFunc(published.Keys, func(k map[string]any) bool {
-				ops, limited := k["key_ops"].([]any)
-				return k["kid"] == kid && k["alg"] == key.alg && (k["use"] == nil || k["use"] == "" || k["use"] == "sig") && (!limited || slices.Contains(ops, any("verify")))
-			}), "%s is not published as it was taken", kid)
-			switch public := key.key.(type) {
-			case *rsa.PublicKey:
-				require.Equal(t, "RS256", key.alg)
-				require.GreaterOrEqual(t, public.N.BitLen(), 2048)
-				require.LessOrEqual(t, public.N.BitLen(), 8192)
-				require.GreaterOrEqual(t, public.E, 3)
-			case *ecdsa.PublicKey:
-				require.Equal(t, map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384()}[key.alg], public.Curve)
-				_, err := public.ECDH()
-				require.NoError(t, err, "not on the curve")
-			default:
-				t.Fatalf("a %T", public)
-			}
-			// Judging a signature with it ends, one way or another.
-			tok := &token{header: &header{alg: key.alg}, signed: "a.b", signature: make([]byte, 256)}
-			require.Error(t, tok.verifySignature(key.key))
-		}
-	})
-}
 
 // fuzzStore is a RefreshStore that answers as it is told.
+
 type fuzzStore struct {
 	claim, put []byte
 	claimed    bool
@@ -119,7 +49,9 @@ func (s *fuzzStore) Put(_ context.Context, _ string, value []byte, _ time.Durati
 func (s *fuzzStore) Release(context.Context, string, string) error { return s.err }
 
 // Whatever a store holds, even sealed with the right key, it signs nobody in as
+
 // somebody else, and nothing that Descope would not have been believed.
+
 func FuzzStorePayload(f *testing.F) {
 	const project = "P2abcdefghijklmnopqrstuvwxyz"
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -159,7 +91,7 @@ func FuzzStorePayload(f *testing.F) {
 	f.Fuzz(func(t *testing.T, how byte, record string) {
 		synctest.Test(t, func(t *testing.T) { // a logout waits for the other replicas
 			<-time.After(time.Minute) // until {{E}} has expired
-			presented := &token{raw: tokens["{{R}}"]}
+			presented := &token.Token{Raw: tokens["{{R}}"]}
 			payload := []byte(expand(record))
 			if how&1 == 0 {
 				s := sealer{project}
@@ -174,7 +106,7 @@ func FuzzStorePayload(f *testing.F) {
 			a, err := New(Config{
 				ProjectID: project, RefreshStore: store, Logger: slog.New(slog.DiscardHandler), MaxCachedSessions: -1,
 				HTTPClient: &http.Client{Transport: fuzzTransport(func(r *http.Request) string {
-					if strings.HasPrefix(r.URL.Path, pathKeys) {
+					if strings.HasPrefix(r.URL.Path, "/v2/keys/") {
 						return keys
 					}
 					require.NotContains(t, r.Header.Get("Authorization"), tokens["{{Y}}"], "another user's token is used")
@@ -209,12 +141,12 @@ func FuzzStorePayload(f *testing.F) {
 				check(w.Result())
 				if how&4 != 0 {
 					w = httptest.NewRecorder()
-					a.Handler().ServeHTTP(w, request(http.MethodPost, pathRefresh).WithContext(ctx))
+					a.Handler().ServeHTTP(w, request(http.MethodPost, descope.PathRefresh).WithContext(ctx))
 					check(w.Result())
 				}
 				if how&8 != 0 {
 					w = httptest.NewRecorder()
-					a.Handler().ServeHTTP(w, request(http.MethodPost, pathLogout).WithContext(ctx))
+					a.Handler().ServeHTTP(w, request(http.MethodPost, descope.PathLogout).WithContext(ctx))
 					check(w.Result())
 				}
 			}
@@ -224,6 +156,7 @@ func FuzzStorePayload(f *testing.F) {
 }
 
 // fuzzTransport answers 200 with a text.
+
 type fuzzTransport func(*http.Request) string
 
 func (f fuzzTransport) RoundTrip(r *http.Request) (*http.Response, error) {

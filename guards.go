@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+
+	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
 // A Guard decides whether a session is enough for a request. It returns nil, or
@@ -26,7 +28,7 @@ type Guard func(*http.Request, *Session) error
 // admin of one tenant is not an admin of all. It answers 403 missing_role.
 func Role(role string) Guard {
 	return func(_ *http.Request, s *Session) error {
-		return hold(s.HasRole("", role), problemMissingRole)
+		return hold(s.HasRole("", role), problem.MissingRole)
 	}
 }
 
@@ -34,7 +36,7 @@ func Role(role string) Guard {
 // whole, as [Role] does for roles. It answers 403 missing_permission.
 func Permission(permission string) Guard {
 	return func(_ *http.Request, s *Session) error {
-		return hold(s.HasPermission("", permission), problemMissingPermission)
+		return hold(s.HasPermission("", permission), problem.MissingPermission)
 	}
 }
 
@@ -48,7 +50,7 @@ func Permission(permission string) Guard {
 func TenantRole(tenant func(*http.Request) string, role string) Guard {
 	return func(r *http.Request, s *Session) error {
 		id := tenant(r)
-		return hold(id != "" && s.HasRole(id, role), problemMissingRole)
+		return hold(id != "" && s.HasRole(id, role), problem.MissingRole)
 	}
 }
 
@@ -57,7 +59,7 @@ func TenantRole(tenant func(*http.Request) string, role string) Guard {
 func TenantPermission(tenant func(*http.Request) string, permission string) Guard {
 	return func(r *http.Request, s *Session) error {
 		id := tenant(r)
-		return hold(id != "" && s.HasPermission(id, permission), problemMissingPermission)
+		return hold(id != "" && s.HasPermission(id, permission), problem.MissingPermission)
 	}
 }
 
@@ -65,7 +67,7 @@ func TenantPermission(tenant func(*http.Request) string, permission string) Guar
 // again who they are, with loginOptions.stepup. It answers 401 step_up_required
 // with the challenge of RFC 9470, so that a client knows to ask for a code.
 func StepUp() Guard {
-	return func(_ *http.Request, s *Session) error { return hold(s.StepUp(), problemStepUp) }
+	return func(_ *http.Request, s *Session) error { return hold(s.StepUp(), problem.StepUp) }
 }
 
 // MFA returns a Guard that asks for a user who signed in with more than one
@@ -73,7 +75,7 @@ func StepUp() Guard {
 // the challenge of RFC 9470.
 func MFA() Guard {
 	return func(_ *http.Request, s *Session) error {
-		return hold(slices.Contains(s.AuthMethods(), "mfa"), problemMFA)
+		return hold(slices.Contains(s.AuthMethods(), "mfa"), problem.MFA)
 	}
 }
 
@@ -95,11 +97,11 @@ func AnyOf(guards ...Guard) Guard {
 	}
 }
 
-func hold(held bool, otherwise *problem) error {
+func hold(held bool, otherwise *problem.Problem) error {
 	if held {
 		return nil
 	}
-	return otherwise.because("")
+	return otherwise.Because("")
 }
 
 func checkGuards(r *http.Request, s *Session, guards []Guard) error {
@@ -113,13 +115,13 @@ func checkGuards(r *http.Request, s *Session, guards []Guard) error {
 
 // guardFailure turns the error of a guard into a failure. What a guard of the
 // user's own says is for the log.
-func guardFailure(err error) *failure {
-	var f *failure
+func guardFailure(err error) *problem.Failure {
+	var f *problem.Failure
 	switch {
 	case errors.As(err, &f):
 		return f
 	case errors.Is(err, ErrStepUpRequired):
-		return &failure{problem: problemStepUp, cause: err}
+		return &problem.Failure{Problem: problem.StepUp, Cause: err}
 	}
-	return &failure{problem: problemForbidden, reason: "a guard refused the session", cause: err}
+	return &problem.Failure{Problem: problem.Forbidden, Reason: "a guard refused the session", Cause: err}
 }

@@ -13,6 +13,10 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // Bounds on a flow's request.
@@ -27,7 +31,7 @@ const (
 // A route is one flow: what it takes and what serves it.
 type route struct {
 	method string
-	class  class
+	class  descope.Class
 	needs  credential
 	// verdict: Descope's browser clients take any 4xx answer for the end of the
 	// session and forget their tokens, so a 4xx must mean just that.
@@ -48,17 +52,17 @@ const (
 // routes is keyed by Descope's own paths, so that Descope's clients work on the
 // mount as they are.
 var routes = map[string]*route{
-	pathTOTPSignUp:   {http.MethodPost, classAnonymous, anybody, false, false, (*Auth).signUp},
-	pathTOTPVerify:   {http.MethodPost, classAnonymous, anybody, false, false, (*Auth).verify},
-	pathTOTPUpdate:   {http.MethodPost, classAccount, signedIn, false, true, (*Auth).update},
-	pathRefresh:      {http.MethodPost, classSession, signedIn, true, false, (*Auth).refresh},
-	pathTryRefresh:   {http.MethodPost, classSession, maybeSignedIn, true, false, (*Auth).tryRefresh},
-	pathLogout:       {http.MethodPost, classSession, maybeSignedIn, false, false, (*Auth).logout},
-	pathLogoutAll:    {http.MethodPost, classSession, maybeSignedIn, false, false, (*Auth).logoutAll},
-	pathMe:           {http.MethodGet, classAccount, signedIn, true, false, (*Auth).me},
-	pathHistory:      {http.MethodGet, classAccount, signedIn, true, false, (*Auth).history},
-	pathMyTenants:    {http.MethodPost, classAccount, signedIn, true, false, (*Auth).myTenants},
-	pathSelectTenant: {http.MethodPost, classAccount, signedIn, false, false, (*Auth).selectTenant},
+	descope.PathTOTPSignUp:   {http.MethodPost, descope.Anonymous, anybody, false, false, (*Auth).signUp},
+	descope.PathTOTPVerify:   {http.MethodPost, descope.Anonymous, anybody, false, false, (*Auth).verify},
+	descope.PathTOTPUpdate:   {http.MethodPost, descope.Account, signedIn, false, true, (*Auth).update},
+	descope.PathRefresh:      {http.MethodPost, descope.Session, signedIn, true, false, (*Auth).refresh},
+	descope.PathTryRefresh:   {http.MethodPost, descope.Session, maybeSignedIn, true, false, (*Auth).tryRefresh},
+	descope.PathLogout:       {http.MethodPost, descope.Session, maybeSignedIn, false, false, (*Auth).logout},
+	descope.PathLogoutAll:    {http.MethodPost, descope.Session, maybeSignedIn, false, false, (*Auth).logoutAll},
+	descope.PathMe:           {http.MethodGet, descope.Account, signedIn, true, false, (*Auth).me},
+	descope.PathHistory:      {http.MethodGet, descope.Account, signedIn, true, false, (*Auth).history},
+	descope.PathMyTenants:    {http.MethodPost, descope.Account, signedIn, true, false, (*Auth).myTenants},
+	descope.PathSelectTenant: {http.MethodPost, descope.Account, signedIn, false, false, (*Auth).selectTenant},
 }
 
 // Handler returns a handler for all flows, at Descope's own paths: POST
@@ -81,7 +85,7 @@ func (a *Auth) Handler() http.Handler {
 			a.serve(rt, w, r)
 			return
 		}
-		writeFlowError(w, problemNotFound.because("no such path"))
+		problem.WriteFlow(w, problem.NotFound.Because("no such path"))
 	})
 }
 
@@ -95,46 +99,50 @@ func flowPath(path string) string {
 // flow, for those who choose their own path; like the others below it answers
 // as [Auth.Handler] says.
 func (a *Auth) TOTPSignUp(w http.ResponseWriter, r *http.Request) {
-	a.serve(routes[pathTOTPSignUp], w, r)
+	a.serve(routes[descope.PathTOTPSignUp], w, r)
 }
 
 // TOTPVerify signs in, or finishes a sign-up or an update: {"loginId", "code",
 // "loginOptions"?}. With loginOptions.stepup or mfa it needs the refresh token
 // of the same user. A wrong code and an unknown user get the same 401.
 func (a *Auth) TOTPVerify(w http.ResponseWriter, r *http.Request) {
-	a.serve(routes[pathTOTPVerify], w, r)
+	a.serve(routes[descope.PathTOTPVerify], w, r)
 }
 
 // TOTPUpdate gives the signed-in user a new key: {"loginId"} is answered like a
 // sign-up. The old key works until a code of the new one is verified. A loginId
 // that is not the user's is a 403.
 func (a *Auth) TOTPUpdate(w http.ResponseWriter, r *http.Request) {
-	a.serve(routes[pathTOTPUpdate], w, r)
+	a.serve(routes[descope.PathTOTPUpdate], w, r)
 }
 
 // Refresh renews the session of the refresh token in the Authorization header or the
 // cookie, and answers with the new tokens as Config.Tokens delivers them. A 401 means
 // that the session is over; while Descope cannot be asked it is a 502 or 504, and
 // nothing has changed.
-func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathRefresh], w, r) }
+func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) {
+	a.serve(routes[descope.PathRefresh], w, r)
+}
 
 // Logout ends the session. The cookies are deleted whatever Descope says, and
 // without a session it is a 200 as well. If Descope cannot be told it is a 502 or 504:
 // the refresh token is refused for ten minutes, here and on all replicas that share a
 // RefreshStore. A session token that was issued before stays valid until it expires; it
 // is only gone from this browser.
-func (a *Auth) Logout(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathLogout], w, r) }
+func (a *Auth) Logout(w http.ResponseWriter, r *http.Request) {
+	a.serve(routes[descope.PathLogout], w, r)
+}
 
 // LogoutAll ends all sessions of the user, on all devices. Unlike Logout it is a
 // 401 without a session, because nothing has been ended then, and it keeps the
 // cookies while Descope is away, so that it can be tried again.
 func (a *Auth) LogoutAll(w http.ResponseWriter, r *http.Request) {
-	a.serve(routes[pathLogoutAll], w, r)
+	a.serve(routes[descope.PathLogoutAll], w, r)
 }
 
 // Me answers with Descope's record of the signed-in user. A 401 means that the session
 // is over, a 502 or 504 that Descope cannot be asked.
-func (a *Auth) Me(w http.ResponseWriter, r *http.Request) { a.serve(routes[pathMe], w, r) }
+func (a *Auth) Me(w http.ResponseWriter, r *http.Request) { a.serve(routes[descope.PathMe], w, r) }
 
 // A flow is one request to a flow.
 type flow struct {
@@ -142,10 +150,10 @@ type flow struct {
 	cancel    context.CancelFunc
 	w         http.ResponseWriter
 	r         *http.Request
-	refresh   *token // of whoever calls; nil without
-	stepUp    bool   // the session cookie is valid and shows a step-up
-	inHeader  bool   // it came in the Authorization header
-	noRefresh error  // why refresh is nil
+	refresh   *token.Token // of whoever calls; nil without
+	stepUp    bool         // the session cookie is valid and shows a step-up
+	inHeader  bool         // it came in the Authorization header
+	noRefresh error        // why refresh is nil
 }
 
 // serve runs a flow. Nothing is written before the flow has ended, so an error
@@ -158,7 +166,7 @@ func (a *Auth) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 	if err := a.begin(rt, flow); err != nil {
 		f := flowFailure(rt, err)
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: flow refused", slog.String("reason", f.Error()))
-		writeFlowError(w, f)
+		problem.WriteFlow(w, f)
 	}
 }
 
@@ -187,12 +195,12 @@ func (a *Auth) recoverFlow(w http.ResponseWriter, r *http.Request) {
 	// The stack names functions, not values; the panic's own text might quote
 	// the request.
 	a.log.LogAttrs(r.Context(), slog.LevelError, "descopehttp: a flow panicked", slog.String("stack", string(debug.Stack())))
-	writeFlowError(w, problemInternal.because("panic"))
+	problem.WriteFlow(w, problem.Internal.Because("panic"))
 }
 
 func (a *Auth) begin(rt *route, f *flow) error {
 	if f.r.Method != rt.method {
-		return &failure{problem: problemMethod, allow: rt.method}
+		return &problem.Failure{Problem: problem.Method, Allow: rt.method}
 	}
 	// Sign-in too: signing somebody in as somebody else is an attack as well.
 	if err := a.checkOrigin(f.r); err != nil {
@@ -208,7 +216,7 @@ func (a *Auth) begin(rt *route, f *flow) error {
 		if err := a.keys.readyBy(f.ctx, time.Now().Add(authenticateBudget)); err != nil {
 			return err
 		}
-	case rt.class == classSession:
+	case rt.class == descope.Session:
 		// Without keys a user cannot be told from one who invents refresh tokens.
 		_ = a.keys.readyBy(f.ctx, time.Now().Add(loadBudget))
 	}
@@ -232,7 +240,7 @@ func (a *Auth) flowBearer(h http.Header) (string, error) {
 	}
 	parts := strings.Split(value, ":")
 	if parts[0] != a.projectID || len(parts) > 3 {
-		return "", problemForeignProject.because("bearer value does not name this project")
+		return "", problem.ForeignProject.Because("bearer value does not name this project")
 	}
 	if len(parts) > 1 && strings.Count(parts[1], ".") == 2 {
 		return parts[1], nil
@@ -247,7 +255,7 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 	if bearer != "" {
 		t, err := a.judgeRefresh(f.ctx, bearer, now)
 		if err != nil {
-			return problemInvalidRefreshToken.because(failureOf(err).reason)
+			return problem.InvalidRefreshToken.Because(problem.Of(err).Reason)
 		}
 		f.refresh, f.inHeader = t, true
 		return nil
@@ -259,12 +267,12 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 	switch {
 	case c.conflict:
 		a.cookies.delete(f.w)
-		return problemConflictingCookies.because("cookies of more than one user")
+		return problem.ConflictingCookies.Because("cookies of more than one user")
 	case c.refreshExpired && c.refresh == nil:
 		a.cookies.delete(f.w)
-		return errTokenExpired
+		return token.ErrExpired
 	case c.refresh == nil:
-		return problemNoRefreshToken.because("no refresh token")
+		return problem.NoRefreshToken.Because("no refresh token")
 	}
 	f.refresh = c.refresh
 	f.stepUp = c.session != nil && (&Session{shared: c.session}).StepUp()
@@ -272,28 +280,28 @@ func (a *Auth) findRefresh(f *flow, bearer string) error {
 }
 
 // flowFailure turns the error of a flow into what its client is told.
-func flowFailure(rt *route, err error) *failure {
-	var refused *upstreamRefusal
+func flowFailure(rt *route, err error) *problem.Failure {
+	var refused *descope.Refusal
 	if !errors.As(err, &refused) {
-		f := failureOf(err)
-		if rt.class == classAnonymous && errors.Is(err, errUpstreamLimit) {
-			return &failure{problem: problemTooManyRequests, reason: f.reason, retryAfter: f.retryAfter}
+		f := problem.Of(err)
+		if rt.class == descope.Anonymous && errors.Is(err, descope.ErrLimit) {
+			return &problem.Failure{Problem: problem.TooManyRequests, Reason: f.Reason, RetryAfter: f.RetryAfter}
 		}
 		return f
 	}
-	var own *failure
+	var own *problem.Failure
 	if errors.As(err, &own) {
 		return own
 	}
 	switch {
-	case rt.class != classAnonymous && refused.endsSession():
-		return &failure{problem: problemSessionEnded, reason: "Descope refused the refresh token", cause: err}
+	case rt.class != descope.Anonymous && descope.EndsSession(err):
+		return &problem.Failure{Problem: problem.SessionEnded, Reason: "Descope refused the refresh token", Cause: err}
 	case rt.verdict:
-		return &failure{problem: problemOddRefusal, reason: "Descope refused the call", cause: err}
-	case refused.code == codeUserExists:
-		return &failure{problem: problemUserExists, cause: err}
+		return &problem.Failure{Problem: problem.OddRefusal, Reason: "Descope refused the call", Cause: err}
+	case refused.UserExists():
+		return &problem.Failure{Problem: problem.UserExists, Cause: err}
 	}
-	return &failure{problem: problemRefused, reason: "Descope refused the call with " + refused.code, cause: err}
+	return &problem.Failure{Problem: problem.Refused, Reason: "Descope refused the call with " + refused.Code, Cause: err}
 }
 
 // signUpRequest is what goes to Descope of a sign-up; anything else that a client
@@ -320,11 +328,11 @@ func (a *Auth) signUp(f *flow) error {
 	if err := checkLoginID(req.LoginID); err != nil {
 		return err
 	}
-	done, err := a.attempts.signUp(f.r)
+	done, err := a.attempts.SignUp(f.r)
 	if err != nil {
 		return err
 	}
-	answer, err := a.post(f.ctx, classAnonymous, pathTOTPSignUp, nil, &req)
+	answer, err := a.post(f.ctx, descope.Anonymous, descope.PathTOTPSignUp, nil, &req)
 	done(f.ctx, err)
 	if err != nil {
 		return err
@@ -333,11 +341,11 @@ func (a *Auth) signUp(f *flow) error {
 }
 
 // writeNewKey answers with a key and its QR code. Both are secrets.
-func writeNewKey(f *flow, answer *answer) error {
-	if err := checkNewKey(answer); err != nil {
+func writeNewKey(f *flow, answer *descope.Answer) error {
+	if err := answer.CheckNewKey(); err != nil {
 		return err
 	}
-	writeFlowJSON(f.w, answer.body)
+	writeFlowJSON(f.w, answer.Body)
 	return nil
 }
 
@@ -381,7 +389,7 @@ func (a *Auth) verify(f *flow) error {
 	if err != nil {
 		return err
 	}
-	done, err := a.attempts.guess(f.r, in.LoginID)
+	done, err := a.attempts.Guess(f.r, in.LoginID)
 	if err != nil {
 		return err
 	}
@@ -397,14 +405,14 @@ func (a *Auth) verify(f *flow) error {
 
 // verifyCode has Descope verify a code, for a sign-in or, with a refresh token,
 // to add to the session.
-func (a *Auth) verifyCode(ctx context.Context, req *verifyRequest, presented *token) (handout, error) {
+func (a *Auth) verifyCode(ctx context.Context, req *verifyRequest, presented *token.Token) (handout, error) {
 	if presented != nil {
-		return a.refresher.mint(ctx, presented, true, func(ctx context.Context, newest *token) (*answer, error) {
-			return a.post(ctx, classAnonymous, pathTOTPVerify, newest, req)
+		return a.refresher.mint(ctx, presented, true, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
+			return a.post(ctx, descope.Anonymous, descope.PathTOTPVerify, newest, req)
 		})
 	}
-	return a.refresher.signIn(ctx, func(ctx context.Context) (*answer, error) {
-		return a.post(ctx, classAnonymous, pathTOTPVerify, nil, req)
+	return a.refresher.signIn(ctx, func(ctx context.Context) (*descope.Answer, error) {
+		return a.post(ctx, descope.Anonymous, descope.PathTOTPVerify, nil, req)
 	})
 }
 
@@ -416,13 +424,13 @@ func (a *Auth) optionsOf(f *flow, loginID string, in *clientOptions) (map[string
 		err = json.Unmarshal(encoded, &options)
 	}
 	if err != nil {
-		return nil, problemMalformedBody.because("login options do not encode")
+		return nil, problem.MalformedBody.Because("login options do not encode")
 	}
 	if a.loginOptions == nil {
 		return options, nil
 	}
 	if err := a.loginOptions(f.r, loginID, options); err != nil {
-		return nil, &failure{problem: problemForbidden, reason: "LoginOptions refused the sign-in", cause: err}
+		return nil, &problem.Failure{Problem: problem.Forbidden, Reason: "LoginOptions refused the sign-in", Cause: err}
 	}
 	return options, nil
 }
@@ -430,7 +438,7 @@ func (a *Auth) optionsOf(f *flow, loginID string, in *clientOptions) (map[string
 // secondFactorOf returns the refresh token that a step-up or a second factor
 // adds to. Without them none is sent: Descope's browser client sends the one it
 // has stored with every call, and a dead one must not make a sign-in fail.
-func (a *Auth) secondFactorOf(f *flow, options map[string]any) (*token, error) {
+func (a *Auth) secondFactorOf(f *flow, options map[string]any) (*token.Token, error) {
 	if options["stepup"] != true && options["mfa"] != true {
 		return nil, nil
 	}
@@ -448,13 +456,13 @@ func (a *Auth) secondFactorOf(f *flow, options map[string]any) (*token, error) {
 // Descope has for them. Only a request that is malformed in Descope's eyes is
 // told apart, because no guess at a user or a code can change that, and one whose own
 // session has ended.
-func verifyFailure(err error, presented *token) error {
-	if presented != nil && endsSession(err) {
-		return &failure{problem: problemSessionEnded, reason: "Descope refused the refresh token", cause: err}
+func verifyFailure(err error, presented *token.Token) error {
+	if presented != nil && descope.EndsSession(err) {
+		return &problem.Failure{Problem: problem.SessionEnded, Reason: "Descope refused the refresh token", Cause: err}
 	}
-	var refused *upstreamRefusal
-	if errors.As(err, &refused) && !strings.HasPrefix(refused.code, codeBadRequest) {
-		return &failure{problem: problemInvalidCode, reason: "Descope refused the sign-in with " + refused.code, cause: err}
+	var refused *descope.Refusal
+	if errors.As(err, &refused) && !refused.Malformed() {
+		return &problem.Failure{Problem: problem.InvalidCode, Reason: "Descope refused the sign-in with " + refused.Code, Cause: err}
 	}
 	return err
 }
@@ -470,9 +478,9 @@ func (a *Auth) update(f *flow) error {
 		return err
 	}
 	if a.stepUpUpdate && !f.stepUp {
-		return problemStepUp.because("update without a step-up")
+		return problem.StepUp.Because("update without a step-up")
 	}
-	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token) (*answer, error) {
+	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
 		// Whether Descope itself compares the login id with the token is not
 		// documented; a new key for somebody else would be a way into their account.
 		own, err := a.ownLoginID(ctx, t, req.LoginID)
@@ -480,7 +488,7 @@ func (a *Auth) update(f *flow) error {
 			return nil, err
 		}
 		req.LoginID = own
-		return a.post(ctx, classAccount, pathTOTPUpdate, t, &req)
+		return a.post(ctx, descope.Account, descope.PathTOTPUpdate, t, &req)
 	})
 	if err != nil {
 		return err
@@ -490,29 +498,29 @@ func (a *Auth) update(f *flow) error {
 
 // ownLoginID returns the login id of the signed-in user that loginID names, as
 // Descope spells it.
-func (a *Auth) ownLoginID(ctx context.Context, t *token, loginID string) (string, error) {
-	answer, err := a.api.call(ctx, classAccount, http.MethodGet, pathMe, t, nil)
+func (a *Auth) ownLoginID(ctx context.Context, t *token.Token, loginID string) (string, error) {
+	answer, err := a.api.Call(ctx, descope.Account, http.MethodGet, descope.PathMe, t, nil)
 	if err != nil {
 		return "", err
 	}
 	var user struct {
 		LoginIDs []string `json:"loginIds"`
 	}
-	if json.Unmarshal(answer.body, &user) != nil || user.LoginIDs == nil {
-		return "", problemUnavailable.because("Descope's answer has an unexpected form")
+	if json.Unmarshal(answer.Body, &user) != nil || user.LoginIDs == nil {
+		return "", problem.Unavailable.Because("Descope's answer has an unexpected form")
 	}
 	for _, own := range user.LoginIDs {
 		if strings.EqualFold(own, loginID) {
 			return own, nil
 		}
 	}
-	return "", problemForeignLoginID.because("loginId is not the user's")
+	return "", problem.ForeignLoginID.Because("loginId is not the user's")
 }
 
 func (a *Auth) refresh(f *flow) error {
 	h, err := a.refresher.refresh(f.ctx, f.refresh, true)
 	if err != nil {
-		if failureOf(err).deleteCookies {
+		if problem.Of(err).DeleteCookies {
 			a.cookies.delete(f.w)
 		}
 		return err
@@ -527,7 +535,7 @@ func (a *Auth) tryRefresh(f *flow) error {
 		return writeEmpty(f)
 	}
 	err := a.refresh(f)
-	if err != nil && failureOf(err).problem == problemSessionEnded {
+	if err != nil && problem.Of(err).Problem == problem.SessionEnded {
 		return writeEmpty(f)
 	}
 	return err
@@ -542,8 +550,8 @@ func (a *Auth) logout(f *flow) error {
 	}
 	ctx, cancel := f.detached()
 	defer cancel()
-	err := a.refresher.logOut(ctx, f.refresh, func(ctx context.Context, newest *token) error {
-		_, err := a.post(ctx, classSession, pathLogout, newest, struct{}{})
+	err := a.refresher.logOut(ctx, f.refresh, func(ctx context.Context, newest *token.Token) error {
+		_, err := a.post(ctx, descope.Session, descope.PathLogout, newest, struct{}{})
 		return err
 	})
 	if err != nil {
@@ -559,13 +567,12 @@ func (a *Auth) logoutAll(f *flow) error {
 	defer cancel()
 	err := f.noRefresh
 	if f.refresh != nil {
-		err = a.refresher.logOutEverywhere(ctx, f.refresh, func(ctx context.Context, newest *token) error {
-			_, err := a.post(ctx, classSession, pathLogoutAll, newest, struct{}{})
+		err = a.refresher.logOutEverywhere(ctx, f.refresh, func(ctx context.Context, newest *token.Token) error {
+			_, err := a.post(ctx, descope.Session, descope.PathLogoutAll, newest, struct{}{})
 			return err
 		})
 	}
-	var refused *upstreamRefusal
-	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) || errors.As(err, &refused) && refused.endsSession() {
+	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) || descope.EndsSession(err) {
 		a.cookies.delete(f.w)
 	}
 	if err != nil {
@@ -574,19 +581,19 @@ func (a *Auth) logoutAll(f *flow) error {
 	return writeEmpty(f)
 }
 
-func (a *Auth) me(f *flow) error { return a.passOn(f, pathMe) }
+func (a *Auth) me(f *flow) error { return a.passOn(f, descope.PathMe) }
 
-func (a *Auth) history(f *flow) error { return a.passOn(f, pathHistory) }
+func (a *Auth) history(f *flow) error { return a.passOn(f, descope.PathHistory) }
 
 // passOn answers with what Descope knows about the signed-in user.
 func (a *Auth) passOn(f *flow, path string) error {
-	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token) (*answer, error) {
-		return a.api.call(ctx, classAccount, http.MethodGet, path, t, nil)
+	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
+		return a.api.Call(ctx, descope.Account, http.MethodGet, path, t, nil)
 	})
 	if err != nil {
 		return err
 	}
-	writeFlowJSON(f.w, answer.body)
+	writeFlowJSON(f.w, answer.Body)
 	return nil
 }
 
@@ -599,15 +606,15 @@ func (a *Auth) myTenants(f *flow) error {
 		return err
 	}
 	if req.DCT && len(req.IDs) > 0 {
-		return &failure{problem: problemInvalidField, field: "ids", reason: "dct and ids exclude each other"}
+		return &problem.Failure{Problem: problem.InvalidField, Field: "ids", Reason: "dct and ids exclude each other"}
 	}
-	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token) (*answer, error) {
-		return a.post(ctx, classAccount, pathMyTenants, t, &req)
+	answer, err := a.refresher.follow(f.ctx, f.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
+		return a.post(ctx, descope.Account, descope.PathMyTenants, t, &req)
 	})
 	if err != nil {
 		return err
 	}
-	writeFlowJSON(f.w, answer.body)
+	writeFlowJSON(f.w, answer.Body)
 	return nil
 }
 
@@ -619,10 +626,10 @@ func (a *Auth) selectTenant(f *flow) error {
 		return err
 	}
 	if req.Tenant == "" {
-		return &failure{problem: problemMissingField, field: "tenant"}
+		return &problem.Failure{Problem: problem.MissingField, Field: "tenant"}
 	}
-	h, err := a.refresher.mint(f.ctx, f.refresh, false, func(ctx context.Context, newest *token) (*answer, error) {
-		return a.post(ctx, classAccount, pathSelectTenant, newest, &req)
+	h, err := a.refresher.mint(f.ctx, f.refresh, false, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
+		return a.post(ctx, descope.Account, descope.PathSelectTenant, newest, &req)
 	})
 	if err != nil {
 		return err
@@ -633,12 +640,12 @@ func (a *Auth) selectTenant(f *flow) error {
 // post sends req to Descope, with the refresh token t if there is one. What is
 // sent was decoded and is encoded anew: a client's own bytes, with a name twice
 // say, could be judged as one user and taken by Descope as another.
-func (a *Auth) post(ctx context.Context, class class, path string, t *token, req any) (*answer, error) {
+func (a *Auth) post(ctx context.Context, class descope.Class, path string, t *token.Token, req any) (*descope.Answer, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return nil, problemInternal.because("request does not encode")
+		return nil, problem.Internal.Because("request does not encode")
 	}
-	return a.api.call(ctx, class, http.MethodPost, path, t, body)
+	return a.api.Call(ctx, class, http.MethodPost, path, t, body)
 }
 
 // writeTokens delivers tokens the way Config.Tokens says. Whatever goes into a
@@ -651,14 +658,14 @@ func (a *Auth) writeTokens(f *flow, h handout) error {
 	case InBody:
 		session, refresh = h.session.Token(), h.refresh
 	}
-	body, err := withTokens(h.answer.body, session, refresh)
+	body, err := descope.WithTokens(h.answer.Body, session, refresh)
 	if err != nil {
 		return err
 	}
 	if !h.late {
 		cookie := h.refresh
 		if cookie == "" && f.inHeader {
-			cookie = f.refresh.raw // this client has no refresh cookie yet
+			cookie = f.refresh.Raw // this client has no refresh cookie yet
 		}
 		a.cookies.write(f.w, h.session.Token(), cookie, h.until)
 	}
@@ -672,7 +679,7 @@ func writeEmpty(f *flow) error {
 }
 
 func writeFlowJSON(w http.ResponseWriter, body jsontext.Value) {
-	writeJSON(w, http.StatusOK, "application/json", body)
+	problem.WriteJSON(w, http.StatusOK, "application/json", body)
 }
 
 // decode reads the request's body, one JSON object, into v. Names that v does
@@ -680,7 +687,7 @@ func writeFlowJSON(w http.ResponseWriter, body jsontext.Value) {
 func (f *flow) decode(v any) error {
 	mediaType, _, err := mime.ParseMediaType(f.r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/json" {
-		return problemMediaType.because("wrong content type")
+		return problem.MediaType.Because("wrong content type")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(f.w, f.r.Body, maxBodySize))
 	// How long a client took to send it is not taken from Descope's time, whose end
@@ -689,11 +696,11 @@ func (f *flow) decode(v any) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return problemBodyTooLarge.because("body too large")
+		return problem.BodyTooLarge.Because("body too large")
 	case err != nil:
-		return problemMalformedBody.because("body could not be read")
+		return problem.MalformedBody.Because("body could not be read")
 	case jsontext.Value(body).Kind() != '{' || json.Unmarshal(body, v) != nil:
-		return problemMalformedBody.because("body does not decode")
+		return problem.MalformedBody.Because("body does not decode")
 	}
 	return nil
 }
@@ -701,9 +708,9 @@ func (f *flow) decode(v any) error {
 func checkLoginID(id string) error {
 	switch {
 	case strings.TrimSpace(id) == "":
-		return &failure{problem: problemMissingField, field: "loginId"}
+		return &problem.Failure{Problem: problem.MissingField, Field: "loginId"}
 	case len(id) > maxLoginIDSize || strings.ContainsFunc(id, isControl):
-		return &failure{problem: problemInvalidField, field: "loginId"}
+		return &problem.Failure{Problem: problem.InvalidField, Field: "loginId"}
 	}
 	return nil
 }
@@ -713,9 +720,9 @@ func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 func checkCode(code string) error {
 	switch {
 	case code == "":
-		return &failure{problem: problemMissingField, field: "code"}
+		return &problem.Failure{Problem: problem.MissingField, Field: "code"}
 	case len(code) < minCodeLength || len(code) > maxCodeLength || strings.ContainsFunc(code, isNoDigit):
-		return &failure{problem: problemInvalidField, field: "code"}
+		return &problem.Failure{Problem: problem.InvalidField, Field: "code"}
 	}
 	return nil
 }

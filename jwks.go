@@ -2,9 +2,6 @@ package descopehttp
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
 	"log/slog"
@@ -16,9 +13,11 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // Bounds on fetching and keeping keys.
@@ -30,22 +29,17 @@ const (
 	keyMaxStale      = 24 * time.Hour   // keys serve this long without a successful fetch
 	absentKeyMemory  = 30 * time.Second // an unknown kid is remembered this long
 	maxAbsentKeys    = 4096             // unknown kids remembered at a time
-	maxKeys          = 100              // looked at of one key set
 	maxRetiredKeys   = 100              // remembered after they left the set
-	minRSABits       = 2048
-	maxRSABits       = 8192
-	minRSAExponent   = 3
-	maxKeySetSize    = 1 << 20 // bytes
 	pendingKeyRetry  = time.Second
 	unknownKeyReason = "key is not in the key set"
 )
 
 var (
-	errUnknownKey = problemInvalidToken.because(unknownKeyReason)
-	errKeyNotHeld = problemUnavailable.because("key is not held")
+	errUnknownKey = problem.InvalidToken.Because(unknownKeyReason)
+	errKeyNotHeld = problem.Unavailable.Because("key is not held")
 	// errKeyPending marks "cannot tell" for a kid that may be invented.
 	errKeyPending  = errors.New("descopehttp: key may be published yet")
-	errKeysTimeout = &failure{problem: problemUnavailable, reason: "keys did not come in time", timeout: true, retryAfter: keyFetchFloor}
+	errKeysTimeout = &problem.Failure{Problem: problem.Unavailable, Reason: "keys did not come in time", Timeout: true, RetryAfter: keyFetchFloor}
 )
 
 // A keySet holds the project's public keys. keyfunc asks it for them through
@@ -57,34 +51,25 @@ var (
 // cannot tell an unknown key from an outage.
 type keySet struct {
 	*jwkset.MemoryJWKSet
-	find    keyfunc.Keyfunc
-	headers *headerMemo
-	api     *api
-	log     *slog.Logger
-	tasks   tasks
+	find  keyfunc.Keyfunc
+	rules *token.Rules // remember the headers of tokens that have verified
+	api   *descope.Client
+	log   *slog.Logger
+	tasks tasks
 
 	held atomic.Pointer[heldKeys] // nil until the first successful fetch
 
 	mu      sync.Mutex // guards all below
 	began   time.Time  // when the last fetch began
 	fetch   chan struct{}
-	retired []*heldKey
+	retired []*token.Key
 	absent  map[[sha256.Size]byte]time.Time // hash of an unknown kid → when it was first seen
 }
 
 // heldKeys is one key set as Descope published it; it is never written to.
 type heldKeys struct {
-	byID  map[string]*heldKey
+	byID  map[string]*token.Key
 	began time.Time // when the fetch that brought it began
-}
-
-// A heldKey stands for one key material under one kid. From fetch to fetch the
-// same material keeps the same heldKey, so pointers can be compared.
-type heldKey struct {
-	kid string
-	jwk jwkset.JWK
-	key any    // its public key
-	alg string // the one that it is for
 }
 
 // usable reports whether the keys may still be trusted. Keys that could not be
@@ -93,9 +78,9 @@ func (h *heldKeys) usable(now time.Time) bool {
 	return h != nil && now.Sub(h.began) <= keyMaxStale
 }
 
-func newKeySet(api *api, headers *headerMemo, log *slog.Logger) *keySet {
+func newKeySet(api *descope.Client, rules *token.Rules, log *slog.Logger) *keySet {
 	s := &keySet{
-		headers:      headers,
+		rules:        rules,
 		MemoryJWKSet: jwkset.NewMemoryStorage(),
 		api:          api,
 		log:          log,
@@ -127,15 +112,15 @@ func withFetchPolicy(ctx context.Context, p fetchPolicy) context.Context {
 
 // trusts reports whether key may still be trusted: it was not revoked by the last
 // fetch, and that was not too long ago.
-func (s *keySet) trusts(key *heldKey, now time.Time) bool {
+func (s *keySet) trusts(key *token.Key, now time.Time) bool {
 	held := s.held.Load()
-	return held.usable(now) && held.byID[key.kid] == key && now.Sub(held.began) <= keyRefreshAfter ||
+	return held.usable(now) && held.byID[key.KID] == key && now.Sub(held.began) <= keyRefreshAfter ||
 		s.trustsStale(held, key, now)
 }
 
 // trustsStale starts a fetch beside the request; see KeyRead.
-func (s *keySet) trustsStale(held *heldKeys, key *heldKey, now time.Time) bool {
-	if !held.usable(now) || held.byID[key.kid] != key {
+func (s *keySet) trustsStale(held *heldKeys, key *token.Key, now time.Time) bool {
+	if !held.usable(now) || held.byID[key.KID] != key {
 		return false
 	}
 	s.begin(now, fetchIfFloorAllows)
@@ -144,35 +129,35 @@ func (s *keySet) trustsStale(held *heldKeys, key *heldKey, now time.Time) bool {
 
 // verify checks the signature of t with the key of its kid and returns the key.
 // It waits for a fetch until a deadline at the most.
-func (s *keySet) verify(ctx context.Context, t *token, now, until time.Time) (*heldKey, error) {
-	key := t.header.key
+func (s *keySet) verify(ctx context.Context, t *token.Token, now, until time.Time) (*token.Key, error) {
+	key := t.KnownKey()
 	if key == nil || !s.trusts(key, now) {
 		var err error
 		if key, err = s.lookUp(ctx, t, until); err != nil {
 			return nil, err
 		}
 	}
-	if err := t.verifySignature(key.key); err != nil {
+	if err := t.Verify(key); err != nil {
 		return nil, err
 	}
-	s.headers.remember(t.header, key)
+	s.rules.Remember(t, key)
 	return key, nil
 }
 
 // lookUp has keyfunc find the key and compare its algorithm with the token's.
-func (s *keySet) lookUp(ctx context.Context, t *token, until time.Time) (*heldKey, error) {
+func (s *keySet) lookUp(ctx context.Context, t *token.Token, until time.Time) (*token.Key, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	key, err := s.find.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": t.header.alg, jwkset.HeaderKID: t.header.kid}})
-	var f *failure
+	key, err := s.find.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": t.Alg(), jwkset.HeaderKID: t.KID()}})
+	var f *problem.Failure
 	switch {
 	case errors.As(err, &f):
 		return nil, f // keyfunc's own text quotes the token
 	case err != nil:
-		return nil, errTokenKeyAlg
+		return nil, token.ErrKeyAlg
 	}
-	held := s.held.Load().byID[t.header.kid]
-	if held == nil || held.key != key {
+	held := s.held.Load().byID[t.KID()]
+	if held == nil || held.Public != key {
 		return nil, s.unavailable("key set changed", errKeyPending)
 	}
 	return held, nil
@@ -191,7 +176,7 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 			if now.Sub(held.began) > keyRefreshAfter {
 				s.begin(now, fetchIfFloorAllows)
 			}
-			return key.jwk, nil
+			return key.JWK, nil
 		}
 	}
 	if policy == fetchNever {
@@ -218,7 +203,7 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 		return jwkset.JWK{}, s.unavailable("no keys could be fetched", nil)
 	}
 	if key, ok := held.byID[kid]; ok {
-		return key.jwk, nil
+		return key.JWK, nil
 	}
 	if held.began.Before(firstSeen) {
 		return jwkset.JWK{}, s.unavailable("key is not known yet", errKeyPending)
@@ -256,7 +241,7 @@ func (s *keySet) unavailable(reason string, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait := max(time.Until(s.began.Add(keyFetchFloor)), pendingKeyRetry)
-	return &failure{problem: problemUnavailable, reason: reason, retryAfter: wait, cause: cause}
+	return &problem.Failure{Problem: problem.Unavailable, Reason: reason, RetryAfter: wait, Cause: cause}
 }
 
 // begin starts a fetch if none is under way and the floor allows one. It returns
@@ -317,12 +302,12 @@ func (s *keySet) await(ctx context.Context, fetch <-chan struct{}) error {
 func (s *keySet) replace(began time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), keyFetchTimeout)
 	defer cancel()
-	body, err := s.api.keys(ctx)
+	body, err := s.api.Keys(ctx)
 	if err != nil {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: key set could not be fetched", slog.String("reason", failureOf(err).reason))
+		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: key set could not be fetched", slog.String("reason", problem.Of(err).Reason))
 		return
 	}
-	keys := parseKeySet(body)
+	keys := token.ParseKeySet(body)
 	if len(keys) == 0 {
 		s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: key set has no usable key; the last good one stays in use")
 		return
@@ -337,11 +322,11 @@ func (s *keySet) replace(began time.Time) {
 // retire carries over the keys that stay and remembers those that have left the
 // set. They open nothing; refresh tokens, which outlive the keys that signed
 // them, are checked against them before they are passed on to Descope.
-func (s *keySet) retire(old, current map[string]*heldKey) {
+func (s *keySet) retire(old, current map[string]*token.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for kid, key := range old {
-		if stays := current[kid]; stays != nil && sameKey(stays, key) {
+		if stays := current[kid]; stays != nil && stays.Same(key) {
 			current[kid] = key
 		} else {
 			s.retired = append(s.retired, key)
@@ -354,7 +339,7 @@ func (s *keySet) retire(old, current map[string]*heldKey) {
 
 // filter checks a token against held and retired keys and waits for no others.
 // It returns errKeyNotHeld if its key is neither: only Descope can tell then.
-func (s *keySet) filter(ctx context.Context, t *token) error {
+func (s *keySet) filter(ctx context.Context, t *token.Token) error {
 	now := time.Now()
 	if !s.held.Load().usable(now) {
 		s.begin(now, fetchIfFloorAllows) // for those who come after
@@ -368,13 +353,13 @@ func (s *keySet) filter(ctx context.Context, t *token) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range s.retired {
-		if key.kid != t.header.kid {
+		if key.KID != t.KID() {
 			continue
 		}
-		if key.alg == t.header.alg && t.verifySignature(key.key) == nil {
+		if t.Verify(key) == nil {
 			return nil
 		}
-		err = errTokenSignature
+		err = token.ErrSignature
 	}
 	return err
 }
@@ -399,82 +384,4 @@ func (s *keySet) noteAbsent(kid string, now time.Time) time.Time {
 		s.absent[id] = now
 	}
 	return now
-}
-
-// parseKeySet decodes a JWK Set (RFC 7517, section 5) key by key. What it cannot
-// use, it skips: one odd key must not take the others along, as it would with
-// jwkset's own decoder.
-func parseKeySet(body []byte) map[string]*heldKey {
-	var set struct {
-		Keys []jsontext.Value `json:"keys"`
-	}
-	// A key with duplicate names is refused alone, below.
-	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if json.Unmarshal(body, &set, lenient) != nil {
-		return nil
-	}
-	keys := make(map[string]*heldKey)
-	ambiguous := make(map[string]bool)
-	for _, raw := range set.Keys[:min(len(set.Keys), maxKeys)] {
-		key := parseKey(raw)
-		if key == nil {
-			continue
-		}
-		if other := keys[key.kid]; other != nil && !sameKey(other, key) {
-			ambiguous[key.kid] = true
-		}
-		keys[key.kid] = key
-	}
-	maps.DeleteFunc(keys, func(kid string, _ *heldKey) bool { return ambiguous[kid] })
-	return keys
-}
-
-// parseKey decodes one JWK that is meant for verifying signatures, or returns nil.
-// Only the members named here reach jwkset: given an x5u, it would fetch that URL.
-func parseKey(raw jsontext.Value) *heldKey {
-	var k struct {
-		KTY    string   `json:"kty"`
-		KID    string   `json:"kid"`
-		ALG    string   `json:"alg"`
-		USE    string   `json:"use"`
-		KeyOps []string `json:"key_ops"`
-		N      string   `json:"n"`
-		E      string   `json:"e"`
-		CRV    string   `json:"crv"`
-		X      string   `json:"x"`
-		Y      string   `json:"y"`
-	}
-	if json.Unmarshal(raw, &k) != nil || k.KID == "" {
-		return nil
-	}
-	if k.USE != "" && k.USE != "sig" || k.KeyOps != nil && !slices.Contains(k.KeyOps, "verify") {
-		return nil
-	}
-	jwk, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
-		KTY: jwkset.KTY(k.KTY), KID: k.KID, ALG: jwkset.ALG(k.ALG),
-		N: k.N, E: k.E, CRV: jwkset.CRV(k.CRV), X: k.X, Y: k.Y,
-	}, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
-	if err != nil || !keyFits(jwk.Key(), k.ALG) {
-		return nil
-	}
-	return &heldKey{kid: k.KID, jwk: jwk, key: jwk.Key(), alg: k.ALG}
-}
-
-// keyFits reports whether the key is of the kind and strength that alg asks for
-// (RFC 7518, sections 3.3 and 3.4).
-func keyFits(key any, alg string) bool {
-	switch key := key.(type) {
-	case *rsa.PublicKey:
-		bits := key.N.BitLen()
-		return alg == "RS256" && minRSABits <= bits && bits <= maxRSABits && key.E >= minRSAExponent
-	case *ecdsa.PublicKey:
-		bits := key.Curve.Params().BitSize
-		return alg == "ES256" && bits == 256 || alg == "ES384" && bits == 384
-	}
-	return false
-}
-
-func sameKey(a, b *heldKey) bool {
-	key, ok := a.key.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && key.Equal(b.key) && a.alg == b.alg
 }

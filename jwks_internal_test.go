@@ -2,82 +2,102 @@ package descopehttp
 
 import (
 	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"errors"
 	"fmt"
-	"math/big"
+	"io"
+	"log/slog"
 	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
-// The kind and strength of a key are those that its alg asks for, to the bit.
-func TestKeyStrength(t *testing.T) {
-	rsaKey := func(bits uint, e int) *rsa.PublicKey {
-		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
-		return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: e}
+func TestOneKeyFetchAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fetches, most, n atomic.Int32
+		a := authOver(t, answering(func(*http.Request) (string, time.Duration) {
+			fetches.Add(1)
+			most.Store(max(most.Load(), n.Add(1)))
+			time.AfterFunc(4*time.Second, func() { n.Add(-1) })
+			return `{"keys":[]}`, 4 * time.Second
+		}))
+		first := a.keys.begin(time.Now(), fetchIfFloorAllows)
+		require.NotNil(t, first)
+		for range 8 {
+			<-time.After(400 * time.Millisecond)
+			assert.Equal(t, first, a.keys.begin(time.Now(), fetchPastFloor))
+			assert.Equal(t, first, a.keys.begin(time.Now(), fetchIfFloorAllows))
+		}
+		<-first
+		synctest.Wait()
+		assert.Nil(t, a.keys.begin(time.Now(), fetchIfFloorAllows), "the floor, since the beginning")
+		require.NotNil(t, a.keys.begin(time.Now(), fetchPastFloor))
+		require.NoError(t, a.Wait(t.Context()))
+		assert.EqualValues(t, 1, most.Load())
+		assert.EqualValues(t, 2, fetches.Load())
+	})
+}
+
+func TestKeyFetchEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := authOver(t, answering(func(*http.Request) (string, time.Duration) { return "", time.Hour }))
+		began := time.Now()
+		<-a.keys.begin(began, fetchIfFloorAllows)
+		assert.Equal(t, 5*time.Second, time.Since(began))
+	})
+}
+
+func TestAbsentKidsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := authOver(t, noNetwork{t})
+		const limit, memory = 4096, 30 * time.Second
+		began := time.Now()
+		for i := range limit + 100 {
+			require.Equal(t, began, a.keys.noteAbsent(strconv.Itoa(i), began))
+			require.LessOrEqual(t, len(a.keys.absent), limit)
+		}
+		<-time.After(memory - 1)
+		assert.Equal(t, began, a.keys.noteAbsent("0", time.Now()), "remembered")
+		assert.Equal(t, time.Now(), a.keys.noteAbsent("more", time.Now()), "full")
+		<-time.After(1)
+		assert.Equal(t, time.Now(), a.keys.noteAbsent("0", time.Now()), "forgotten")
+		assert.Len(t, a.keys.absent, 1)
+		a.keys.noteAbsent("more", time.Now())
+		assert.Len(t, a.keys.absent, 2)
+	})
+}
+
+func TestFilterByKid(t *testing.T) {
+	a := authOver(t, noNetwork{t})
+	key := func(kid string) *token.Key {
+		k := onlyKey(t, `{"alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","kid":"`+kid+`"}`)
+		return k
 	}
-	ec := func(curve elliptic.Curve) *ecdsa.PublicKey { return &ecdsa.PublicKey{Curve: curve} }
-	for _, tt := range []struct {
-		key any
-		alg string
-		ok  bool
-	}{
-		{rsaKey(2048, 65537), "RS256", true},
-		{rsaKey(2047, 65537), "RS256", false},
-		{rsaKey(8192, 65537), "RS256", true},
-		{rsaKey(8193, 65537), "RS256", false},
-		{rsaKey(2048, 3), "RS256", true},
-		{rsaKey(2048, 2), "RS256", false},
-		{rsaKey(2048, 1), "RS256", false},
-		{rsaKey(2048, 65537), "RS512", false},
-		{rsaKey(2048, 65537), "PS256", false},
-		{rsaKey(2048, 65537), "ES256", false},
-		{rsaKey(2048, 65537), "", false},
-		{ec(elliptic.P256()), "ES256", true},
-		{ec(elliptic.P256()), "ES384", false},
-		{ec(elliptic.P256()), "RS256", false},
-		{ec(elliptic.P384()), "ES384", true},
-		{ec(elliptic.P384()), "ES256", false},
-		{ec(elliptic.P521()), "ES512", false},
-		{ec(elliptic.P224()), "ES256", false},
-		{ed25519.PublicKey(make([]byte, 32)), "EdDSA", false},
-		{[]byte("secret"), "HS256", false},
-		{[]byte("secret"), "RS256", false},
-		{nil, "RS256", false},
-	} {
-		assert.Equal(t, tt.ok, keyFits(tt.key, tt.alg), "%T for %s", tt.key, tt.alg)
+	const claims = `{"iss":"P2abcdefghijklmnopqrstuvwxyz","sub":"U2ada","drn":"DSR","exp":4102444800}`
+	b64 := base64.RawURLEncoding.EncodeToString
+	a.keys.held.Store(&heldKeys{byID: map[string]*token.Key{"held": key("held")}, began: time.Now()})
+	a.keys.retired = []*token.Key{key("old"), key("older")}
+	for kid, want := range map[string]error{"held": token.ErrSignature, "old": token.ErrSignature, "older": token.ErrSignature, "new": errKeyNotHeld} {
+		raw := b64([]byte(`{"alg":"ES256","kid":"`+kid+`"}`)) + "." + b64([]byte(claims)) + "." + b64(make([]byte, 64))
+		tok, err := a.rules.Parse(raw, token.RefreshDRN)
+		require.NoError(t, err)
+		assert.Equal(t, want, a.keys.filter(t.Context(), tok), kid)
 	}
 }
 
-// A key is found by its kid, so one without is of no use, and takes no part.
-func TestKeyWithoutKid(t *testing.T) {
-	const key = `{"alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"`
-	assert.NotNil(t, parseKey([]byte(key+`,"kid":"a"}`)))
-	for _, rest := range []string{`}`, `,"kid":""}`, `,"kid":null}`, `,"kid":7}`, `,"KID":"a"}`} {
-		assert.Nil(t, parseKey([]byte(key+rest)), rest)
-	}
-}
-
-// A document that was cut off is none: half a key set would revoke the other half.
-func TestCutKeySet(t *testing.T) {
-	const key = `{"alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","kid":"`
-	whole := `{"keys":[` + key + `a"},` + key + `b"}]}`
-	assert.Len(t, parseKeySet([]byte(whole)), 2)
-	for i := range whole {
-		assert.Empty(t, parseKeySet([]byte(whole[:i])), "%d bytes", i)
-	}
-	assert.Empty(t, parseKeySet([]byte(whole+"{}")))
-}
-
-// All three algorithms are taken, each with keys of its own kind only.
 func TestEachAlgorithm(t *testing.T) {
 	const project = "P2abcdefghijklmnopqrstuvwxyz"
 	b64 := base64.RawURLEncoding.EncodeToString
@@ -115,4 +135,60 @@ func TestEachAlgorithm(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestRetiredKeysAreBounded(t *testing.T) {
+	s := newKeySet(nil, new(token.Rules), slog.New(slog.DiscardHandler))
+	key := onlyKey(t, `{"kid":"a","alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`)
+	require.NotNil(t, key)
+	for i := range 3 * maxRetiredKeys {
+		old := *key
+		old.KID = strconv.Itoa(i)
+		s.retire(map[string]*token.Key{old.KID: &old}, nil)
+		require.LessOrEqual(t, len(s.retired), maxRetiredKeys)
+	}
+	assert.Equal(t, strconv.Itoa(3*maxRetiredKeys-1), s.retired[maxRetiredKeys-1].KID, "the newest stay")
+}
+
+type answering func(*http.Request) (text string, after time.Duration)
+
+func authOver(t *testing.T, transport http.RoundTripper) *Auth {
+	a, err := New(Config{ProjectID: "P2abcdefghijklmnopqrstuvwxyz", HTTPClient: &http.Client{Transport: transport}, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	return a
+}
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	text, after := a(r)
+	select {
+	case <-time.After(after):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(text))}, nil
+}
+
+type noNetwork struct{ t testing.TB }
+
+func (n noNetwork) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.t.Errorf("a call to %s", r.URL.Path)
+	return nil, errors.New("no network")
+}
+
+func TestControlCharacters(t *testing.T) {
+	for _, id := range []string{"a\x00", "a\x1f", "a\x7f", "\ta", "a\nb"} {
+		assert.Error(t, checkLoginID(id), "%q", id)
+	}
+	assert.NoError(t, checkLoginID("ada b\u00e9@example.com"))
+}
+
+// onlyKey returns the key of a set of one.
+func onlyKey(t *testing.T, jwk string) *token.Key {
+	t.Helper()
+	keys := token.ParseKeySet([]byte(`{"keys":[` + jwk + `]}`))
+	require.Len(t, keys, 1)
+	for _, key := range keys {
+		return key
+	}
+	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
 const (
@@ -53,16 +55,16 @@ func isNavigation(r *http.Request) bool {
 }
 
 // redirectToLogin answers 303 (RFC 9110, section 15.4.4).
-func (a *Auth) redirectToLogin(w http.ResponseWriter, r *http.Request, f *failure) {
+func (a *Auth) redirectToLogin(w http.ResponseWriter, r *http.Request, f *problem.Failure) {
 	login := *a.loginURL
 	q := login.Query()
 	if back := r.URL.RequestURI(); isLocalPath(back) {
 		q.Set(returnToParam, back)
 	}
-	switch f.problem {
-	case problemStepUp:
+	switch f.Problem {
+	case problem.StepUp:
 		q.Set("acr_values", "stepup")
-	case problemMFA:
+	case problem.MFA:
 		q.Set("acr_values", "mfa")
 	}
 	login.RawQuery = q.Encode()

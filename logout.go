@@ -5,22 +5,25 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // logOut logs t and all that came of it out: call tells Descope about the newest
 // token. From here on nothing of it is handed out, here or on another replica,
 // by memory or by a flight that is still to land.
-func (f *refresher) logOut(ctx context.Context, t *token, call func(context.Context, *token) error) error {
+func (f *refresher) logOut(ctx context.Context, t *token.Token, call func(context.Context, *token.Token) error) error {
 	now := time.Now()
 	if err := f.admit(t, now); err != nil {
 		return err
 	}
 	f.mu.Lock()
-	_, done := f.memory.told.get(hashOf(t.raw), now)
+	_, done := f.memory.told.Get(token.HashOf(t.Raw), now)
 	newest := f.memory.end(t, now)
 	flights := make([]*flight, len(newest))
 	for i, t := range newest {
-		flights[i] = f.flights[hashOf(t.raw)]
+		flights[i] = f.flights[token.HashOf(t.Raw)]
 	}
 	f.mu.Unlock()
 	if done {
@@ -41,7 +44,7 @@ func (f *refresher) logOut(ctx context.Context, t *token, call func(context.Cont
 		return failed
 	}
 	f.mu.Lock()
-	f.memory.told.put(hashOf(t.raw), struct{}{}, now, endedWindow)
+	f.memory.told.Put(token.HashOf(t.Raw), struct{}{}, now, endedWindow)
 	f.mu.Unlock()
 	f.outwait(ctx, told)
 	return nil
@@ -50,7 +53,7 @@ func (f *refresher) logOut(ctx context.Context, t *token, call func(context.Cont
 // logOutNewest ends one token at Descope, and what comes of it meanwhile, here or on
 // another replica. fl is the flight that was under way for it, or nil; storeErr says
 // that a tombstone for it could not be left.
-func (f *refresher) logOutNewest(ctx context.Context, newest *token, fl *flight, storeErr error, call func(context.Context, *token) error) error {
+func (f *refresher) logOutNewest(ctx context.Context, newest *token.Token, fl *flight, storeErr error, call func(context.Context, *token.Token) error) error {
 	if fl != nil {
 		if err := fl.wait(ctx); err != nil {
 			return err
@@ -67,7 +70,7 @@ func (f *refresher) logOutNewest(ctx context.Context, newest *token, fl *flight,
 		// Refused because it has ended already, or because another replica spent
 		// it before it saw the tombstone; then something came of it.
 		refused := newest
-		if newest, storeErr = f.leaveTombstones(refused, refused); newest.raw == refused.raw {
+		if newest, storeErr = f.leaveTombstones(refused, refused); newest.Raw == refused.Raw {
 			break
 		}
 		err = call(ctx, newest)
@@ -83,22 +86,22 @@ func (f *refresher) logOutNewest(ctx context.Context, newest *token, fl *flight,
 
 // admit holds logouts with tokens that cannot be told from invented ones to their
 // budget: a logout leaves something behind, and without keys anybody can begin one.
-func (f *refresher) admit(t *token, now time.Time) error {
+func (f *refresher) admit(t *token.Token, now time.Time) error {
 	if f.knows(t, now) {
 		return nil
 	}
-	t.unverified = t.unverified || !f.keys.held.Load().usable(now)
-	return f.api.strangers.reserve(t, now)
+	t.Unverified = t.Unverified || !f.keys.held.Load().usable(now)
+	return f.api.Reserve(t)
 }
 
 // knows reports whether t is one that Descope has taken or given here, or is being
 // asked about.
-func (f *refresher) knows(t *token, now time.Time) bool {
+func (f *refresher) knows(t *token.Token, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, taken := f.memory.links.get(hashOf(t.raw), now)
-	_, given := f.memory.issued.get(hashOf(t.raw), now)
-	return taken || given || f.flights[hashOf(t.raw)] != nil
+	_, taken := f.memory.links.Get(token.HashOf(t.Raw), now)
+	_, given := f.memory.issued.Get(token.HashOf(t.Raw), now)
+	return taken || given || f.flights[token.HashOf(t.Raw)] != nil
 }
 
 // outwait returns when no other replica can still act on what it read in the store
@@ -117,22 +120,22 @@ func (f *refresher) outwait(ctx context.Context, told time.Time) {
 // leaveTombstones leaves tombstones in the store for t and newest, and for what the
 // other replicas know to have come of it. It returns the newest token, and an
 // error if one could not be left.
-func (f *refresher) leaveTombstones(t, newest *token) (*token, error) {
+func (f *refresher) leaveTombstones(t, newest *token.Token) (*token.Token, error) {
 	if f.shared == nil {
 		return newest, nil
 	}
 	var err error
-	if t.raw != newest.raw {
-		_, err = f.shared.end(t, newest.raw)
+	if t.Raw != newest.Raw {
+		_, err = f.shared.end(t, newest.Raw)
 	}
 	for range maxWalk {
 		r, endErr := f.shared.end(newest, "")
 		err = errors.Join(err, endErr)
-		if r == nil || r.Refresh == "" || r.Refresh == newest.raw {
+		if r == nil || r.Refresh == "" || r.Refresh == newest.Raw {
 			break
 		}
-		next, parseErr := f.rules.parse(r.Refresh, refreshDRN)
-		if parseErr != nil || next.claims.user() != t.claims.user() {
+		next, parseErr := f.rules.Parse(r.Refresh, token.RefreshDRN)
+		if parseErr != nil || next.Claims.User() != t.Claims.User() {
 			break
 		}
 		newest = next
@@ -144,12 +147,12 @@ func (f *refresher) leaveTombstones(t, newest *token) (*token, error) {
 // logOutEverywhere logs the user of t out everywhere: call tells Descope with the newest
 // token. Only when that has succeeded is anything forgotten, so that it can be
 // tried again.
-func (f *refresher) logOutEverywhere(ctx context.Context, t *token, call func(context.Context, *token) error) error {
+func (f *refresher) logOutEverywhere(ctx context.Context, t *token.Token, call func(context.Context, *token.Token) error) error {
 	if err := f.admit(t, time.Now()); err != nil {
 		return err
 	}
 	newest := t
-	_, err := f.follow(ctx, t, func(ctx context.Context, t *token) (*answer, error) {
+	_, err := f.follow(ctx, t, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
 		newest = t
 		return nil, call(ctx, t)
 	})
@@ -160,28 +163,28 @@ func (f *refresher) logOutEverywhere(ctx context.Context, t *token, call func(co
 	told := time.Now()
 	f.mu.Lock()
 	f.memory.end(t, told)
-	f.memory.endUser(t.claims.user(), told)
+	f.memory.endUser(t.Claims.User(), told)
 	f.mu.Unlock()
 	f.outwait(ctx, told)
 	return nil
 }
 
 // endedBy reports whether t was logged out, by what the store holds of it.
-func (f *refresher) endedBy(t *token, r *record) bool {
+func (f *refresher) endedBy(t *token.Token, r *record) bool {
 	if r.Ended {
 		f.noteEnded(t)
 	}
 	return r.Ended
 }
 
-func (f *refresher) noteEnded(t *token) {
+func (f *refresher) noteEnded(t *token.Token) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.memory.end(t, time.Now())
 }
 
 // lookForTombstone notes a logout of t on another replica.
-func (f *refresher) lookForTombstone(ctx context.Context, t *token) {
+func (f *refresher) lookForTombstone(ctx context.Context, t *token.Token) {
 	if f.shared == nil {
 		return
 	}
@@ -193,13 +196,13 @@ func (f *refresher) lookForTombstone(ctx context.Context, t *token) {
 func (f *refresher) revoke(ctx context.Context, refresh string) error {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	_, err := f.api.call(ctx, classSession, http.MethodPost, pathLogout, &token{raw: refresh}, []byte("{}"))
+	_, err := f.api.Call(ctx, descope.Session, http.MethodPost, descope.PathLogout, &token.Token{Raw: refresh}, []byte("{}"))
 	return ignoreEnded(err)
 }
 
 // ignoreEnded drops the error that says that a session has ended already.
 func ignoreEnded(err error) error {
-	if endsSession(err) {
+	if descope.EndsSession(err) {
 		return nil
 	}
 	return err

@@ -1,8 +1,11 @@
 package descopehttp
 
 import (
-	"container/list"
 	"time"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/fading"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // Bounds on what is remembered of refresh tokens.
@@ -21,38 +24,38 @@ const (
 // request that was under way while another spent its token, a client that never
 // got the answer. It is guarded by the refresher's lock.
 type memory struct {
-	links    fading[tokenHash, *link] // by the refresh token that was presented
-	issued   fading[tokenHash, *link] // by the refresh token that the answer brought
-	sessions fading[tokenHash, *link] // by the session token that nobody has presented yet
-	private  fading[tokenHash, *link] // that led to a second factor: for a logout only
+	links    fading.Map[token.Hash, *link] // by the refresh token that was presented
+	issued   fading.Map[token.Hash, *link] // by the refresh token that the answer brought
+	sessions fading.Map[token.Hash, *link] // by the session token that nobody has presented yet
+	private  fading.Map[token.Hash, *link] // that led to a second factor: for a logout only
 
-	refused fading[tokenHash, time.Time] // when Descope first refused a token
-	ended   fading[tokenHash, struct{}]  // tokens that were logged out
-	told    fading[tokenHash, struct{}]  // those of them whose logout is done
-	cut     fading[string, time.Time]    // when a user was logged out everywhere
-	tried   fading[tokenHash, struct{}]  // tokens that were lately renewed ahead of need
+	refused fading.Map[token.Hash, time.Time] // when Descope first refused a token
+	ended   fading.Map[token.Hash, struct{}]  // tokens that were logged out
+	told    fading.Map[token.Hash, struct{}]  // those of them whose logout is done
+	cut     fading.Map[string, time.Time]     // when a user was logged out everywhere
+	tried   fading.Map[token.Hash, struct{}]  // tokens that were lately renewed ahead of need
 }
 
 func newMemory() memory {
 	return memory{
-		links:    newFading[tokenHash, *link](maxLinks),
-		issued:   newFading[tokenHash, *link](maxLinks),
-		sessions: newFading[tokenHash, *link](maxLinks),
-		private:  newFading[tokenHash, *link](maxLinks),
-		refused:  newFading[tokenHash, time.Time](maxRefusals),
-		ended:    newFading[tokenHash, struct{}](maxEnded),
-		told:     newFading[tokenHash, struct{}](maxEnded),
-		cut:      newFading[string, time.Time](maxEnded),
-		tried:    newFading[tokenHash, struct{}](maxLinks),
+		links:    fading.New[token.Hash, *link](maxLinks),
+		issued:   fading.New[token.Hash, *link](maxLinks),
+		sessions: fading.New[token.Hash, *link](maxLinks),
+		private:  fading.New[token.Hash, *link](maxLinks),
+		refused:  fading.New[token.Hash, time.Time](maxRefusals),
+		ended:    fading.New[token.Hash, struct{}](maxEnded),
+		told:     fading.New[token.Hash, struct{}](maxEnded),
+		cut:      fading.New[string, time.Time](maxEnded),
+		tried:    fading.New[token.Hash, struct{}](maxLinks),
 	}
 }
 
 // A link leads from a refresh token to Descope's answer to it.
 type link struct {
-	began   time.Time // when the call was made: the token was spent no earlier
-	at      time.Time // when the answer came: the token was spent no later
-	from    *token    // nil for a sign-in
-	answer  *tokenAnswer
+	began   time.Time    // when the call was made: the token was spent no earlier
+	at      time.Time    // when the answer came: the token was spent no later
+	from    *token.Token // nil for a sign-in
+	answer  *descope.Tokens
 	life    time.Duration // of the session in the answer, 0 if that cannot be told
 	expiry  time.Time     // of that session
 	renewal *renewal      // the answer verified, or nil: its key may not be there yet
@@ -84,45 +87,45 @@ func (l *link) use(now time.Time) {
 
 // rotated reports whether the answer brought another refresh token.
 func (l *link) rotated() bool {
-	return l.answer.refresh != "" && (l.from == nil || l.answer.refresh != l.from.raw)
+	return l.answer.Refresh != "" && (l.from == nil || l.answer.Refresh != l.from.Raw)
 }
 
 // remember keeps an answer before it is verified. What is spent is spent: should
 // verification fail for now, the next request tries it again on the same answer.
 func (m *memory) remember(l *link) {
 	if l.from != nil {
-		if before, ok := m.issued.get(hashOf(l.from.raw), l.at); ok {
+		if before, ok := m.issued.Get(token.HashOf(l.from.Raw), l.at); ok {
 			before.use(l.at) // which keeps it for another minute
 		}
 	}
-	for _, links := range []*fading[tokenHash, *link]{&m.links, &m.issued, &m.sessions} {
-		links.trim(func(old *link) bool { return !old.alive(l.at) })
+	for _, links := range []*fading.Map[token.Hash, *link]{&m.links, &m.issued, &m.sessions} {
+		links.Trim(func(old *link) bool { return !old.alive(l.at) })
 	}
 	// A call that begins while the link is alive may end later, and is followed by
 	// another minute.
 	keep := max(successorWindow, l.life) + 2*refreshTimeout + successorWindow
 	if l.from != nil {
-		m.links.put(hashOf(l.from.raw), l, l.at, keep)
+		m.links.Put(token.HashOf(l.from.Raw), l, l.at, keep)
 	}
 	if l.rotated() {
-		m.issued.put(hashOf(l.answer.refresh), l, l.at, keep)
+		m.issued.Put(token.HashOf(l.answer.Refresh), l, l.at, keep)
 	}
-	m.sessions.put(hashOf(l.answer.session), l, l.at, keep)
+	m.sessions.Put(token.HashOf(l.answer.Session), l, l.at, keep)
 }
 
 // forget drops what remember kept.
 func (m *memory) forget(l *link) {
 	if l.from != nil {
-		m.links.drop(hashOf(l.from.raw))
+		m.links.Drop(token.HashOf(l.from.Raw))
 	}
-	m.issued.drop(hashOf(l.answer.refresh))
-	m.sessions.drop(hashOf(l.answer.session))
+	m.issued.Drop(token.HashOf(l.answer.Refresh))
+	m.sessions.Drop(token.HashOf(l.answer.Session))
 }
 
 // A path is where a refresh token leads. What it says of links is of the moment that
 // it was walked: they change under the lock.
 type path struct {
-	newest  *token
+	newest  *token.Token
 	last    *link // that led to newest, nil if nothing is known
 	ended   bool  // a logout came on the way
 	endless bool  // there are more successors than are followed
@@ -147,14 +150,14 @@ func (p path) err() error {
 // leadsOn reports whether something came of the token that is not about to end; the
 // lock is held.
 func (p path) leadsOn(now time.Time) bool {
-	return p.last != nil && (p.last.renewal == nil || p.last.rotated() || !isDue(&p.last.renewal.session.shared.claims, now))
+	return p.last != nil && (p.last.renewal == nil || p.last.rotated() || !isDue(&p.last.renewal.session.shared.Claims, now))
 }
 
 // walk follows a refresh token to the newest one that came of it.
-func (m *memory) walk(t *token, now time.Time) path {
+func (m *memory) walk(t *token.Token, now time.Time) path {
 	p := path{newest: t, ended: m.hasEnded(t, now), endless: true}
 	for range maxWalk {
-		l, ok := m.links.get(hashOf(p.newest.raw), now)
+		l, ok := m.links.Get(token.HashOf(p.newest.Raw), now)
 		if !ok || !l.alive(now) {
 			p.endless = false
 			break
@@ -174,10 +177,10 @@ func (m *memory) walk(t *token, now time.Time) path {
 }
 
 // trail returns the spent tokens that lead from t to newest.
-func (m *memory) trail(t, newest *token, now time.Time) []*token {
-	var spent []*token
-	for len(spent) < maxWalk && t.raw != newest.raw {
-		l, ok := m.links.get(hashOf(t.raw), now)
+func (m *memory) trail(t, newest *token.Token, now time.Time) []*token.Token {
+	var spent []*token.Token
+	for len(spent) < maxWalk && t.Raw != newest.Raw {
+		l, ok := m.links.Get(token.HashOf(t.Raw), now)
 		if !ok || l.renewal == nil {
 			break
 		}
@@ -189,8 +192,8 @@ func (m *memory) trail(t, newest *token, now time.Time) []*token {
 
 // cameWith returns the link whose answer brought t, if that was within the last
 // minute: its session is as new as one that Descope would give for t now.
-func (m *memory) cameWith(t *token, now time.Time) *link {
-	l, ok := m.issued.get(hashOf(t.raw), now)
+func (m *memory) cameWith(t *token.Token, now time.Time) *link {
+	l, ok := m.issued.Get(token.HashOf(t.Raw), now)
 	if !ok {
 		return nil
 	}
@@ -204,11 +207,11 @@ func (m *memory) cameWith(t *token, now time.Time) *link {
 
 // notePresented notes that a client has the session token.
 func (m *memory) notePresented(session string, now time.Time) {
-	id := hashOf(session)
-	if l, ok := m.sessions.get(id, now); ok {
+	id := token.HashOf(session)
+	if l, ok := m.sessions.Get(id, now); ok {
 		l.presented = true
 		l.use(now)
-		m.sessions.drop(id)
+		m.sessions.Drop(id)
 	}
 }
 
@@ -216,25 +219,25 @@ func (m *memory) notePresented(session string, now time.Time) {
 // at Descope: the newest token, and what second factors brought on the way. The links
 // stay, to be followed by another logout should Descope not hear of this one, but they
 // serve nobody any more, not even when the logout is forgotten.
-func (m *memory) end(t *token, now time.Time) (newest []*token) {
-	todo := []*token{t}
+func (m *memory) end(t *token.Token, now time.Time) (newest []*token.Token) {
+	todo := []*token.Token{t}
 	for range maxLinks { // also should links ever lead in a circle
 		if len(todo) == 0 {
 			break
 		}
 		t := todo[0]
-		id := hashOf(t.raw)
+		id := token.HashOf(t.Raw)
 		todo = todo[1:]
-		m.ended.put(id, struct{}{}, now, endedWindow)
-		if l, ok := m.issued.get(id, now); ok {
+		m.ended.Put(id, struct{}{}, now, endedWindow)
+		if l, ok := m.issued.Get(id, now); ok {
 			l.ended = true
-			m.issued.drop(id)
+			m.issued.Drop(id)
 		}
-		if l, ok := m.private.get(id, now); ok {
-			m.private.drop(id)
+		if l, ok := m.private.Get(id, now); ok {
+			m.private.Drop(id)
 			todo = append(todo, l.successor())
 		}
-		l, ok := m.links.get(id, now)
+		l, ok := m.links.Get(id, now)
 		if ok {
 			l.ended = true
 		}
@@ -249,24 +252,24 @@ func (m *memory) end(t *token, now time.Time) (newest []*token) {
 }
 
 // successor returns the refresh token that the answer brought, verified or not.
-func (l *link) successor() *token {
+func (l *link) successor() *token.Token {
 	if l.renewal != nil {
 		return l.renewal.inForce
 	}
-	return &token{raw: l.answer.refresh, claims: l.from.claims}
+	return &token.Token{Raw: l.answer.Refresh, Claims: l.from.Claims}
 }
 
 // endUser notes that a user was logged out everywhere: what is remembered of them
 // serves nobody any more, and what is under way for them hands out nothing. The links
 // stay, so that what was spent is not presented again.
 func (m *memory) endUser(user string, now time.Time) {
-	m.cut.put(user, now, now, endedWindow)
-	m.links.dropFunc(func(l *link) bool { // nothing was spent, so Descope can be asked
-		return !l.rotated() && l.from.claims.user() == user
+	m.cut.Put(user, now, now, endedWindow)
+	m.links.DropFunc(func(l *link) bool { // nothing was spent, so Descope can be asked
+		return !l.rotated() && l.from.Claims.User() == user
 	})
-	for _, links := range []*fading[tokenHash, *link]{&m.links, &m.issued} {
-		links.each(func(l *link) {
-			if l.renewal != nil && l.renewal.inForce.claims.user() == user || l.from != nil && l.from.claims.user() == user {
+	for _, links := range []*fading.Map[token.Hash, *link]{&m.links, &m.issued} {
+		links.Each(func(l *link) {
+			if l.renewal != nil && l.renewal.inForce.Claims.User() == user || l.from != nil && l.from.Claims.User() == user {
 				l.ended = true
 			}
 		})
@@ -275,22 +278,22 @@ func (m *memory) endUser(user string, now time.Time) {
 
 // begin notes a sign-in with t. Descope's tokens are the same for the same second: it
 // may be the very token that was logged out a moment ago.
-func (m *memory) begin(t *token) {
-	id := hashOf(t.raw)
-	m.ended.drop(id)
-	m.told.drop(id)
-	m.links.drop(id)
+func (m *memory) begin(t *token.Token) {
+	id := token.HashOf(t.Raw)
+	m.ended.Drop(id)
+	m.told.Drop(id)
+	m.links.Drop(id)
 }
 
 // hasEnded reports whether t was logged out.
-func (m *memory) hasEnded(t *token, now time.Time) bool {
-	_, ok := m.ended.get(hashOf(t.raw), now)
+func (m *memory) hasEnded(t *token.Token, now time.Time) bool {
+	_, ok := m.ended.Get(token.HashOf(t.Raw), now)
 	return ok
 }
 
 // wasCut reports whether the user was logged out everywhere at or after since.
 func (m *memory) wasCut(user string, since, now time.Time) bool {
-	at, ok := m.cut.get(user, now)
+	at, ok := m.cut.Get(user, now)
 	return ok && !at.Before(since)
 }
 
@@ -298,93 +301,18 @@ func (m *memory) wasCut(user string, since, now time.Time) bool {
 // confirmed: cookies are deleted only then. A deletion cannot say "only if it is
 // still this token", and the first refusal may have crossed a new sign-in in
 // another tab.
-func (m *memory) refuse(t *token, now time.Time) (confirmed bool) {
-	id := hashOf(t.raw)
-	first, ok := m.refused.get(id, now)
+func (m *memory) refuse(t *token.Token, now time.Time) (confirmed bool) {
+	id := token.HashOf(t.Raw)
+	first, ok := m.refused.Get(id, now)
 	if !ok {
-		m.refused.put(id, now, now, refusalWindow)
+		m.refused.Put(id, now, now, refusalWindow)
 		return false
 	}
 	return now.Sub(first) >= refusalConfirms
 }
 
 // isRefused returns whether t was refused within the last minute.
-func (m *memory) isRefused(t *token, now time.Time) bool {
-	_, ok := m.refused.get(hashOf(t.raw), now)
+func (m *memory) isRefused(t *token.Token, now time.Time) bool {
+	_, ok := m.refused.Get(token.HashOf(t.Raw), now)
 	return ok
-}
-
-// A fading map forgets entries when their time is up and, when it is full, the
-// one that was put in first.
-type fading[K comparable, V any] struct {
-	limit   int
-	entries map[K]*list.Element
-	order   *list.List // of fadingEntry, oldest first
-}
-
-type fadingEntry[K comparable, V any] struct {
-	key   K
-	value V
-	until time.Time
-}
-
-func newFading[K comparable, V any](limit int) fading[K, V] {
-	return fading[K, V]{limit: limit, entries: make(map[K]*list.Element), order: list.New()}
-}
-
-func (f *fading[K, V]) get(key K, now time.Time) (value V, ok bool) {
-	e, ok := f.entries[key]
-	if !ok {
-		return value, false
-	}
-	entry := e.Value.(fadingEntry[K, V])
-	if !now.Before(entry.until) {
-		f.drop(key)
-		return value, false
-	}
-	return entry.value, true
-}
-
-func (f *fading[K, V]) put(key K, value V, now time.Time, keep time.Duration) {
-	f.drop(key)
-	f.entries[key] = f.order.PushBack(fadingEntry[K, V]{key, value, now.Add(keep)})
-	for oldest := f.order.Front(); oldest != nil; oldest = f.order.Front() {
-		entry := oldest.Value.(fadingEntry[K, V])
-		if len(f.entries) <= f.limit && now.Before(entry.until) {
-			return
-		}
-		f.drop(entry.key)
-	}
-}
-
-func (f *fading[K, V]) drop(key K) {
-	if e, ok := f.entries[key]; ok {
-		f.order.Remove(e)
-		delete(f.entries, key)
-	}
-}
-
-// trim drops the oldest entries that match.
-func (f *fading[K, V]) trim(match func(V) bool) {
-	for oldest := f.order.Front(); oldest != nil; oldest = f.order.Front() {
-		entry := oldest.Value.(fadingEntry[K, V])
-		if !match(entry.value) {
-			return
-		}
-		f.drop(entry.key)
-	}
-}
-
-func (f *fading[K, V]) dropFunc(match func(V) bool) {
-	for key, e := range f.entries {
-		if match(e.Value.(fadingEntry[K, V]).value) {
-			f.drop(key)
-		}
-	}
-}
-
-func (f *fading[K, V]) each(visit func(V)) {
-	for _, e := range f.entries {
-		visit(e.Value.(fadingEntry[K, V]).value)
-	}
 }

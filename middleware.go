@@ -26,6 +26,11 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/guess"
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // An Auth signs people in with one Descope project and judges their requests.
@@ -42,12 +47,12 @@ type Auth struct {
 	log          *slog.Logger
 	csrf         *http.CrossOriginProtection
 	cookies      *cookiePolicy
-	rules        *tokenRules
-	api          *api
+	rules        *token.Rules
+	api          *descope.Client
 	keys         *keySet
 	cache        *sessionCache
 	refresher    *refresher
-	attempts     *attempts
+	attempts     *guess.Attempts
 }
 
 // Format prints a text without a secret, for every verb.
@@ -103,11 +108,11 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 		switch {
 		case err == nil:
 			r, _ = v.admit(a, r)
-		case failureOf(err).problem == problemUnavailable && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case problem.Of(err).Problem == problem.Unavailable && r.Method != http.MethodGet && r.Method != http.MethodHead:
 			a.refuse(w, r, err)
 			return
 		default:
-			r = r.WithContext(&sessionContext{Context: r.Context(), auth: a, err: err})
+			r = r.WithContext(&sessionContext{Context: r.Context(), owner: a, err: err})
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -192,7 +197,7 @@ func (v verdict) session() *Session {
 // cheap and changes nothing, and a credential that is presented is judged, never
 // passed over in favour of another.
 func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness) (verdict, error) {
-	if c := sessionContextOf(r.Context()); c != nil && c.auth == a && c.err == nil {
+	if c := sessionContextOf(r.Context()); c != nil && c.owner == a && c.err == nil {
 		return verdict{nested: &c.session}, nil
 	}
 	now := time.Now()
@@ -207,7 +212,7 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness
 		return verdict{shared: v, token: bearer}, err
 	}
 	if a.delivery == InBody {
-		return verdict{}, problemNoSession.because("no bearer token")
+		return verdict{}, problem.NoSession.Because("no bearer token")
 	}
 	if err := a.checkOrigin(r); err != nil {
 		return verdict{}, err
@@ -225,7 +230,7 @@ func (v verdict) admit(a *Auth, r *http.Request) (*http.Request, *Session) {
 		return r, v.nested
 	}
 	token := v.token
-	c := &sessionContext{Context: r.Context(), auth: a, session: Session{shared: v.shared, token: &token}}
+	c := &sessionContext{Context: r.Context(), owner: a, session: Session{shared: v.shared, token: &token}}
 	r = r.WithContext(c)
 	if v.renewed {
 		r.Header = a.cookies.replace(r.Header, v.token)
@@ -235,10 +240,10 @@ func (v verdict) admit(a *Auth, r *http.Request) (*http.Request, *Session) {
 
 func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if a.log.Enabled(r.Context(), slog.LevelDebug) {
-		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", failureOf(err).Error()))
+		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", problem.Of(err).Error()))
 	}
 	if a.errorHandler != nil {
-		announceRetry(w.Header(), failureOf(err))
+		problem.AnnounceRetry(w.Header(), problem.Of(err))
 		a.errorHandler(w, r, err)
 		return
 	}
@@ -255,7 +260,7 @@ func (a *Auth) checkOrigin(r *http.Request) error {
 		r = &post
 	}
 	if a.csrf.Check(r) != nil {
-		return problemCrossOrigin.because("cross-origin request")
+		return problem.CrossOrigin.Because("cross-origin request")
 	}
 	return nil
 }
@@ -293,7 +298,7 @@ func (a *Auth) knownCookies(values *cookieValues, now time.Time) (verdict, bool)
 		return verdict{}, false
 	}
 	v, refresh := a.knownSessions(values, now)[0].session, values.refresh.values[0]
-	if v == nil || !a.cache.fits(v, refresh) || refresh != "" && isDue(&v.claims, now) {
+	if v == nil || !a.cache.fits(v, refresh) || refresh != "" && isDue(&v.Claims, now) {
 		return verdict{}, false
 	}
 	return verdict{shared: v, token: values.session.values[0]}, true
@@ -312,7 +317,7 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, value
 		if s == required {
 			a.cookies.delete(w)
 		}
-		return verdict{}, problemConflictingCookies.because("cookies of more than one user")
+		return verdict{}, problem.ConflictingCookies.Because("cookies of more than one user")
 	case c.session != nil:
 		return a.renewAhead(w, r, c, now, until), nil
 	case c.refresh == nil:
@@ -321,13 +326,13 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, value
 		}
 		return verdict{}, c.err
 	case isUpgrade(r) && !mayRefreshUpgrade(r):
-		return verdict{}, problemSessionExpired.because("an upgrade request does not refresh")
+		return verdict{}, problem.SessionExpired.Because("an upgrade request does not refresh")
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), until)
 	defer cancel()
 	h, err := a.refresher.refresh(ctx, c.refresh, false)
 	if err != nil {
-		if failureOf(err).deleteCookies && s == required {
+		if problem.Of(err).DeleteCookies && s == required {
 			a.cookies.delete(w)
 		}
 		return verdict{}, err
@@ -350,7 +355,7 @@ func (a *Auth) take(w http.ResponseWriter, h handout) verdict {
 // ends.
 func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, c judgedCookies, now, until time.Time) verdict {
 	current := verdict{shared: c.session, token: c.token}
-	if c.refresh == nil || !isDue(&c.session.claims, now) || isUpgrade(r) || current.session().StepUp() {
+	if c.refresh == nil || !isDue(&c.session.Claims, now) || isUpgrade(r) || current.session().StepUp() {
 		return current
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), until)

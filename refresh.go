@@ -10,6 +10,10 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // Bounds on renewing.
@@ -34,18 +38,18 @@ const (
 // Every call that carries a refresh token goes through it, because each has to
 // use the newest token and some spend it.
 type refresher struct {
-	api    *api
+	api    *descope.Client
 	keys   *keySet
-	rules  *tokenRules
+	rules  *token.Rules
 	shared *sharedMemory // nil without a RefreshStore
 	log    *slog.Logger
 	tasks  tasks
 
-	unpresented atomic.Int64 // len(memory.sessions), to be read without the lock
+	unpresented atomic.Int64 // memory.sessions.Len(), to be read without the lock
 
 	mu      sync.Mutex // guards the rest
 	memory  memory
-	flights map[tokenHash]*flight
+	flights map[token.Hash]*flight
 
 	// One line a minute each.
 	oddRefusals rate.Sometimes
@@ -64,8 +68,8 @@ type flight struct {
 // A renewal is a verified answer of Descope with tokens in it.
 type renewal struct {
 	session *Session
-	inForce *token // the refresh token to use from now on
-	answer  *tokenAnswer
+	inForce *token.Token // the refresh token to use from now on
+	answer  *descope.Tokens
 }
 
 // A handout is what one client gets of a renewal.
@@ -86,7 +90,7 @@ func newRefresher(a *Auth, store RefreshStore) *refresher {
 		rules:       a.rules,
 		log:         a.log,
 		memory:      newMemory(),
-		flights:     make(map[tokenHash]*flight),
+		flights:     make(map[token.Hash]*flight),
 		oddRefusals: rate.Sometimes{Interval: time.Minute},
 		oddTokens:   rate.Sometimes{Interval: time.Minute},
 	}
@@ -97,10 +101,10 @@ func newRefresher(a *Auth, store RefreshStore) *refresher {
 }
 
 var (
-	errLoggedOut      = problemSessionEnded.because("the session was logged out")
-	errRefreshTimeout = &failure{problem: problemUnavailable, reason: "refresh did not end in time", timeout: true}
-	errManySuccessors = problemUnavailable.because("refresh token changes too fast")
-	errMaybeSpent     = problemUnavailable.because("Descope refused the refresh token, which another replica may have spent")
+	errLoggedOut      = problem.SessionEnded.Because("the session was logged out")
+	errRefreshTimeout = &problem.Failure{Problem: problem.Unavailable, Reason: "refresh did not end in time", Timeout: true}
+	errManySuccessors = problem.Unavailable.Because("refresh token changes too fast")
+	errMaybeSpent     = problem.Unavailable.Because("Descope refused the refresh token, which another replica may have spent")
 )
 
 // refresh renews the session of a refresh token that has passed the local
@@ -109,8 +113,8 @@ var (
 // that ask for a refresh in so many words: a token that is still in force is
 // refreshed for them even if its session is fresh.
 //
-// The error is a *failure: the session ended, or "cannot tell".
-func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (handout, error) {
+// The error is a *problem.Failure: the session ended, or "cannot tell".
+func (f *refresher) refresh(ctx context.Context, t *token.Token, explicit bool) (handout, error) {
 	for range maxRefreshTurns {
 		turn, err := f.look(ctx, t, explicit)
 		if err != nil {
@@ -141,18 +145,18 @@ func (f *refresher) refresh(ctx context.Context, t *token, explicit bool) (hando
 
 // A turn is one look at what is known about a refresh token.
 type turn struct {
-	link   *link   // what serves, or led to newest; may be nil
-	newest *token  // the newest successor
-	late   bool    // t was spent, and the session that came of it has been presented
-	flight *flight // to be waited for; nil if link serves
+	link   *link        // what serves, or led to newest; may be nil
+	newest *token.Token // the newest successor
+	late   bool         // t was spent, and the session that came of it has been presented
+	flight *flight      // to be waited for; nil if link serves
 	// renewal is link's, if that serves: what changes of a link changes under the lock.
 	renewal *renewal
 }
 
-func (t turn) handout(r *renewal, presented *token) handout {
-	h := handout{renewal: r, until: r.inForce.claims.expiry, late: t.late}
-	if !h.late && r.inForce.raw != presented.raw {
-		h.refresh = r.inForce.raw
+func (t turn) handout(r *renewal, presented *token.Token) handout {
+	h := handout{renewal: r, until: r.inForce.Claims.Expiry, late: t.late}
+	if !h.late && r.inForce.Raw != presented.Raw {
+		h.refresh = r.inForce.Raw
 	}
 	return h
 }
@@ -160,7 +164,7 @@ func (t turn) handout(r *renewal, presented *token) handout {
 // look decides in one step, under the lock, whether memory serves, a flight is
 // under way or one has to begin. A flight writes to memory before it ends, so no
 // request falls in between.
-func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, error) {
+func (f *refresher) look(ctx context.Context, t *token.Token, explicit bool) (turn, error) {
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -185,7 +189,7 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 	if f.memory.isRefused(newest, now) {
 		return turn{}, f.noteRefusal(newest, now)
 	}
-	if tn.flight = f.flights[hashOf(newest.raw)]; tn.flight == nil {
+	if tn.flight = f.flights[token.HashOf(newest.Raw)]; tn.flight == nil {
 		var pending *link
 		// Without rotation nothing was spent, and an expired session is no
 		// reason to wait.
@@ -202,8 +206,8 @@ func (f *refresher) look(ctx context.Context, t *token, explicit bool) (turn, er
 // wasSpent reports whether a refresh token that has expired was spent before that,
 // within the last minute. A request that was under way meanwhile belongs to the
 // holder of the successor, whose cookies must not be deleted for it.
-func (f *refresher) wasSpent(ctx context.Context, t *token, now time.Time) bool {
-	if now.Sub(t.claims.expiry) >= successorWindow || t.unverified {
+func (f *refresher) wasSpent(ctx context.Context, t *token.Token, now time.Time) bool {
+	if now.Sub(t.Claims.Expiry) >= successorWindow || t.Unverified {
 		return false
 	}
 	f.mu.Lock()
@@ -220,15 +224,15 @@ func (f *refresher) wasSpent(ctx context.Context, t *token, now time.Time) bool 
 }
 
 func (f *refresher) serves(l *link, now time.Time) bool {
-	return l != nil && l.renewal != nil && !l.revoked && !l.ended && f.rules.checkTime(&l.renewal.session.shared.claims, now) == nil
+	return l != nil && l.renewal != nil && !l.revoked && !l.ended && f.rules.CheckTime(&l.renewal.session.shared.Claims, now) == nil
 }
 
 // isCurrent reports whether what memory holds may be handed out: whether the key
 // of its session is still trusted, and whether no other replica has spent the
 // newest token, or logged out any on the way there. If not, memory has been
 // brought up to date.
-func (f *refresher) isCurrent(ctx context.Context, t *token, tn turn) (bool, error) {
-	if !f.keys.trusts(tn.renewal.session.shared.key, time.Now()) {
+func (f *refresher) isCurrent(ctx context.Context, t *token.Token, tn turn) (bool, error) {
+	if !f.keys.trusts(tn.renewal.session.shared.Key, time.Now()) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		tn.link.revoked = true
@@ -251,7 +255,7 @@ func (f *refresher) isCurrent(ctx context.Context, t *token, tn turn) (bool, err
 			return false, errLoggedOut
 		case r == nil || t != tn.newest:
 			continue
-		case tn.link.from != nil && tn.link.from.raw == t.raw:
+		case tn.link.from != nil && tn.link.from.Raw == t.Raw:
 			continue // without rotation this is the link itself
 		}
 		f.remember(f.linkOf(t, r))
@@ -262,8 +266,8 @@ func (f *refresher) isCurrent(ctx context.Context, t *token, tn turn) (bool, err
 
 // begin starts a flight; the lock is held. It outlives ctx: if this client hangs
 // up, the others still need the result.
-func (f *refresher) begin(ctx context.Context, t *token, open bool, run func(context.Context, *flight) (*renewal, error)) *flight {
-	id := hashOf(t.raw)
+func (f *refresher) begin(ctx context.Context, t *token.Token, open bool, run func(context.Context, *flight) (*renewal, error)) *flight {
+	id := token.HashOf(t.Raw)
 	fl := &flight{done: make(chan struct{}), open: open}
 	f.flights[id] = fl
 	detached := context.WithoutCancel(ctx)
@@ -274,7 +278,7 @@ func (f *refresher) begin(ctx context.Context, t *token, open bool, run func(con
 			// A panic of what the user plugged in, such as a log handler, would end
 			// the process here, where nobody else can recover.
 			if recover() != nil {
-				fl.result, fl.err = nil, problemUnavailable.because("a panic ended the refresh")
+				fl.result, fl.err = nil, problem.Unavailable.Because("a panic ended the refresh")
 			}
 			f.mu.Lock()
 			delete(f.flights, id)
@@ -296,7 +300,7 @@ func (fl *flight) wait(ctx context.Context) error {
 }
 
 // renew spends t, or verifies the answer that it was spent for already.
-func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *link, explicit bool) (*renewal, error) {
+func (f *refresher) renew(ctx context.Context, fl *flight, t *token.Token, pending *link, explicit bool) (*renewal, error) {
 	l := pending
 	if l == nil {
 		claim, err := f.prepare(ctx, t, explicit)
@@ -322,7 +326,7 @@ func (f *refresher) renew(ctx context.Context, fl *flight, t *token, pending *li
 
 // prepare does what has to be done before t is presented to Descope in a call that
 // may spend it.
-func (f *refresher) prepare(ctx context.Context, t *token, explicit bool) (claim, error) {
+func (f *refresher) prepare(ctx context.Context, t *token.Token, explicit bool) (claim, error) {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	// Without keys the answer could not be judged, and the token would be spent.
@@ -333,13 +337,13 @@ func (f *refresher) prepare(ctx context.Context, t *token, explicit bool) (claim
 	judged := *t
 	switch err := f.keys.filter(ctx, t); err {
 	case nil:
-		judged.unverified = false
+		judged.Unverified = false
 	case errKeyNotHeld:
-		judged.unverified = true
+		judged.Unverified = true
 	default:
 		return claim{}, err
 	}
-	if err := f.api.strangers.reserve(&judged, time.Now()); err != nil {
+	if err := f.api.Reserve(&judged); err != nil {
 		return claim{}, err
 	}
 	return f.claim(ctx, t, explicit)
@@ -348,7 +352,7 @@ func (f *refresher) prepare(ctx context.Context, t *token, explicit bool) (claim
 // claim takes the lease on t, or finds what another replica made of it. Without
 // rotation a token is never spent: there a session is found only if it can serve
 // and the client did not ask for a new one.
-func (f *refresher) claim(ctx context.Context, t *token, explicit bool) (claim, error) {
+func (f *refresher) claim(ctx context.Context, t *token.Token, explicit bool) (claim, error) {
 	c, err := f.shared.claim(ctx, t)
 	if err != nil || c.record == nil {
 		return c, err
@@ -365,18 +369,18 @@ func (f *refresher) claim(ctx context.Context, t *token, explicit bool) (claim, 
 
 // spend presents t to Descope and remembers the answer before anything else can
 // fail.
-func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error) {
+func (f *refresher) spend(ctx context.Context, t *token.Token, c claim) (*link, error) {
 	began := time.Now()
 	calling, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	a, err := f.api.call(calling, classSession, http.MethodPost, pathRefresh, t, []byte("{}"))
+	a, err := f.api.Call(calling, descope.Session, http.MethodPost, descope.PathRefresh, t, []byte("{}"))
 	if err != nil {
 		c.release()
 		return f.afterRefusal(ctx, t, c, err)
 	}
-	tokens, err := tokensOf(a)
-	if err == nil && tokens.session == "" {
-		err = problemUnavailable.because("Descope's answer has no session token")
+	tokens, err := a.Tokens()
+	if err == nil && tokens.Session == "" {
+		err = problem.Unavailable.Because("Descope's answer has no session token")
 	}
 	if err != nil {
 		c.release()
@@ -387,7 +391,7 @@ func (f *refresher) spend(ctx context.Context, t *token, c claim) (*link, error)
 
 // publish remembers an answer and tells the other replicas. It returns what
 // counts: the answer of another that was faster, if there is one.
-func (f *refresher) publish(t *token, c claim, l *link) *link {
+func (f *refresher) publish(t *token.Token, c claim, l *link) *link {
 	f.remember(l)
 	switch stored := c.tell(recordOf(l), l); {
 	case stored == nil:
@@ -395,7 +399,7 @@ func (f *refresher) publish(t *token, c claim, l *link) *link {
 		f.noteEnded(t)
 		if l.rotated() {
 			// For whoever logged out, should it not be possible to revoke this here.
-			_, _ = f.shared.end(t, l.answer.refresh)
+			_, _ = f.shared.end(t, l.answer.Refresh)
 		}
 	case l.rotated():
 		// One that did not rotate is from before; what is spent now is ours.
@@ -408,8 +412,8 @@ func (f *refresher) publish(t *token, c claim, l *link) *link {
 
 // afterRefusal looks once more whether another replica has spent t: a store that lost
 // its data, and the lease with it, lets two of them call.
-func (f *refresher) afterRefusal(ctx context.Context, t *token, c claim, err error) (*link, error) {
-	if f.shared != nil && endsSession(err) {
+func (f *refresher) afterRefusal(ctx context.Context, t *token.Token, c claim, err error) (*link, error) {
+	if f.shared != nil && descope.EndsSession(err) {
 		if r, _ := f.shared.peek(ctx, t); r != nil && !r.Ended {
 			if l := f.linkOf(t, r); l.rotated() {
 				return f.remember(l), nil
@@ -421,18 +425,18 @@ func (f *refresher) afterRefusal(ctx context.Context, t *token, c claim, err err
 
 // conclude verifies a link's answer, and hands out nothing if a logout came in
 // between: what the flight brought is revoked instead.
-func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link) (*renewal, error) {
+func (f *refresher) conclude(ctx context.Context, fl *flight, t *token.Token, l *link) (*renewal, error) {
 	r, err := f.accept(ctx, l.answer, t, l.at)
 	now := time.Now()
 	f.mu.Lock()
-	ended := f.memory.hasEnded(t, now) || f.memory.wasCut(t.claims.user(), l.began, now)
+	ended := f.memory.hasEnded(t, now) || f.memory.wasCut(t.Claims.User(), l.began, now)
 	switch {
 	case ended:
 		l.renewal = r
 		f.memory.end(t, now)
 	case err == nil:
 		l.renewal = r
-	case failureOf(err).problem == problemOtherUser:
+	case problem.Of(err).Problem == problem.OtherUser:
 		f.memory.forget(l) // it will never be this user's
 	}
 	f.mu.Unlock()
@@ -440,7 +444,7 @@ func (f *refresher) conclude(ctx context.Context, fl *flight, t *token, l *link)
 		return r, err
 	}
 	if l.rotated() {
-		fl.revoke = f.revoke(context.WithoutCancel(ctx), l.answer.refresh)
+		fl.revoke = f.revoke(context.WithoutCancel(ctx), l.answer.Refresh)
 	}
 	return nil, errLoggedOut
 }
@@ -449,7 +453,7 @@ func (f *refresher) remember(l *link) *link {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.memory.remember(l)
-	f.unpresented.Store(int64(len(f.memory.sessions.entries)))
+	f.unpresented.Store(int64(f.memory.sessions.Len()))
 	return l
 }
 
@@ -458,28 +462,28 @@ func (f *refresher) remember(l *link) *link {
 func (f *refresher) rememberPrivately(l *link) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.memory.private.put(hashOf(l.from.raw), l, l.at, max(l.life, endedWindow))
+	f.memory.private.Put(token.HashOf(l.from.Raw), l, l.at, max(l.life, endedWindow))
 }
 
 // linkOf returns the link that another replica tells of.
-func (f *refresher) linkOf(from *token, r *record) *link {
+func (f *refresher) linkOf(from *token.Token, r *record) *link {
 	began, at := time.UnixMilli(r.Began), time.UnixMilli(r.At)
 	if now := time.Now(); at.After(now) {
 		at = now // its clock is ahead of ours
 	}
-	return f.newLink(began, at, from, &tokenAnswer{session: r.Session, refresh: r.Refresh, body: r.Body})
+	return f.newLink(began, at, from, &descope.Tokens{Session: r.Session, Refresh: r.Refresh, Body: r.Body})
 }
 
 // newLink returns the link from a token, nil for a sign-in, to Descope's answer, from
 // when the call for it began and when it came. How long its session lives is a
 // difference of two of Descope's times, which does not depend on the clock of this
 // machine.
-func (f *refresher) newLink(began, at time.Time, from *token, a *tokenAnswer) *link {
+func (f *refresher) newLink(began, at time.Time, from *token.Token, a *descope.Tokens) *link {
 	l := &link{began: began, at: at, from: from, answer: a}
-	if t, err := f.rules.parse(a.session, sessionDRN); err == nil {
-		l.expiry = t.claims.expiry
-		if !t.claims.issuedAt.IsZero() {
-			l.life = min(t.claims.expiry.Sub(t.claims.issuedAt), maxSessionLife)
+	if t, err := f.rules.Parse(a.Session, token.SessionDRN); err == nil {
+		l.expiry = t.Claims.Expiry
+		if !t.Claims.IssuedAt.IsZero() {
+			l.life = min(t.Claims.Expiry.Sub(t.Claims.IssuedAt), maxSessionLife)
 		}
 		if f.shared != nil {
 			// Beyond that no store tells of a logout on another replica.
@@ -493,12 +497,12 @@ func (f *refresher) newLink(began, at time.Time, from *token, a *tokenAnswer) *l
 // codes known to mean it end a session; a changed management key, say, must not
 // sign everybody out, so an operator is told. While the store is away, another
 // replica may have spent the token, and nothing is final.
-func (f *refresher) judgeRefusal(ctx context.Context, t *token, c claim, err error) error {
-	var refused *upstreamRefusal
+func (f *refresher) judgeRefusal(ctx context.Context, t *token.Token, c claim, err error) error {
+	var refused *descope.Refusal
 	if !errors.As(err, &refused) {
 		return err
 	}
-	if refused.endsSession() {
+	if descope.EndsSession(err) {
 		if c.mayBeSpent() {
 			return errMaybeSpent
 		}
@@ -508,32 +512,32 @@ func (f *refresher) judgeRefusal(ctx context.Context, t *token, c claim, err err
 	}
 	f.oddRefusals.Do(func() {
 		f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses refreshes for a reason that is not about the session; cookies are kept",
-			slog.Int("status", refused.status), slog.String("errorCode", refused.code))
+			slog.Int("status", refused.Status), slog.String("errorCode", refused.Code))
 	})
-	return &failure{problem: problemOddRefusal, reason: "Descope refused the refresh for another reason", cause: err}
+	return &problem.Failure{Problem: problem.OddRefusal, Reason: "Descope refused the refresh for another reason", Cause: err}
 }
 
 // noteRefusal notes a refusal for good; the lock is held.
-func (f *refresher) noteRefusal(t *token, now time.Time) error {
-	return &failure{
-		problem:       problemSessionEnded,
-		reason:        "Descope refused the refresh token",
-		deleteCookies: f.memory.refuse(t, now),
+func (f *refresher) noteRefusal(t *token.Token, now time.Time) error {
+	return &problem.Failure{
+		Problem:       problem.SessionEnded,
+		Reason:        "Descope refused the refresh token",
+		DeleteCookies: f.memory.refuse(t, now),
 	}
 }
 
 // current returns where t leads and the flight that is under way for the newest
 // token, nil if there is none; the lock is held.
-func (f *refresher) current(t *token) (path, *flight, error) {
+func (f *refresher) current(t *token.Token) (path, *flight, error) {
 	now := time.Now()
 	f.memory.cameWith(t, now) // whoever has it has the answer that it came with
 	p := f.memory.walk(t, now)
-	return p, f.flights[hashOf(p.newest.raw)], p.err()
+	return p, f.flights[token.HashOf(p.newest.Raw)], p.err()
 }
 
 // newest returns the newest successor of t for a call that spends nothing, after
 // waiting for what is under way.
-func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
+func (f *refresher) newest(ctx context.Context, t *token.Token) (*token.Token, error) {
 	for range maxRefreshTurns {
 		f.mu.Lock()
 		p, fl, err := f.current(t)
@@ -560,14 +564,14 @@ func (f *refresher) newest(ctx context.Context, t *token) (*token, error) {
 // refresh that began after the call may reach Descope before it, here or on
 // another replica: if Descope refuses the token and something came of it, the
 // call is made again with that.
-func (f *refresher) follow(ctx context.Context, t *token, call func(context.Context, *token) (*answer, error)) (*answer, error) {
+func (f *refresher) follow(ctx context.Context, t *token.Token, call func(context.Context, *token.Token) (*descope.Answer, error)) (*descope.Answer, error) {
 	for range maxRefreshTurns {
 		newest, err := f.newest(ctx, t)
 		if err != nil {
 			return nil, err
 		}
 		a, err := call(ctx, newest)
-		if !endsSession(err) {
+		if !descope.EndsSession(err) {
 			return a, err
 		}
 		goesOn, lookErr := f.goesOn(ctx, newest)
@@ -583,10 +587,10 @@ func (f *refresher) follow(ctx context.Context, t *token, call func(context.Cont
 
 // goesOn reports whether a token that Descope refuses was spent for another, or
 // is being spent. What only the store knew is in memory then.
-func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
+func (f *refresher) goesOn(ctx context.Context, t *token.Token) (bool, error) {
 	f.mu.Lock()
 	p := f.memory.walk(t, time.Now())
-	busy := f.flights[hashOf(t.raw)] != nil
+	busy := f.flights[token.HashOf(t.Raw)] != nil
 	f.mu.Unlock()
 	switch {
 	case busy || p.newest != t:
@@ -615,7 +619,7 @@ func (f *refresher) goesOn(ctx context.Context, t *token) (bool, error) {
 // a second factor are for who gave it; they are not remembered, because whoever
 // else holds the token from before, such as a thief, would be led to them. Only a
 // logout is.
-func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call func(context.Context, *token) (*answer, error)) (handout, error) {
+func (f *refresher) mint(ctx context.Context, t *token.Token, secondFactor bool, call func(context.Context, *token.Token) (*descope.Answer, error)) (handout, error) {
 	for range maxRefreshTurns {
 		var mine *flight
 		f.mu.Lock()
@@ -658,7 +662,7 @@ func (f *refresher) mint(ctx context.Context, t *token, secondFactor bool, call 
 // errSpentElsewhere ends a flight that found the token spent by another replica.
 var errSpentElsewhere = errors.New("descopehttp: token was spent on another replica")
 
-func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondFactor bool, call func(context.Context, *token) (*answer, error)) (*renewal, error) {
+func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token.Token, secondFactor bool, call func(context.Context, *token.Token) (*descope.Answer, error)) (*renewal, error) {
 	c, err := f.prepare(ctx, t, true)
 	if err != nil {
 		return nil, err
@@ -675,12 +679,12 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 	a, err := call(calling, t)
 	if err != nil {
 		c.release()
-		if endsSession(err) && c.mayBeSpent() {
+		if descope.EndsSession(err) && c.mayBeSpent() {
 			err = errMaybeSpent
 		}
 		return nil, err
 	}
-	tokens, err := tokensOf(a)
+	tokens, err := a.Tokens()
 	if err != nil {
 		c.release()
 		return nil, err
@@ -709,13 +713,13 @@ func (f *refresher) mintAlone(ctx context.Context, fl *flight, t *token, secondF
 // brings once its tokens have passed the checks. If the user was logged out
 // everywhere meanwhile, nobody can tell which of the two Descope dealt with
 // first: nothing is handed out then.
-func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*answer, error)) (handout, error) {
+func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*descope.Answer, error)) (handout, error) {
 	began := time.Now()
 	a, err := call(ctx)
 	if err != nil {
 		return handout{}, err
 	}
-	tokens, err := tokensOf(a)
+	tokens, err := a.Tokens()
 	if err != nil {
 		return handout{}, err
 	}
@@ -727,17 +731,17 @@ func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*ans
 	l.renewal = r
 	now := time.Now()
 	f.mu.Lock()
-	cut := f.memory.wasCut(r.inForce.claims.user(), began, now)
+	cut := f.memory.wasCut(r.inForce.Claims.User(), began, now)
 	if !cut {
 		f.memory.begin(r.inForce)
 	}
 	f.mu.Unlock()
 	if cut {
-		_ = f.revoke(context.WithoutCancel(ctx), tokens.refresh)
+		_ = f.revoke(context.WithoutCancel(ctx), tokens.Refresh)
 		return handout{}, errLoggedOut
 	}
 	f.remember(l)
-	return handout{renewal: r, refresh: tokens.refresh, until: r.inForce.claims.expiry}, nil
+	return handout{renewal: r, refresh: tokens.Refresh, until: r.inForce.Claims.Expiry}, nil
 }
 
 // notePresented notes that a client has shown a session token. It costs nothing
@@ -749,32 +753,32 @@ func (f *refresher) notePresented(session string, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.memory.notePresented(session, now)
-	f.unpresented.Store(int64(len(f.memory.sessions.entries)))
+	f.unpresented.Store(int64(f.memory.sessions.Len()))
 }
 
 // isDue reports whether so little is left of a session that it should be renewed
 // while it still serves.
-func isDue(c *claims, now time.Time) bool {
+func isDue(c *token.Claims, now time.Time) bool {
 	life := maxSessionLife
-	if !c.issuedAt.IsZero() {
-		life = c.expiry.Sub(c.issuedAt)
+	if !c.IssuedAt.IsZero() {
+		life = c.Expiry.Sub(c.IssuedAt)
 	}
-	return c.expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
+	return c.Expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
 }
 
 // ahead renews a session that is about to end, and returns false if it need not
 // or cannot: the old one still serves. Only the request that begins the call
 // waits for it.
-func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
+func (f *refresher) ahead(ctx context.Context, t *token.Token) (handout, bool) {
 	now := time.Now()
 	f.mu.Lock()
 	p := f.memory.walk(t, now)
-	_, tried := f.memory.tried.get(hashOf(t.raw), now)
-	if tried || p.err() != nil || p.leadsOn(now) || f.flights[hashOf(t.raw)] != nil || f.memory.isRefused(t, now) {
+	_, tried := f.memory.tried.Get(token.HashOf(t.Raw), now)
+	if tried || p.err() != nil || p.leadsOn(now) || f.flights[token.HashOf(t.Raw)] != nil || f.memory.isRefused(t, now) {
 		f.mu.Unlock()
 		return handout{}, false
 	}
-	f.memory.tried.put(hashOf(t.raw), struct{}{}, now, aheadInterval)
+	f.memory.tried.Put(token.HashOf(t.Raw), struct{}{}, now, aheadInterval)
 	fl := f.begin(ctx, t, true, func(ctx context.Context, fl *flight) (*renewal, error) {
 		return f.renew(ctx, fl, t, nil, false)
 	})
@@ -794,39 +798,39 @@ func (f *refresher) ahead(ctx context.Context, t *token) (handout, bool) {
 // about the same user. at is when the answer came: a session that has expired while
 // its key was not to be had opens nothing any more, but it still tells that the
 // refresh token beside it is the user's.
-func (f *refresher) accept(ctx context.Context, a *tokenAnswer, presented *token, at time.Time) (*renewal, error) {
+func (f *refresher) accept(ctx context.Context, a *descope.Tokens, presented *token.Token, at time.Time) (*renewal, error) {
 	ctx = withFetchPolicy(ctx, fetchPastFloor)
-	session, key, err := f.verify(ctx, a.session, sessionDRN, at)
+	session, key, err := f.verify(ctx, a.Session, token.SessionDRN, at)
 	if err != nil {
 		return nil, err
 	}
 	inForce := presented
-	if a.refresh != "" && (presented == nil || a.refresh != presented.raw) {
-		if inForce, _, err = f.verify(ctx, a.refresh, refreshDRN, at); err != nil {
+	if a.Refresh != "" && (presented == nil || a.Refresh != presented.Raw) {
+		if inForce, _, err = f.verify(ctx, a.Refresh, token.RefreshDRN, at); err != nil {
 			return nil, err
 		}
-		inForce.payload = nil
+		inForce.DropPayload()
 	}
 	if inForce == nil {
-		return nil, problemUnavailable.because("Descope's answer has no refresh token")
+		return nil, problem.Unavailable.Because("Descope's answer has no refresh token")
 	}
-	if user := session.claims.user(); user != inForce.claims.user() || presented != nil && user != presented.claims.user() {
+	if user := session.Claims.User(); user != inForce.Claims.User() || presented != nil && user != presented.Claims.User() {
 		f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope answered a refresh token with the session of another user; refused")
-		return nil, problemOtherUser.because("the answer is about another user")
+		return nil, problem.OtherUser.Because("the answer is about another user")
 	}
-	return &renewal{session: session.session(key), inForce: inForce, answer: a}, nil
+	return &renewal{session: newSession(session, key), inForce: inForce, answer: a}, nil
 }
 
 // verify judges a token in Descope's own answer, which came at at, by all the
 // rules. What fails them is "cannot tell", not a refusal: the client did nothing
 // wrong.
-func (f *refresher) verify(ctx context.Context, raw, drn string, at time.Time) (*token, *heldKey, error) {
+func (f *refresher) verify(ctx context.Context, raw, drn string, at time.Time) (*token.Token, *token.Key, error) {
 	now := time.Now()
-	var key *heldKey
-	t, err := f.rules.parse(raw, drn)
+	var key *token.Key
+	t, err := f.rules.Parse(raw, drn)
 	if err == nil {
-		if err = f.rules.checkTime(&t.claims, now); err == errTokenExpired {
-			err = f.rules.checkTime(&t.claims, at)
+		if err = f.rules.CheckTime(&t.Claims, now); err == token.ErrExpired {
+			err = f.rules.CheckTime(&t.Claims, at)
 		}
 	}
 	if err == nil {
@@ -840,7 +844,7 @@ func (f *refresher) verify(ctx context.Context, raw, drn string, at time.Time) (
 	}
 	f.oddTokens.Do(func() {
 		f.log.LogAttrs(ctx, slog.LevelError, "descopehttp: a token in Descope's answer does not pass the checks; is the clock right, and are Audience and the JWT template in line?",
-			slog.String("kind", drn), slog.String("reason", failureOf(err).reason))
+			slog.String("kind", drn), slog.String("reason", problem.Of(err).Reason))
 	})
-	return nil, nil, problemUnavailable.because("a token in Descope's answer does not pass the checks")
+	return nil, nil, problem.Unavailable.Because("a token in Descope's answer does not pass the checks")
 }

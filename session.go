@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // A Session is who a request belongs to: the verified claims of a session token.
@@ -29,10 +31,13 @@ type Session struct {
 // verified is what all requests with one session token share. It does not
 // hold the token.
 type verified struct {
-	claims    claims
-	payload   jsontext.Value // the claims as one JSON object
-	key       *heldKey       // that verified it; nil from NewSession
-	companion companion
+	token.Verified // its Key is nil from NewSession
+	companion      companion
+}
+
+// newSession returns the session of a token that has passed all checks.
+func newSession(t *token.Token, key *token.Key) *Session {
+	return &Session{shared: &verified{Verified: t.Verified(key)}, token: &t.Raw}
 }
 
 // NewSession returns a Session with the given claims, for testing handlers that
@@ -45,16 +50,16 @@ func NewSession(claims any) (*Session, error) {
 	if err != nil {
 		return nil, errors.New("descopehttp: claims cannot be encoded as JSON")
 	}
-	v := &verified{payload: payload}
-	if err := decodeObject(payload, v.claims.read); err != nil {
+	v, err := token.ReadClaims(payload)
+	if err != nil {
 		return nil, errors.New("descopehttp: claims are not a JSON object with claims of the usual types")
 	}
-	return &Session{shared: v, token: new(string)}, nil
+	return &Session{shared: &verified{Verified: v}, token: new(string)}, nil
 }
 
 // Subject returns the id of the user: the "sub" claim, or "dsub" where the
 // project's template puts something else into sub.
-func (s *Session) Subject() string { return s.shared.claims.user() }
+func (s *Session) Subject() string { return s.shared.Claims.User() }
 
 // Issuer returns the "iss" claim.
 func (s *Session) Issuer() string {
@@ -62,17 +67,16 @@ func (s *Session) Issuer() string {
 		ISS jsontext.Value `json:"iss"`
 	}
 	s.decode(&c)
-	issuer, _ := stringValue(c.ISS)
-	return issuer
+	return stringOf(c.ISS)
 }
 
 // IssuedAt returns the "iat" claim, or the zero time.
-func (s *Session) IssuedAt() time.Time { return s.shared.claims.issuedAt }
+func (s *Session) IssuedAt() time.Time { return s.shared.Claims.IssuedAt }
 
 // Expiry returns when the session token expires, as its "exp" says; the leeway
 // is not part of it. Something that outlives the request, such as a WebSocket,
 // should end then.
-func (s *Session) Expiry() time.Time { return s.shared.claims.expiry }
+func (s *Session) Expiry() time.Time { return s.shared.Claims.Expiry }
 
 // TimeLeft returns how long the session token is still valid, 0 if it is not.
 func (s *Session) TimeLeft() time.Duration { return max(time.Until(s.Expiry()), 0) }
@@ -84,8 +88,7 @@ func (s *Session) RefreshExpiry() time.Time {
 		REXP jsontext.Value `json:"rexp"`
 	}
 	s.decode(&c)
-	text, _ := stringValue(c.REXP)
-	expiry, _ := time.Parse(time.RFC3339, text)
+	expiry, _ := time.Parse(time.RFC3339, stringOf(c.REXP))
 	return expiry
 }
 
@@ -140,7 +143,7 @@ func (s *Session) HasPermission(tenant, permission string) bool {
 // Claims decodes all claims of the token into v, which is what [json.Unmarshal]
 // takes: a pointer to a struct with json tags, or to a map. Names match by case.
 func (s *Session) Claims(v any) error {
-	if err := json.Unmarshal(s.shared.payload, v); err != nil {
+	if err := json.Unmarshal(s.shared.Payload, v); err != nil {
 		return errors.New("descopehttp: claims do not fit the type they are decoded into")
 	}
 	return nil
@@ -165,7 +168,7 @@ func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, "descopehttp.S
 
 // decode reads claims that only guards and pages look at. One of a wrong type
 // counts as absent, so it is decoded raw and judged by who asked.
-func (s *Session) decode(v any) { _ = json.Unmarshal(s.shared.payload, v) }
+func (s *Session) decode(v any) { _ = json.Unmarshal(s.shared.Payload, v) }
 
 // authorization is where Descope puts roles and permissions.
 type authorization struct {
@@ -190,9 +193,8 @@ func (s *Session) authorization() *authorization {
 		permissions: stringList(c.Permissions),
 		hasTenants:  c.Tenants.Kind() == '{', // of another type it counts as absent
 	}
-	var err error
-	a.Tenant, err = stringValue(c.DCT)
-	a.oddTenant = err != nil && c.DCT != nil && c.DCT.Kind() != 'n'
+	a.Tenant = stringOf(c.DCT)
+	a.oddTenant = c.DCT != nil && c.DCT.Kind() != '"' && c.DCT.Kind() != 'n'
 	if c.Tenants.Kind() == '{' {
 		_ = json.Unmarshal(c.Tenants, &a.tenants)
 	}
@@ -224,6 +226,15 @@ func (a *authorization) in(tenant string) (roles, permissions []string) {
 	return stringList(t.Roles), stringList(t.Permissions)
 }
 
+// stringOf returns the text of a JSON string, or "" for anything else.
+func stringOf(v jsontext.Value) string {
+	if v.Kind() != '"' {
+		return ""
+	}
+	text, _ := jsontext.AppendUnquote(nil, v) // it was decoded before, so it is valid
+	return string(text)
+}
+
 // stringList returns the strings of a JSON array, or nil if it is not an array
 // of strings and nothing else.
 func stringList(v jsontext.Value) []string {
@@ -238,7 +249,7 @@ func stringList(v jsontext.Value) []string {
 // context by itself and holds the Session: one allocation instead of three.
 type sessionContext struct {
 	context.Context
-	auth    *Auth   // whose verdict this is; nil from ContextWithSession
+	owner   any     // the Auth whose verdict this is; nil from ContextWithSession
 	session Session // not there if err is set
 	err     error   // why there is no session
 }

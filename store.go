@@ -19,6 +19,10 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/time/rate"
+
+	"github.com/descopehttp/descopehttp/internal/calm"
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // A RefreshStore lets replicas share what a spent refresh token became. Keys are
@@ -50,19 +54,19 @@ var errStorePanic = errors.New("descopehttp: the store panicked")
 
 // Claim implements [RefreshStore].
 func (s calmStore) Claim(ctx context.Context, key, owner string, lease time.Duration) (value []byte, claimed bool, err error) {
-	defer calm(&err, errStorePanic)
+	defer calm.Recover(&err, errStorePanic)
 	return s.RefreshStore.Claim(ctx, key, owner, lease)
 }
 
 // Put implements [RefreshStore].
 func (s calmStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration, final bool) (stored []byte, err error) {
-	defer calm(&err, errStorePanic)
+	defer calm.Recover(&err, errStorePanic)
 	return s.RefreshStore.Put(ctx, key, value, ttl, final)
 }
 
 // Release implements [RefreshStore].
 func (s calmStore) Release(ctx context.Context, key, owner string) (err error) {
-	defer calm(&err, errStorePanic)
+	defer calm.Recover(&err, errStorePanic)
 	return s.RefreshStore.Release(ctx, key, owner)
 }
 
@@ -96,19 +100,19 @@ type sealer struct{ projectID string }
 
 // key returns the store's key for a refresh token. It is derived under another
 // label than the sealing key and says nothing about it (RFC 5869, section 3.2).
-func (s sealer) key(t *token) string {
+func (s sealer) key(t *token.Token) string {
 	return hex.EncodeToString(s.derive(t, "key"))
 }
 
-func (s sealer) derive(t *token, purpose string) []byte {
-	key, err := hkdf.Key(sha256.New, []byte(t.raw), nil, sealVersion+" "+purpose+" "+s.projectID, 32)
+func (s sealer) derive(t *token.Token, purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, []byte(t.Raw), nil, sealVersion+" "+purpose+" "+s.projectID, 32)
 	if err != nil {
 		panic(err) // only for lengths over 8,160 bytes
 	}
 	return key
 }
 
-func (s sealer) aead(t *token) cipher.AEAD {
+func (s sealer) aead(t *token.Token) cipher.AEAD {
 	block, err := aes.NewCipher(s.derive(t, "seal"))
 	if err != nil {
 		panic(err) // only for other key lengths
@@ -121,7 +125,7 @@ func (s sealer) aead(t *token) cipher.AEAD {
 }
 
 // seal returns the encrypted record, or nil if it is too large to be shared.
-func (s sealer) seal(t *token, r *record) []byte {
+func (s sealer) seal(t *token.Token, r *record) []byte {
 	plain, err := json.Marshal(r)
 	if err != nil || len(plain) > maxSealedSize {
 		return nil
@@ -131,7 +135,7 @@ func (s sealer) seal(t *token, r *record) []byte {
 
 // open decrypts a record. What fails is as good as nothing: the store may hold
 // anything.
-func (s sealer) open(t *token, sealed []byte) (*record, bool) {
+func (s sealer) open(t *token.Token, sealed []byte) (*record, bool) {
 	if len(sealed) > maxSealedSize+1024 {
 		return nil, false
 	}
@@ -149,7 +153,7 @@ func (s sealer) open(t *token, sealed []byte) (*record, bool) {
 func (s sealer) additionalData() []byte { return []byte(sealVersion + " " + s.projectID) }
 
 func recordOf(l *link) *record {
-	return &record{Began: l.began.UnixMilli(), At: l.at.UnixMilli(), Session: l.answer.session, Refresh: l.answer.refresh, Body: l.answer.body}
+	return &record{Began: l.began.UnixMilli(), At: l.at.UnixMilli(), Session: l.answer.Session, Refresh: l.answer.Refresh, Body: l.answer.Body}
 }
 
 // sharedMemory is a RefreshStore in use. A nil one stands for a single replica.
@@ -170,7 +174,7 @@ type claim struct {
 	found  *link   // the same, where it can serve
 
 	shared *sharedMemory // nil without a store
-	token  *token
+	token  *token.Token
 	key    string
 	owner  string
 	orphan bool // another's lease ended without a result; it may have spent the token
@@ -179,7 +183,7 @@ type claim struct {
 // claim waits until no other replica is at work on t. The error is "cannot tell".
 // If the store does not answer, or holds what cannot be read, the claim goes
 // through without a lease.
-func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
+func (s *sharedMemory) claim(ctx context.Context, t *token.Token) (claim, error) {
 	if s == nil {
 		return claim{}, nil
 	}
@@ -210,7 +214,7 @@ func (s *sharedMemory) claim(ctx context.Context, t *token) (claim, error) {
 		waited = true
 		select {
 		case <-ctx.Done():
-			return claim{}, &failure{problem: problemUnavailable, reason: "another replica did not finish in time", timeout: true}
+			return claim{}, &problem.Failure{Problem: problem.Unavailable, Reason: "another replica did not finish in time", Timeout: true}
 		case <-time.After(wait):
 		}
 	}
@@ -296,7 +300,7 @@ func (c *claim) release() {
 
 // put stores a record and returns the one that is there instead, if it is
 // another.
-func (s *sharedMemory) put(t *token, key string, r *record, ttl time.Duration, final bool) (other *record, err error) {
+func (s *sharedMemory) put(t *token.Token, key string, r *record, ttl time.Duration, final bool) (other *record, err error) {
 	sealed := s.seal.seal(t, r)
 	if sealed == nil {
 		return nil, errTooLarge
@@ -322,7 +326,7 @@ func (s *sharedMemory) put(t *token, key string, r *record, ttl time.Duration, f
 
 // peek returns what another replica made of t, or nil. To look is to ask for the
 // lease, which is given back. An error means that the store is away.
-func (s *sharedMemory) peek(ctx context.Context, t *token) (*record, error) {
+func (s *sharedMemory) peek(ctx context.Context, t *token.Token) (*record, error) {
 	c := claim{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
 	value, claimed, err := s.tryClaim(ctx, c.key, c.owner)
 	if err != nil {
@@ -340,7 +344,7 @@ func (s *sharedMemory) peek(ctx context.Context, t *token) (*record, error) {
 // published or is found by one that is about to. A tombstone names the successor,
 // "" if none is known, so that another logout can follow should Descope not hear
 // of this one.
-func (s *sharedMemory) end(t *token, successor string) (before *record, err error) {
+func (s *sharedMemory) end(t *token.Token, successor string) (before *record, err error) {
 	key, tombstone := s.seal.key(t), &record{Ended: true, Refresh: successor}
 	before, err = s.put(t, key, tombstone, endedWindow, false)
 	if err == errUnreadable || before != nil && !(before.Ended && cmp.Or(successor, before.Refresh) == before.Refresh) {
@@ -374,4 +378,15 @@ func (s *sharedMemory) complain(ctx context.Context, err error) {
 			slog.Bool("timeout", errors.Is(err, context.DeadlineExceeded)), slog.Bool("unreadable", err == errUnreadable),
 			slog.Bool("panicked", err == errStorePanic))
 	})
+}
+
+// An AttemptStore counts, so that replicas share their limits on guessing. Add
+// changes the count of key by delta (0 reads it) and returns the count and the
+// rest of its window, which begins with the first count and lasts for window. A
+// count never falls below 0, and one that is 0 has no window: the next begins a
+// new one. A store must not drop counts to make room. Keys are hashes. Any error
+// means "not available": the caller counts in its own memory. Add must not outlast
+// its context and must be safe for concurrent use.
+type AttemptStore interface {
+	Add(ctx context.Context, key string, delta int, window time.Duration) (count int, reset time.Duration, err error)
 }

@@ -17,7 +17,7 @@ import (
 // the key set document that they are to be judged by.
 func vectorsBySet(t testing.TB) map[string][]string {
 	t.Helper()
-	content, err := os.ReadFile("testdata/wycheproof/rs256-es256.json")
+	content, err := os.ReadFile("internal/token/testdata/wycheproof/rs256-es256.json")
 	require.NoError(t, err)
 	var vectors []struct {
 		Keys json.RawMessage `json:"jwks"`

@@ -1,4 +1,4 @@
-package descopehttp
+package guess
 
 import (
 	"context"
@@ -13,18 +13,20 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
 // A guesser makes guesses at the codes of one attempts after the other.
+
 type guesser struct {
 	t testing.TB
-	a *attempts
+	a *Attempts
 }
 
 func newGuesser(t testing.TB) guesser {
-	a, err := New(Config{ProjectID: "P2descopetest00000000000000A", Logger: slog.New(slog.DiscardHandler), HTTPClient: &http.Client{Transport: noNetwork{t}}})
-	require.NoError(t, err)
-	return guesser{t, a.attempts}
+	return guesser{t, New(Config{ProjectID: "P2descopetest00000000000000A", Log: slog.New(slog.DiscardHandler)})}
 }
 
 func requestFrom(addr netip.Addr) *http.Request {
@@ -34,8 +36,9 @@ func requestFrom(addr netip.Addr) *http.Request {
 }
 
 // guess makes one, and reports whether it was let through.
+
 func (g guesser) guess(r *http.Request, loginID string, outcome error) bool {
-	done, err := g.a.guess(r, loginID)
+	done, err := g.a.Guess(r, loginID)
 	if err == nil {
 		done(g.t.Context(), outcome)
 	}
@@ -43,14 +46,18 @@ func (g guesser) guess(r *http.Request, loginID string, outcome error) bool {
 }
 
 // What Descope said to a wrong code, and what the gate says to most of a flood.
+
 var (
-	wrongCode = &upstreamRefusal{status: http.StatusUnauthorized, code: "E061102"}
-	gateShut  = &failure{problem: problemUnavailable, unsent: true, cause: errUpstreamLimit}
+	wrongCode = &descope.Refusal{Status: http.StatusUnauthorized, Code: "E061102"}
+	gateShut  = &descope.Failure{Failure: problem.Unavailable.Because(""), Reach: descope.Unsent}
 )
 
 // Whatever a stranger sends for other login ids and from other networks, the count
+
 // of a victim stays: what never gets to Descope leaves nothing, and for the rest
+
 // there is room.
+
 func TestNoFloodForgetsACount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuesser(t)
@@ -75,13 +82,13 @@ func TestNoFloodForgetsACount(t *testing.T) {
 			r, id := invent()
 			require.True(t, g.guess(r, id, gateShut))
 		}
-		for range anonymousBurst + anonymousRate*60 { // as many as get to Descope in a minute
+		for range descope.AnonymousBurst + descope.AnonymousRate*60 { // as many as get to Descope in a minute
 			r, id := invent()
 			require.True(t, g.guess(r, id, wrongCode))
 		}
 		var underWay []func(context.Context, error)
 		for range 5_000 { // at once
-			done, err := g.a.guess(invent())
+			done, err := g.a.Guess(invent())
 			require.NoError(t, err)
 			underWay = append(underWay, done)
 		}
@@ -99,18 +106,19 @@ func TestNoFloodForgetsACount(t *testing.T) {
 }
 
 // When memory is full all the same, new counts are refused, and none is dropped.
+
 func TestFullCountersRefuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuesser(t)
-		g.a.guesses.limit, g.a.pendings.limit = 100, 100
+		g.a.guesses.most, g.a.pendings.most = 100, 100
 		r := requestFrom(netip.MustParseAddr("203.0.113.9"))
 		require.True(t, g.guess(r, "victim", wrongCode))
 		for i := range 99 {
 			require.True(t, g.guess(r, strconv.Itoa(i), wrongCode))
 		}
-		_, err := g.a.guess(r, "new")
+		_, err := g.a.Guess(r, "new")
 		require.Error(t, err)
-		assert.Equal(t, problemTooManyRequests, failureOf(err).problem)
+		assert.Equal(t, problem.TooManyRequests, problem.Of(err).Problem)
 		for range guessesPerNetwork - 1 {
 			assert.True(t, g.guess(r, "victim", wrongCode))
 		}
@@ -120,12 +128,12 @@ func TestFullCountersRefuse(t *testing.T) {
 		assert.True(t, g.guess(r, "new", wrongCode), "what has ended makes room")
 
 		// One that the day has no room for costs its network nothing.
-		g.a.days.limit = 0
+		g.a.days.most = 0
 		for range 2 * guessesPerNetwork {
-			_, err = g.a.guess(r, "another")
+			_, err = g.a.Guess(r, "another")
 			require.Error(t, err)
 		}
-		g.a.days.limit = maxDays
+		g.a.days.most = maxDays
 		for range guessesPerNetwork {
 			assert.True(t, g.guess(r, "another", wrongCode))
 		}
@@ -133,13 +141,15 @@ func TestFullCountersRefuse(t *testing.T) {
 
 		// A key that is new may be ours, so nobody is refused for want of room.
 		for i := range 200 {
-			assert.True(t, g.a.pending(requestFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))))
+			assert.True(t, g.a.Pending(requestFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))))
 		}
 	})
 }
 
 // A count lasts for its window and not longer, whenever in it it is looked at, and
+
 // what has ended takes no memory.
+
 func TestCountersEndWithTheirWindow(t *testing.T) {
 	for step := range 50 {
 		synctest.Test(t, func(t *testing.T) {
@@ -178,24 +188,3 @@ func TestCountersEndWithTheirWindow(t *testing.T) {
 }
 
 // Only tokens that Descope alone could verify are remembered as accepted.
-func TestStrangersOnlyAreRemembered(t *testing.T) {
-	b, now := newStrangerBudget(), time.Now()
-	verified, stranger := &token{raw: "a"}, &token{raw: "b", unverified: true}
-	for _, tok := range []*token{nil, verified, stranger} {
-		require.NoError(t, b.enter(tok, now))
-		b.accept(tok, now)
-	}
-	assert.Len(t, b.accepted.entries, 1)
-	for range 100 {
-		assert.NoError(t, b.enter(stranger, now), "exempt")
-		assert.NoError(t, b.enter(verified, now))
-		assert.NoError(t, b.enter(nil, now))
-	}
-	another := &token{raw: "c", unverified: true}
-	require.Error(t, b.enter(another, now))
-	require.NoError(t, b.enter(another, now.Add(time.Second/unverifiedRate)))
-	require.Error(t, b.enter(another, now.Add(time.Second/unverifiedRate)))
-	now = now.Add(acceptedMemory)
-	require.NoError(t, b.enter(stranger, now))
-	require.Error(t, b.enter(stranger, now), "forgotten")
-}

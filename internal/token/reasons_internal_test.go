@@ -1,4 +1,4 @@
-package descopehttp
+package token
 
 import (
 	"encoding/base64"
@@ -12,61 +12,63 @@ import (
 )
 
 // Each rule refuses what is wrong in its eyes by itself. From outside, one rule that
+
 // is missing may hide behind another that refuses the same token for another reason.
+
 func TestReasonOfARefusal(t *testing.T) {
 	b64 := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	const project = "P2abcdefghijklmnopqrstuvwxyz"
-	rules := &tokenRules{projectID: project, audience: "shop", acceptOAuth: true, leeway: time.Second, headers: new(headerMemo)}
+	rules := &Rules{ProjectID: project, Audience: "shop", AcceptOAuth: true, Leeway: time.Second}
 	const header = `{"alg":"RS256","kid":"a"}`
 	const claims = `{"iss":"` + project + `","sub":"U2ada","drn":"DS","aud":"shop","exp":4102444800}`
 	token := func(header, claims string) string { return b64(header) + "." + b64(claims) + ".AAAA" }
 	good := token(header, claims)
-	_, err := rules.parse(good, sessionDRN)
+	_, err := rules.Parse(good, SessionDRN)
 	require.NoError(t, err)
 
 	for want, tokens := range map[error][]string{
-		errTokenSize: {good + strings.Repeat("A", maxTokenSize)},
-		errTokenParts: {
+		ErrSize: {good + strings.Repeat("A", MaxSize)},
+		errParts: {
 			"", ".", "a", "a.", b64(header) + "." + b64(claims), good + ".", good + ".AAAA",
 			good + "\n", "\r" + good, good[:5] + "\n" + good[5:], good[:len(good)-1] + "\r\n" + good[len(good)-1:],
 			good + "=", good + "+", good + "!", "=" + good, b64(header) + ".A." + "AAAA", b64(header) + "." + b64(claims) + "=.AAAA",
 			b64(header) + "." + b64(claims) + ".AB", // bits left over
 		},
-		errTokenHeader: {
+		errHeader: {
 			token("", claims), token("null", claims), token("[]", claims), token("7", claims), token(header+header, claims), token(header+" x", claims),
 			token(`{"alg":"RS256","kid":"a","x":1,"x":2}`, claims), token(`{"alg":"RS256","kid":"a","x":"`+"\xff"+`"}`, claims), token(`{"alg":"RS256","kid":"a"`, claims),
 			token(`{"alg":"RS256","kid":"a","alg":"RS256"}`, claims),
 		},
-		errTokenAlg: {token(`{"kid":"a"}`, claims), token(`{"alg":"none","kid":"a"}`, claims), token(`{"alg":"HS256","kid":"a"}`, claims), token(`{"alg":"","kid":"a"}`, claims),
+		errAlg: {token(`{"kid":"a"}`, claims), token(`{"alg":"none","kid":"a"}`, claims), token(`{"alg":"HS256","kid":"a"}`, claims), token(`{"alg":"","kid":"a"}`, claims),
 			token(`{"alg":"rs256","kid":"a"}`, claims), token(`{"alg":"RS384","kid":"a"}`, claims), token(`{"alg":"ES512","kid":"a"}`, claims), token(`{"alg":"PS256","kid":"a"}`, claims), token(`{"alg":"EdDSA","kid":"a"}`, claims)},
-		errTokenKid:  {token(`{"alg":"RS256"}`, claims), token(`{"alg":"RS256","kid":""}`, claims)},
-		errTokenCrit: {token(`{"alg":"RS256","kid":"a","crit":[]}`, claims), token(`{"alg":"RS256","kid":"a","crit":null}`, claims), token(`{"alg":"RS256","kid":"a","\u0063rit":["exp"]}`, claims)},
-		errTokenName: {token(`{"alg":"RS256","Alg":"none","kid":"a"}`, claims), token(`{"alg":"RS256","KID":"b","kid":"a"}`, claims), token(`{"alg":"RS256","kid":"a","CRIT":[]}`, claims),
+		errKid:  {token(`{"alg":"RS256"}`, claims), token(`{"alg":"RS256","kid":""}`, claims)},
+		errCrit: {token(`{"alg":"RS256","kid":"a","crit":[]}`, claims), token(`{"alg":"RS256","kid":"a","crit":null}`, claims), token(`{"alg":"RS256","kid":"a","\u0063rit":["exp"]}`, claims)},
+		errName: {token(`{"alg":"RS256","Alg":"none","kid":"a"}`, claims), token(`{"alg":"RS256","KID":"b","kid":"a"}`, claims), token(`{"alg":"RS256","kid":"a","CRIT":[]}`, claims),
 			token(header, edit(claims, `"sub"`, `"Sub":"U2bob","sub"`)), token(header, edit(claims, `"exp"`, `"eXp":1,"exp"`)), token(header, edit(claims, `"iss"`, `"i\u017fs":"x","iss"`)), token(header, edit(claims, `"drn"`, `"DRN":"DS","drn"`))},
-		errTokenClaims: {
+		errClaims: {
 			token(header, ""), token(header, "null"), token(header, "[]"), token(header, `"x"`), token(header, claims+"{}"), token(header, edit(claims, `}`, ``)),
 			token(header, edit(claims, `"sub"`, `"sub":"U2bob","sub"`)), token(header, edit(claims, `"sub"`, `"x":1,"x":2,"sub"`)), token(header, edit(claims, `"sub"`, `"x":{"a":1,"a":1},"sub"`)),
 			token(header, edit(claims, `"sub"`, `"x":"`+"\xff"+`","sub"`)), token(header, edit(claims, `"sub"`, `"x":"\ud800","sub"`)), token(header, edit(claims, `"sub"`, `"`+"\xff"+`":1,"sub"`)),
 			token(header, edit(claims, `"sub"`, `"x":[,"sub"`)), token(header, edit(claims, `"sub":"U2ada"`, `"sub":[,`)), token(header, `["sub","U2ada"]`),
 		},
-		errTokenType: {
+		errType: {
 			token(header, edit(claims, `"exp":4102444800`, `"exp":"4102444800"`)), token(header, edit(claims, `"exp":4102444800`, `"exp":null`)), token(header, edit(claims, `"exp":4102444800`, `"exp":true`)), token(header, edit(claims, `"exp":4102444800`, `"exp":[]`)),
 			token(header, edit(claims, `"sub":"U2ada"`, `"sub":7`)), token(header, edit(claims, `"sub":"U2ada"`, `"sub":null`)), token(header, edit(claims, `"iss":"`+project+`"`, `"iss":["`+project+`"]`)), token(header, edit(claims, `"drn":"DS"`, `"drn":["DS"]`)),
 			token(header, edit(claims, `"sub"`, `"nbf":"0","sub"`)), token(header, edit(claims, `"sub"`, `"iat":{},"sub"`)), token(header, edit(claims, `"aud":"shop"`, `"aud":7`)), token(header, edit(claims, `"aud":"shop"`, `"aud":["shop",7]`)), token(header, edit(claims, `"aud":"shop"`, `"aud":null`)), token(header, edit(claims, `"aud":"shop"`, `"aud":{}`)),
 			token(`{"alg":7,"kid":"a"}`, claims), token(`{"alg":"RS256","kid":7}`, claims), token(`{"alg":"RS256","kid":null}`, claims),
 		},
-		errTokenExpiry: {token(header, edit(claims, `,"exp":4102444800`, ``)), token(header, edit(claims, `4102444800`, `0`)), token(header, edit(claims, `4102444800`, `-1`)), token(header, edit(claims, `4102444800`, `0.9`)),
+		errExpiry: {token(header, edit(claims, `,"exp":4102444800`, ``)), token(header, edit(claims, `4102444800`, `0`)), token(header, edit(claims, `4102444800`, `-1`)), token(header, edit(claims, `4102444800`, `0.9`)),
 			token(header, edit(claims, `4102444800`, `253402300800`)), token(header, edit(claims, `4102444800`, `1e400`)), token(header, edit(claims, `4102444800`, `-1e400`))},
-		errTokenIssuer: {token(header, edit(claims, `"iss":"`+project+`",`, ``)), token(header, edit(claims, project, "P2other")), token(header, edit(claims, project, "//x/"+project)), token(header, edit(claims, project, "ftp://x/"+project)),
+		errIssuer: {token(header, edit(claims, `"iss":"`+project+`",`, ``)), token(header, edit(claims, project, "P2other")), token(header, edit(claims, project, "//x/"+project)), token(header, edit(claims, project, "ftp://x/"+project)),
 			token(header, edit(claims, project, "https:///"+project)), token(header, edit(claims, project, "https://x/"+project+"/a/b")), token(header, edit(claims, project, "https://x/a?"+project)), token(header, edit(claims, project, "https://x/%zz/"+project)), token(header, edit(claims, project, "https://x/a#/"+project))},
-		errTokenSubject: {token(header, edit(claims, `"sub":"U2ada",`, ``)), token(header, edit(claims, `U2ada`, ``)), token(header, edit(claims, `"sub":"U2ada"`, `"dsub":"U2ada"`))},
-		errTokenBound:   {token(header, edit(claims, `"sub"`, `"cnf":{"jkt":"x"},"sub"`)), token(header, edit(claims, `"sub"`, `"cnf":null,"sub"`))},
-		errTokenKind:    {token(header, edit(claims, `"DS"`, `"DSR"`)), token(header, edit(claims, `"drn":"DS",`, ``)), token(header, edit(claims, `"DS"`, `"ds"`)), token(header, edit(claims, `"drn":"DS"`, `"token_type":"id_token"`)), token(header, edit(claims, `"drn":"DS"`, `"drn":"X","token_type":"access_token"`))},
-		errTokenAudience: {token(header, edit(claims, `"aud":"shop",`, ``)), token(header, edit(claims, `"shop"`, `"Shop"`)), token(header, edit(claims, `"shop"`, `[]`)), token(header, edit(claims, `"shop"`, `["a","b"]`)),
+		errSubject: {token(header, edit(claims, `"sub":"U2ada",`, ``)), token(header, edit(claims, `U2ada`, ``)), token(header, edit(claims, `"sub":"U2ada"`, `"dsub":"U2ada"`))},
+		errBound:   {token(header, edit(claims, `"sub"`, `"cnf":{"jkt":"x"},"sub"`)), token(header, edit(claims, `"sub"`, `"cnf":null,"sub"`))},
+		errKind:    {token(header, edit(claims, `"DS"`, `"DSR"`)), token(header, edit(claims, `"drn":"DS",`, ``)), token(header, edit(claims, `"DS"`, `"ds"`)), token(header, edit(claims, `"drn":"DS"`, `"token_type":"id_token"`)), token(header, edit(claims, `"drn":"DS"`, `"drn":"X","token_type":"access_token"`))},
+		errAudience: {token(header, edit(claims, `"aud":"shop",`, ``)), token(header, edit(claims, `"shop"`, `"Shop"`)), token(header, edit(claims, `"shop"`, `[]`)), token(header, edit(claims, `"shop"`, `["a","b"]`)),
 			token(header, edit(claims, `"aud":"shop","exp"`, `"token_type":"access_token","exp"`))},
 	} {
 		for _, raw := range tokens {
-			got, err := rules.parse(raw, sessionDRN)
+			got, err := rules.Parse(raw, SessionDRN)
 			assert.Equal(t, want, err, "%.200s", raw)
 			assert.Nil(t, got)
 		}
@@ -75,17 +77,17 @@ func TestReasonOfARefusal(t *testing.T) {
 		edit(claims, `"DS"`, `"DS","token_type":7`), edit(claims, `"shop"`, `["a","shop"]`), edit(claims, `"drn":"DS"`, `"token_type":"access_token"`), edit(claims, `4102444800`, `1`), edit(claims, `4102444800`, `253402300799`),
 		edit(claims, `"sub"`, `"dsub":7,"rexp":7,"sub"`), edit(claims, `"sub"`, `"\u0078":1,"sub"`), edit(claims, `"s`, `"\u0073`), edit(claims, project, "http://x/"+project+"/T2"), edit(claims, `"sub"`, `"subs":1,"ｓub":2,"sub"`),
 	} {
-		_, err := rules.parse(token(header, claims), sessionDRN)
+		_, err := rules.Parse(token(header, claims), SessionDRN)
 		assert.NoError(t, err, claims)
 	}
 
 	// A refresh token is one by its drn alone, and OAuth has no say in it.
 	refresh := edit(claims, `"DS"`, `"DSR"`)
 	for claims, want := range map[string]error{
-		refresh: nil, edit(refresh, `"aud":"shop",`, ``): nil, edit(refresh, `"shop"`, `"other"`): errTokenAudience,
-		claims: errTokenKind, edit(claims, `"drn":"DS"`, `"token_type":"access_token"`): errTokenKind,
+		refresh: nil, edit(refresh, `"aud":"shop",`, ``): nil, edit(refresh, `"shop"`, `"other"`): errAudience,
+		claims: errKind, edit(claims, `"drn":"DS"`, `"token_type":"access_token"`): errKind,
 	} {
-		_, err := rules.parse(token(header, claims), refreshDRN)
+		_, err := rules.Parse(token(header, claims), RefreshDRN)
 		if want == nil {
 			assert.NoError(t, err, claims)
 		} else {
@@ -95,6 +97,7 @@ func TestReasonOfARefusal(t *testing.T) {
 }
 
 // edit replaces old, which must be there, by new.
+
 func edit(s, old, new string) string {
 	if !strings.Contains(s, old) {
 		panic(old + " is not there")
@@ -103,8 +106,9 @@ func edit(s, old, new string) string {
 }
 
 // exp and nbf are judged to the nanosecond, with the leeway on the token's side.
+
 func TestTimeOfAToken(t *testing.T) {
-	rules := &tokenRules{leeway: 5 * time.Second}
+	rules := &Rules{Leeway: 5 * time.Second}
 	now := time.Unix(1e9, 0)
 	for _, tt := range []struct {
 		expiry, notBefore time.Duration
@@ -112,24 +116,25 @@ func TestTimeOfAToken(t *testing.T) {
 	}{
 		{time.Hour, -time.Hour, nil},
 		{-5*time.Second + 1, 0, nil},
-		{-5 * time.Second, 0, errTokenExpired},
+		{-5 * time.Second, 0, ErrExpired},
 		{time.Hour, 5 * time.Second, nil},
-		{time.Hour, 5*time.Second + 1, errTokenNotYet},
-		{-time.Hour, time.Hour, errTokenExpired},
+		{time.Hour, 5*time.Second + 1, errNotYet},
+		{-time.Hour, time.Hour, ErrExpired},
 	} {
-		err := rules.checkTime(&claims{expiry: now.Add(tt.expiry), notBefore: now.Add(tt.notBefore)}, now)
+		err := rules.CheckTime(&Claims{Expiry: now.Add(tt.expiry), NotBefore: now.Add(tt.notBefore)}, now)
 		if tt.want == nil {
 			assert.NoError(t, err)
 		} else {
 			assert.Equal(t, tt.want, err)
 		}
 	}
-	assert.NoError(t, rules.checkTime(&claims{expiry: now}, now), "without nbf")
+	assert.NoError(t, rules.CheckTime(&Claims{Expiry: now}, now), "without nbf")
 }
 
 // Headers are remembered to a bound, and each by its own text.
+
 func TestHeaderMemoIsBounded(t *testing.T) {
-	m, key := new(headerMemo), new(heldKey)
+	m, key := new(headerMemo), new(Key)
 	const limit = 32
 	for i := range 5 * limit {
 		segment := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","kid":"` + strconv.Itoa(i) + `"}`))
@@ -143,4 +148,13 @@ func TestHeaderMemoIsBounded(t *testing.T) {
 		require.Same(t, key, again.key)
 		require.Equal(t, strconv.Itoa(i), again.kid)
 	}
+}
+
+func TestTokenSizeLimit(t *testing.T) {
+	rules := &Rules{}
+	at := strings.Repeat("A", MaxSize-2) + ".."
+	_, err := rules.Parse(at, SessionDRN)
+	assert.NotEqual(t, ErrSize, err)
+	_, err = rules.Parse(at+"A", SessionDRN)
+	assert.Equal(t, ErrSize, err)
 }

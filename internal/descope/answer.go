@@ -1,0 +1,120 @@
+package descope
+
+import (
+	"cmp"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
+)
+
+// CheckNewKey checks that an answer to a sign-up or an update has a key in it. The
+// error is "cannot tell".
+func (a *Answer) CheckNewKey() error {
+	var body struct {
+		Key string `json:"key"`
+	}
+	if json.Unmarshal(a.Body, &body) != nil || body.Key == "" {
+		return problem.Unavailable.Because("Descope's answer has no key")
+	}
+	return nil
+}
+
+// Tokens is an answer that signs somebody in: sign-in, refresh, or another
+// tenant selected. Only the two tokens are understood; all other members are
+// passed on as they came.
+type Tokens struct {
+	Session, Refresh string         // "" if the answer has none
+	Body             jsontext.Value // with both tokens empty
+}
+
+// Tokens finds the tokens in an answer: in the body, or, in projects that
+// deliver them as cookies, in Set-Cookie under the names that the body announces.
+// They are not judged. The error, "cannot tell", says that the answer is no object.
+func (a *Answer) Tokens() (*Tokens, error) {
+	var body struct {
+		SessionJWT        string `json:"sessionJwt"`
+		RefreshJWT        string `json:"refreshJwt"`
+		CookieName        string `json:"cookieName"`
+		SessionCookieName string `json:"sessionCookieName"`
+	}
+	if json.Unmarshal(a.Body, &body) != nil {
+		return nil, problem.Unavailable.Because("Descope's answer has an unexpected form")
+	}
+	rest, err := WithTokens(a.Body, "", "") // answers are remembered, and tokens are large
+	if err != nil {
+		return nil, err
+	}
+	t := &Tokens{Session: body.SessionJWT, Refresh: body.RefreshJWT, Body: rest}
+	for _, c := range a.cookies {
+		switch c.Name {
+		case cmp.Or(body.SessionCookieName, token.SessionDRN):
+			t.Session = cmp.Or(t.Session, c.Value)
+		case cmp.Or(body.CookieName, token.RefreshDRN):
+			t.Refresh = cmp.Or(t.Refresh, c.Value)
+		}
+	}
+	return t, nil
+}
+
+// WithTokens returns the JSON object body with its two tokens replaced, every
+// other member and their order kept.
+func WithTokens(body jsontext.Value, session, refresh string) (jsontext.Value, error) {
+	var members orderedObject
+	if err := json.Unmarshal(body, &members); err != nil {
+		return nil, problem.Unavailable.Because("Descope's answer has an unexpected form")
+	}
+	members.set("sessionJwt", session)
+	members.set("refreshJwt", refresh)
+	return json.Marshal(&members)
+}
+
+// orderedObject is a JSON object as a list of members.
+type orderedObject []member
+
+type member struct {
+	name  string
+	value jsontext.Value
+}
+
+func (o *orderedObject) set(name, value string) {
+	quoted, _ := jsontext.AppendQuote(nil, value)
+	for i := range *o {
+		if (*o)[i].name == name {
+			(*o)[i].value = quoted
+			return
+		}
+	}
+	*o = append(*o, member{name, quoted})
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (o *orderedObject) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	return token.EachMember(dec, func(quoted jsontext.Value) error {
+		name, err := jsontext.AppendUnquote(nil, quoted)
+		if err != nil {
+			return err
+		}
+		value, err := dec.ReadValue()
+		*o = append(*o, member{string(name), value.Clone()})
+		return err
+	})
+}
+
+// MarshalJSONTo implements [json.MarshalerTo].
+func (o *orderedObject) MarshalJSONTo(enc *jsontext.Encoder) error {
+	if err := enc.WriteToken(jsontext.BeginObject); err != nil {
+		return err
+	}
+	for _, m := range *o {
+		if err := enc.WriteToken(jsontext.String(m.name)); err != nil {
+			return err
+		}
+		if err := enc.WriteValue(m.value); err != nil {
+			return err
+		}
+	}
+	return enc.WriteToken(jsontext.EndObject)
+}

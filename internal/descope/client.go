@@ -1,0 +1,177 @@
+// Package descope is the one place that knows Descope's URL, headers and wire format.
+//
+// A [Client] makes calls, each of one [Class] with a budget and a gate of its own (see
+// gate.go), so that a flood of one kind never delays another. What comes back is an
+// [Answer], in which [Answer.Tokens] finds the tokens; a [Refusal], by which Descope
+// says something about the request; or a [Failure], which says something about the way
+// there. Answers are taken leniently, because a call may have spent a token or a code;
+// the tokens in them are for others to judge.
+//
+// No call is ever repeated in here: a refresh or a sign-in that may have reached
+// Descope has spent its token or its code. All texts of errors are fixed.
+package descope
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
+)
+
+// A Client calls one project at Descope. It is safe for concurrent use.
+type Client struct {
+	client    *http.Client
+	keyClient *http.Client // for key sets; its connections are its own
+	base      string
+	projectID string
+	key       func() string
+	gates     [classes]*gate
+	strangers *strangerBudget
+}
+
+// Config says how to reach Descope.
+type Config struct {
+	ProjectID     string
+	BaseURL       string        // "": that of the project's region
+	HTTPClient    *http.Client  // copied; nil: one over http.DefaultTransport
+	ManagementKey func() string // a func, so that nothing prints it
+}
+
+// New returns a Client. It makes no call.
+func New(cfg Config) *Client {
+	return &Client{
+		client:    restrictClient(cfg.HTTPClient),
+		keyClient: keyClient(cfg.HTTPClient),
+		base:      cmp.Or(strings.TrimRight(cfg.BaseURL, "/"), regionURL(cfg.ProjectID)),
+		projectID: cfg.ProjectID,
+		key:       cfg.ManagementKey,
+		gates:     newGates(),
+		strangers: newStrangerBudget(),
+	}
+}
+
+// Descope's paths for a signed-in user and for signing in, which are also the paths of our own handlers.
+const (
+	PathTOTPSignUp   = "/v1/auth/totp/signup"
+	PathTOTPVerify   = "/v1/auth/totp/verify"
+	PathTOTPUpdate   = "/v1/auth/totp/update"
+	PathRefresh      = "/v1/auth/refresh"
+	PathTryRefresh   = "/v1/auth/try-refresh"
+	PathLogout       = "/v1/auth/logout"
+	PathLogoutAll    = "/v1/auth/logoutall"
+	PathMe           = "/v1/auth/me"
+	PathHistory      = "/v1/auth/me/history"
+	PathMyTenants    = "/v1/auth/me/tenants"
+	PathSelectTenant = "/v1/auth/tenant/select"
+	pathKeys         = "/v2/keys/"
+)
+
+const (
+	maxAnswerSize = 1 << 20          // bytes of Descope's answer to a flow
+	maxKeySetSize = 1 << 20          // bytes
+	callLimit     = 10 * time.Second // the longest a call may take
+	userAgent     = "descopehttp/" + version
+	version       = "0.1.0"
+)
+
+// Keys fetches the project's key set (RFC 7517, section 5). It is of no class: whoever
+// calls it sees to it that it is seldom. The error is a [*Failure] or a [*Refusal].
+func (c *Client) Keys(ctx context.Context) ([]byte, error) {
+	res, err := c.send(ctx, c.keyClient, http.MethodGet, pathKeys+c.projectID, "", nil, maxKeySetSize)
+	if err != nil {
+		return nil, err
+	}
+	return res.body, nil
+}
+
+// An Answer is a 200 of Descope with JSON in it.
+type Answer struct {
+	Body    jsontext.Value
+	cookies []*http.Cookie
+}
+
+// Call makes one call of the authentication API. t, if not nil, is the refresh token of
+// the user it is about; body is JSON or nil. The error is a [*Refusal] or wraps a
+// [*problem.Failure] that says "cannot tell".
+func (c *Client) Call(ctx context.Context, class Class, method, path string, t *token.Token, body []byte) (*Answer, error) {
+	if err := c.strangers.enter(t, time.Now()); err != nil {
+		return nil, err
+	}
+	g := c.gates[class]
+	if err := g.enter(time.Now()); err != nil {
+		return nil, err
+	}
+	raw := ""
+	if t != nil {
+		raw = t.Raw
+	}
+	res, err := c.send(ctx, c.client, method, path, raw, body, maxAnswerSize)
+	g.leave(time.Now(), err)
+	if err != nil {
+		return nil, err
+	}
+	if kind := jsontext.Value(res.body).Kind(); kind != '{' && kind != '[' || !jsontext.Value(res.body).IsValid() {
+		return nil, problem.Unavailable.Because("Descope's answer is not JSON")
+	}
+	c.strangers.accept(t, time.Now())
+	return &Answer{Body: res.body, cookies: res.cookies}, nil
+}
+
+// Reserve takes the place of the next call with t, and fails if there is none. Whatever
+// is to be written about t before that call, in memory or in a store, is within the
+// budget for tokens of unknown keys, too.
+func (c *Client) Reserve(t *token.Token) error { return c.strangers.reserve(t, time.Now()) }
+
+type response struct {
+	body    []byte
+	cookies []*http.Cookie
+}
+
+func (c *Client) send(ctx context.Context, client *http.Client, method, path, token string, body []byte, limit int64) (*response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, problem.Internal.Because("request could not be built")
+	}
+	req.Header.Set("Authorization", "Bearer "+c.authorization(token))
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", userAgent) // Descope's edge turns away clients without one
+	req.Header.Set("X-Descope-Project-Id", c.projectID)
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, transportFailure(err)
+	}
+	defer resp.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, transportFailure(err)
+	case int64(len(content)) > limit:
+		return nil, problem.Unavailable.Because("Descope's answer is too large")
+	case resp.StatusCode != http.StatusOK:
+		return nil, statusFailure(resp, content)
+	}
+	return &response{body: content, cookies: resp.Cookies()}, nil
+}
+
+// authorization joins project id, token and management key the way Descope's
+// clients do: parts that are absent leave no gap.
+func (c *Client) authorization(token string) string {
+	parts := []string{c.projectID}
+	for _, part := range []string{token, c.key()} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, ":")
+}

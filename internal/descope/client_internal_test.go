@@ -1,0 +1,68 @@
+package descope
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/descopehttp/descopehttp/internal/problem"
+)
+
+func TestRestrictedClient(t *testing.T) {
+	const limit = 10 * time.Second
+	for timeout, want := range map[time.Duration]time.Duration{0: limit, -1: limit, time.Hour: limit, limit: limit, time.Second: time.Second} {
+		for _, client := range []*http.Client{restrictClient(&http.Client{Timeout: timeout}), keyClient(&http.Client{Timeout: timeout})} {
+			assert.Equal(t, want, client.Timeout)
+			assert.NotNil(t, client.CheckRedirect)
+		}
+	}
+	assert.Equal(t, limit, restrictClient(nil).Timeout)
+	assert.Equal(t, limit, keyClient(nil).Timeout)
+	transport := &http.Transport{MaxConnsPerHost: 1}
+	assert.NotSame(t, transport, keyClient(&http.Client{Transport: transport}).Transport.(calmTransport).RoundTripper, "a budget of connections of its own")
+	transport = &http.Transport{}
+	assert.Same(t, transport, keyClient(&http.Client{Transport: transport}).Transport.(calmTransport).RoundTripper, "without a limit there is nothing to share out")
+}
+
+type answering func(*http.Request) (text string, after time.Duration)
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	text, after := a(r)
+	select {
+	case <-time.After(after):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(text))}, nil
+}
+
+func TestAnswerSizeLimit(t *testing.T) {
+	size := 0
+	c := clientOver(answering(func(*http.Request) (string, time.Duration) {
+		return `{"keys":[]}` + strings.Repeat(" ", size-len(`{"keys":[]}`)), 0
+	}))
+	for call, limit := range map[string]int{"flow": 1 << 20, "keys": 1 << 20} {
+		for over := range 2 {
+			size = limit + over
+			var err error
+			if call == "keys" {
+				_, err = c.Keys(t.Context())
+			} else {
+				_, err = c.Call(t.Context(), Account, http.MethodGet, PathMe, nil, nil)
+			}
+			if over == 0 {
+				assert.NoError(t, err, call)
+			} else if assert.Error(t, err, call) {
+				assert.Equal(t, "Descope's answer is too large", problem.Of(err).Reason)
+			}
+		}
+	}
+}
+
+func clientOver(transport http.RoundTripper) *Client {
+	return New(Config{ProjectID: "P2abcdefghijklmnopqrstuvwxyz", HTTPClient: &http.Client{Transport: transport}, ManagementKey: func() string { return "" }})
+}

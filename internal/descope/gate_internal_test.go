@@ -1,0 +1,73 @@
+package descope
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
+)
+
+func TestGateTriesOneCall(t *testing.T) {
+	now := time.Now()
+	g := newGates()[Session]
+	outage := &Failure{problem.Unavailable.Because(""), Unreached}
+	enter := func() error { return g.enter(now) }
+	for range gateFailures - 1 {
+		require.NoError(t, enter())
+		g.leave(now, outage)
+	}
+	require.NoError(t, enter())
+	g.leave(now, &Failure{problem.Unavailable.Because(""), Reached}) // an odd answer, but an answer
+	for range gateFailures {
+		require.NoError(t, enter())
+		g.leave(now, outage)
+	}
+	err := enter()
+	assert.Equal(t, gatePause, problem.Of(err).RetryAfter)
+	assert.Equal(t, Unsent, ReachOf(err))
+	now = now.Add(gatePause)
+	require.NoError(t, enter(), "one may try")
+	err = enter()
+	assert.Equal(t, Unsent, ReachOf(err))
+	assert.Equal(t, time.Second, problem.Of(err).RetryAfter)
+	g.leave(now, outage)
+	require.Error(t, enter(), "it failed")
+	now = now.Add(gatePause)
+	require.NoError(t, enter())
+	g.leave(now, &Refusal{Code: codeInvalidToken})
+	for range 10 {
+		require.NoError(t, enter(), "a refusal is an answer")
+	}
+	g.leave(now, nil)
+
+	g.leave(now, unsent("", time.Hour, ErrLimit))
+	assert.Equal(t, maxGatePause, problem.Of(enter()).RetryAfter)
+	now = now.Add(maxGatePause)
+	require.NoError(t, enter())
+}
+
+func TestStrangersOnlyAreRemembered(t *testing.T) {
+	b, now := newStrangerBudget(), time.Now()
+	verified, stranger := &token.Token{Raw: "a"}, &token.Token{Raw: "b", Unverified: true}
+	for _, tok := range []*token.Token{nil, verified, stranger} {
+		require.NoError(t, b.enter(tok, now))
+		b.accept(tok, now)
+	}
+	assert.Equal(t, 1, b.accepted.Len())
+	for range 100 {
+		assert.NoError(t, b.enter(stranger, now), "exempt")
+		assert.NoError(t, b.enter(verified, now))
+		assert.NoError(t, b.enter(nil, now))
+	}
+	another := &token.Token{Raw: "c", Unverified: true}
+	require.Error(t, b.enter(another, now))
+	require.NoError(t, b.enter(another, now.Add(time.Second/unverifiedRate)))
+	require.Error(t, b.enter(another, now.Add(time.Second/unverifiedRate)))
+	now = now.Add(acceptedMemory)
+	require.NoError(t, b.enter(stranger, now))
+	require.Error(t, b.enter(stranger, now), "forgotten")
+}

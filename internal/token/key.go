@@ -1,0 +1,110 @@
+package token
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"maps"
+	"slices"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds on keys.
+const (
+	maxKeys        = 100 // looked at of one key set
+	minRSABits     = 2048
+	maxRSABits     = 8192 // larger ones are slow to verify with
+	minRSAExponent = 3
+)
+
+// A Key stands for one key material under one kid. It is never changed, and whoever
+// keeps keys sees to it that the same material stays the same Key, so that pointers
+// can be compared.
+type Key struct {
+	KID    string
+	Alg    string // the only one that it is for (RFC 8725, section 3.1)
+	Public any    // *rsa.PublicKey or *ecdsa.PublicKey
+	JWK    jwkset.JWK
+}
+
+// ParseKeySet decodes a JWK Set (RFC 7517, section 5) key by key. What it cannot
+// use, it skips: one odd key must not take the others along, as it would with
+// jwkset's own decoder.
+func ParseKeySet(body []byte) map[string]*Key {
+	var set struct {
+		Keys []jsontext.Value `json:"keys"`
+	}
+	// A key with duplicate names is refused alone, below.
+	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if json.Unmarshal(body, &set, lenient) != nil {
+		return nil
+	}
+	keys := make(map[string]*Key)
+	ambiguous := make(map[string]bool)
+	for _, raw := range set.Keys[:min(len(set.Keys), maxKeys)] {
+		key := parseKey(raw)
+		if key == nil {
+			continue
+		}
+		if other := keys[key.KID]; other != nil && !other.Same(key) {
+			ambiguous[key.KID] = true
+		}
+		keys[key.KID] = key
+	}
+	maps.DeleteFunc(keys, func(kid string, _ *Key) bool { return ambiguous[kid] })
+	return keys
+}
+
+// parseKey decodes one JWK that is meant for verifying signatures, or returns nil.
+// Only the members named here reach jwkset: given an x5u, it would fetch that URL.
+func parseKey(raw jsontext.Value) *Key {
+	var k struct {
+		KTY    string   `json:"kty"`
+		KID    string   `json:"kid"`
+		ALG    string   `json:"alg"`
+		USE    string   `json:"use"`
+		KeyOps []string `json:"key_ops"`
+		N      string   `json:"n"`
+		E      string   `json:"e"`
+		CRV    string   `json:"crv"`
+		X      string   `json:"x"`
+		Y      string   `json:"y"`
+	}
+	if json.Unmarshal(raw, &k) != nil || k.KID == "" {
+		return nil
+	}
+	if k.USE != "" && k.USE != "sig" || k.KeyOps != nil && !slices.Contains(k.KeyOps, "verify") {
+		return nil
+	}
+	jwk, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
+		KTY: jwkset.KTY(k.KTY), KID: k.KID, ALG: jwkset.ALG(k.ALG),
+		N: k.N, E: k.E, CRV: jwkset.CRV(k.CRV), X: k.X, Y: k.Y,
+	}, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	if err != nil || !keyFits(jwk.Key(), k.ALG) {
+		return nil
+	}
+	return &Key{KID: k.KID, Alg: k.ALG, Public: jwk.Key(), JWK: jwk}
+}
+
+// keyFits reports whether the key is of the kind and strength that alg asks for
+// (RFC 7518, sections 3.3 and 3.4).
+func keyFits(key any, alg string) bool {
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		bits := key.N.BitLen()
+		return alg == "RS256" && minRSABits <= bits && bits <= maxRSABits && key.E >= minRSAExponent
+	case *ecdsa.PublicKey:
+		bits := key.Curve.Params().BitSize
+		return alg == "ES256" && bits == 256 || alg == "ES384" && bits == 384
+	}
+	return false
+}
+
+// Same reports whether both are one key material for one algorithm.
+func (k *Key) Same(other *Key) bool {
+	key, ok := k.Public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(other.Public) && k.Alg == other.Alg
+}
