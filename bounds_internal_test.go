@@ -26,9 +26,11 @@ func TestOversizeTokensAllocateNothing(t *testing.T) {
 	for _, size := range []int{token.MaxSize + 1, 64 << 10, 1 << 20} {
 		oversize := strings.Repeat("A", size-2) + ".."
 		for name, judge := range map[string]func() error{
-			"session token":  func() error { _, err := a.judgeSession(ctx, oversize, now, until); return err },
-			"session cookie": func() error { _, _, err := a.judgeSessionCookie(ctx, oversize, new(lookup), now, until); return err },
-			"refresh token":  func() error { _, err := a.judgeRefresh(ctx, oversize, now); return err },
+			"session token": func() error { _, err := a.judge.session(ctx, oversize, clock{now, until}); return err },
+			"session cookie": func() error {
+				return a.judge.sessionCookie(ctx, oversize, new(lookup), clock{now, until}, fetchNever).err
+			},
+			"refresh token": func() error { _, err := a.judge.refresh(ctx, oversize, now); return err },
 		} {
 			require.Equal(t, token.ErrSize, judge(), name)
 			assert.Zero(t, testing.AllocsPerRun(100, func() { _ = judge() }), "%s of %d bytes", name, size)

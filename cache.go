@@ -2,7 +2,6 @@ package descopehttp
 
 import (
 	"hash/maphash"
-	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -75,12 +74,6 @@ func (c *sessionCache) put(hash token.Hash, v *verified) {
 		c.entries.Set(hash, v)
 	}
 }
-
-// A companion is the refresh cookie that was last judged beside a session and
-// found to be the same user's. It is remembered as a keyed 64-bit hash: judging
-// it again with every request would cost more than the session, and forgetting
-// it costs a check.
-type companion struct{ hash atomic.Uint64 }
 
 func (c *sessionCache) fits(v *verified, refresh string) bool {
 	return refresh == "" || v.companion.hash.Load() == maphash.String(c.seed, refresh)

@@ -24,11 +24,11 @@ func TestCachedSessionIsNotValidBeforeItsTime(t *testing.T) {
 	claims["nbf"] = now.Unix()
 	raw := srv.Sign(nil, claims)
 
-	first, err := a.judgeSession(t.Context(), raw, now, until)
+	first, err := a.judge.session(t.Context(), raw, clock{now, until})
 	require.NoError(t, err)
-	again, err := a.judgeSession(t.Context(), raw, now.Add(-time.Second), until)
+	again, err := a.judge.session(t.Context(), raw, clock{now.Add(-time.Second), until})
 	require.NoError(t, err)
 	require.Same(t, first, again, "found in the cache")
-	_, err = a.judgeSession(t.Context(), raw, now.Add(-time.Second-1), until)
+	_, err = a.judge.session(t.Context(), raw, clock{now.Add(-time.Second - 1), until})
 	assert.EqualError(t, err, "descopehttp: invalid_token: token is not valid yet")
 }

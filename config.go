@@ -121,44 +121,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Delivery says how session and refresh tokens reach the client.
-type Delivery int
-
-const (
-	// InCookies keeps both tokens in HttpOnly cookies; scripts see neither.
-	// This suits server-rendered pages and single-page applications alike.
-	InCookies Delivery = iota
-
-	// SessionInBody answers with the session token in the JSON body, for the
-	// client to send as a Bearer token, and keeps the refresh token in an
-	// HttpOnly cookie.
-	SessionInBody
-
-	// InBody answers with both tokens in the JSON body, for native clients.
-	// Cookies are neither read nor written.
-	InBody
-)
-
-// Cookies says how session cookies are named and scoped. The zero value gives
-// __Host-DS and __Host-DSR: Secure, HttpOnly, SameSite=Lax, Path=/ and bound to
-// the host, so that no subdomain can plant one (RFC 6265bis, section 4.1.3.2).
-type Cookies struct {
-	// PlainNames uses DS and DSR, the names that Descope's own clients use.
-	PlainNames bool
-
-	// Domain lets subdomains share the session. It implies plain names, and it
-	// trusts every subdomain with the session.
-	Domain string
-
-	// InsecureHTTP leaves out the Secure attribute, for development over plain
-	// http. It implies plain names.
-	InsecureHTTP bool
-
-	// SameSite of both cookies. The default is Lax, with which a link from
-	// another site arrives signed in. None needs Secure cookies.
-	SameSite http.SameSite
-}
-
 // A Secret is a string that does not print: not with %+v, nor in JSON, nor in a
 // log line, and not from inside another struct either. The zero value is empty.
 type Secret struct {
@@ -252,24 +214,30 @@ func New(cfg Config) (*Auth, error) {
 		HTTPClient:    cfg.HTTPClient,
 		ManagementKey: cfg.AuthManagementKey.value,
 	})
-	a := &Auth{
+	keys := newKeySet(api, rules, log)
+	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log})
+	refresher := newRefresher(cfg.ProjectID, api, keys, rules, cfg.RefreshStore, log)
+	return &Auth{
 		projectID:    cfg.ProjectID,
 		delivery:     cfg.Tokens,
 		loginOptions: cfg.LoginOptions,
-		errorHandler: cfg.ErrorHandler,
-		loginURL:     login,
 		stepUpUpdate: cfg.StepUpForUpdate,
 		log:          log,
+		refusals:     refusals{loginURL: login, handler: cfg.ErrorHandler, log: log},
 		csrf:         csrf,
 		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, log),
-		rules:        rules,
 		api:          api,
-		keys:         newKeySet(api, rules, log),
-		attempts:     guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log}),
-	}
-	a.cache = newSessionCache(cfg.MaxCachedSessions, a.rules, a.keys)
-	a.refresher = newRefresher(a, cfg.RefreshStore)
-	return a, nil
+		keys:         keys,
+		refresher:    refresher,
+		attempts:     attempts,
+		judge: &judge{
+			rules:    rules,
+			keys:     keys,
+			cache:    newSessionCache(cfg.MaxCachedSessions, rules, keys),
+			attempts: attempts,
+			renewals: refresher,
+		},
+	}, nil
 }
 
 type configErrors []error

@@ -19,6 +19,44 @@ const (
 	maxCookieCandidates = 4
 )
 
+// Delivery says how session and refresh tokens reach the client.
+type Delivery int
+
+const (
+	// InCookies keeps both tokens in HttpOnly cookies; scripts see neither.
+	// This suits server-rendered pages and single-page applications alike.
+	InCookies Delivery = iota
+
+	// SessionInBody answers with the session token in the JSON body, for the
+	// client to send as a Bearer token, and keeps the refresh token in an
+	// HttpOnly cookie.
+	SessionInBody
+
+	// InBody answers with both tokens in the JSON body, for native clients.
+	// Cookies are neither read nor written.
+	InBody
+)
+
+// Cookies says how session cookies are named and scoped. The zero value gives
+// __Host-DS and __Host-DSR: Secure, HttpOnly, SameSite=Lax, Path=/ and bound to
+// the host, so that no subdomain can plant one (RFC 6265bis, section 4.1.3.2).
+type Cookies struct {
+	// PlainNames uses DS and DSR, the names that Descope's own clients use.
+	PlainNames bool
+
+	// Domain lets subdomains share the session. It implies plain names, and it
+	// trusts every subdomain with the session.
+	Domain string
+
+	// InsecureHTTP leaves out the Secure attribute, for development over plain
+	// http. It implies plain names.
+	InsecureHTTP bool
+
+	// SameSite of both cookies. The default is Lax, with which a link from
+	// another site arrives signed in. None needs Secure cookies.
+	SameSite http.SameSite
+}
+
 // A cookiePolicy is the compiled form of Config.Cookies, and the one place that
 // reads and writes session cookies.
 type cookiePolicy struct {
@@ -70,13 +108,8 @@ func (c *candidates) add(value string) {
 
 func (c *candidates) all() []string { return c.values[:c.n] }
 
-// cookieValues are the session and refresh cookies of a request, and what the
-// cache knows of the former.
-type cookieValues struct {
-	session, refresh candidates
-	known            [maxCookieCandidates]lookup
-	lookedUp         bool
-}
+// cookieValues are the session and refresh cookies of a request.
+type cookieValues struct{ session, refresh candidates }
 
 // read returns the values of the request's session and refresh cookies. The
 // parser of net/http would make a list of all cookies of the request, and most

@@ -7,93 +7,152 @@ import (
 	"strings"
 	"time"
 
+	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
-// bearerToken returns the session token in the Authorization header, or "" if
-// cookies are to be looked at: there is no such header, it is of another scheme,
-// or it names the project, which is what Descope's own clients send with every
-// call and which is no session.
-func (a *Auth) bearerToken(h http.Header) (string, error) {
-	value, ok, err := bearerValue(h)
-	if !ok {
-		return "", err
-	}
-	if first, _, _ := strings.Cut(value, ":"); first == a.projectID {
-		return "", nil
-	}
-	if strings.Count(value, ".") != 2 {
-		return "", problem.ForeignProject.Because("bearer value is neither a token nor this project")
-	}
-	return value, nil
+// A judge finds out which credential a request presents and what it is worth. It
+// renews nothing and writes nothing; what follows from its findings is decided in
+// middleware.go and handlers.go.
+type judge struct {
+	rules    *token.Rules
+	keys     *keySet
+	cache    *sessionCache
+	attempts *guess.Attempts
+	renewals renewals
 }
 
-// bearerValue returns what follows "Bearer " (RFC 6750, section 2.1; the scheme
-// is case-insensitive, RFC 9110, section 11.1). Two Authorization headers are
-// refused, because two readers could each take another one.
-func bearerValue(h http.Header) (value string, ok bool, err error) {
-	lines := h["Authorization"]
-	switch len(lines) {
-	case 0:
-		return "", false, nil
-	case 1:
-	default:
-		return "", false, problem.InvalidToken.Because("more than one Authorization header")
-	}
-	scheme, value := lines[0], ""
-	if i := strings.IndexAny(scheme, " \t"); i >= 0 {
-		scheme, value = scheme[:i], scheme[i:]
-	}
-	if strings.EqualFold(scheme, "DPoP") {
-		// RFC 9449. To look at cookies instead would judge somebody else.
-		return "", false, problem.InvalidToken.Because("DPoP is not supported")
-	}
-	return strings.Trim(value, " \t"), strings.EqualFold(scheme, "Bearer"), nil
+// renewals is what renewing has to do with the tokens that are presented.
+type renewals interface {
+	// WasSpent reports whether a refresh token that has expired was spent before that,
+	// not long ago.
+	WasSpent(ctx context.Context, t *token.Token, now time.Time) bool
+	// Presented notes that a client has a session token.
+	Presented(session string, now time.Time)
 }
 
-func (a *Auth) judgeBearer(r *http.Request, raw string, now, until time.Time) (*verified, error) {
-	v, err := a.judgeSession(r.Context(), raw, now, until)
-	if errors.Is(err, errKeyPending) && !a.attempts.Pending(r) {
+// bearer judges a session token from the Authorization header.
+func (j *judge) bearer(r *http.Request, raw string, c clock) (*verified, error) {
+	v, err := j.session(r.Context(), raw, c)
+	if errors.Is(err, errKeyPending) && !j.attempts.Pending(r) {
 		return nil, errUnknownKey
 	}
 	return v, err
 }
 
-// judgeSession judges a session token by all the rules, those first that need no
-// network, unless it has passed them before. It waits for keys until a deadline
-// at the most.
-func (a *Auth) judgeSession(ctx context.Context, raw string, now, until time.Time) (*verified, error) {
-	known := a.cache.lookUp(raw, now)
+// session judges a session token by all the rules, those first that need no
+// network, unless it has passed them before.
+func (j *judge) session(ctx context.Context, raw string, c clock) (*verified, error) {
+	known := j.cache.lookUp(raw, c.now)
 	if known.session != nil {
 		return known.session, nil
 	}
-	t, err := a.rules.Parse(raw, token.SessionDRN)
+	t, err := j.rules.Parse(raw, token.SessionDRN)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.rules.CheckTime(&t.Claims, now); err != nil {
+	if err := j.rules.CheckTime(&t.Claims, c.now); err != nil {
 		return nil, err
 	}
-	return a.verifySession(ctx, t, known.hash, now, until)
+	return j.verify(ctx, t, known.hash, c, fetchIfFloorAllows)
 }
 
-// verifySession checks the signature of a session token that has passed all
-// other rules, and remembers it under its hash.
-func (a *Auth) verifySession(ctx context.Context, t *token.Token, hash token.Hash, now, until time.Time) (*verified, error) {
-	key, err := a.keys.verify(ctx, t, now, until)
+// verify checks the signature of a session token that has passed all other rules, and
+// remembers it under its hash.
+func (j *judge) verify(ctx context.Context, t *token.Token, hash token.Hash, c clock, fetch fetchPolicy) (*verified, error) {
+	key, err := j.keys.verify(ctx, t, c, fetch)
 	if err != nil {
 		return nil, err
 	}
 	// Seen here for the first time, so this is also where a renewed session is
 	// presented for the first time.
-	a.refresher.notePresented(t.Raw, now)
+	j.renewals.Presented(t.Raw, c.now)
 	v := &verified{Verified: t.Verified(key)}
-	a.cache.put(hash, v)
+	j.cache.put(hash, v)
 	return v, nil
 }
 
+// refresh judges a refresh token by all that can be told here. Its key may
+// have left the key set long ago, so a key that is not held is no reason against
+// it: whether the token is still good is Descope's to say.
+func (j *judge) refresh(ctx context.Context, raw string, now time.Time) (*token.Token, error) {
+	if len(raw) > token.MaxSize {
+		return nil, token.ErrSize
+	}
+	// A copy, because renewing may keep it, and as a part of the Cookie
+	// header it would keep the whole of that.
+	t, err := j.rules.Parse(strings.Clone(raw), token.RefreshDRN)
+	if err != nil {
+		return nil, err
+	}
+	t.DropPayload() // nobody asks for other claims of a refresh token
+	switch err := j.keys.filter(ctx, t); err {
+	case nil:
+	case errKeyNotHeld:
+		// With no keys at all, right after the start, nobody is a stranger.
+		t.Unverified = j.keys.held.Load().usable(now)
+	default:
+		return nil, err
+	}
+	err = j.rules.CheckTime(&t.Claims, now)
+	if err == token.ErrExpired && j.renewals.WasSpent(ctx, t, now) {
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
 var errNoSessionCookie = problem.NoSession.Because("no session cookie")
+
+// presented is what a request presents in cookies, and what the cache knows of the
+// sessions among it.
+type presented struct {
+	cookieValues
+	known [maxCookieCandidates]lookup
+}
+
+func (j *judge) present(values *cookieValues, now time.Time) (p presented) {
+	p.cookieValues = *values
+	for i, raw := range values.session.all() {
+		p.known[i] = j.cache.lookUp(raw, now)
+	}
+	return p
+}
+
+// usual is the short way for the usual request: one session cookie that has been judged
+// before, beside at most one refresh cookie that was found to be the same user's.
+// Everything else goes the long way.
+func (j *judge) usual(p *presented, now time.Time) *verified {
+	if p.session.n != 1 || p.refresh.n > 1 {
+		return nil
+	}
+	v, refresh := p.known[0].session, p.refresh.values[0]
+	if v == nil || !j.cache.fits(v, refresh) || refresh != "" && isDue(&v.Claims, now) {
+		return nil
+	}
+	return v
+}
+
+// A session is renewed when less than this is left of it, or less than that part of its
+// life. One that does not say when it began is taken to be as long as any.
+const (
+	aheadOfEnd  = 30 * time.Second
+	aheadOfLife = 10
+	unknownLife = 24 * time.Hour
+)
+
+// isDue reports whether so little is left of a session that it should be renewed
+// while it still serves.
+func isDue(c *token.Claims, now time.Time) bool {
+	life := unknownLife
+	if !c.IssuedAt.IsZero() {
+		life = c.Expiry.Sub(c.IssuedAt)
+	}
+	return c.Expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
+}
 
 // judgedCookies is what the cookies of a request amount to.
 type judgedCookies struct {
@@ -105,69 +164,122 @@ type judgedCookies struct {
 	err            error        // why there is no session, for when refresh is nil too
 }
 
-// judgeCookies judges every candidate and ignores those that fail: a cookie that
+// cookies judges every candidate and ignores those that fail: a cookie that
 // somebody planted, or that a neighbouring application left, must not lock the
 // owner of the others out. Those that remain must all name one user, or else a
 // planted one could turn this user into another.
-func (a *Auth) judgeCookies(ctx context.Context, values *cookieValues, now, until time.Time) judgedCookies {
-	c := judgedCookies{err: errNoSessionCookie}
-	var users userSet
-	sessionCtx := ctx
-	if values.refresh.n > 0 {
-		// A refresh is nearer than a key that may not exist.
-		sessionCtx = withFetchPolicy(ctx, fetchNever)
+func (j *judge) cookies(ctx context.Context, p *presented, c clock, fetch fetchPolicy) judgedCookies {
+	if p.refresh.n > 0 {
+		fetch = fetchNever // a refresh is nearer than a key that may not exist
 	}
-	known := a.knownSessions(values, now)
-	for i, raw := range values.session.all() {
-		v, user, err := a.judgeSessionCookie(sessionCtx, raw, &known[i], now, until)
-		users.add(user)
-		switch {
-		case err == nil:
-			if c.session == nil || c.session.Claims.Expiry.Before(v.Claims.Expiry) {
-				c.session, c.token = v, raw
-			}
-		case problem.Of(c.err).Problem != problem.Unavailable:
-			c.err = err // "cannot tell" outweighs a refusal
-		}
+	f := j.eachCookie(ctx, p, c, fetch)
+	user, conflict := f.owner()
+	judged := f.choose(user)
+	judged.conflict = conflict
+	if !conflict && judged.session != nil && judged.refresh != nil {
+		j.cache.noteFits(judged.session, judged.refresh.Raw)
 	}
-	refreshes := a.judgeRefreshCookies(ctx, values, now, &c)
-	for _, t := range refreshes {
-		if !t.Unverified {
-			users.add(t.Claims.User())
-		}
-	}
-	verified := users.user
-	for _, t := range refreshes {
-		// What could not be verified does not speak against what could.
-		if verified != "" && t.Claims.User() != verified {
-			continue
-		}
-		users.add(t.Claims.User())
-		if c.refresh == nil || isBetter(t, c.refresh) {
-			c.refresh = t
-		}
-	}
-	if c.refreshExpired && values.session.n == 0 {
-		c.err = token.ErrExpired
-	}
-	c.conflict = users.conflict
-	if !c.conflict && c.session != nil && c.refresh != nil {
-		a.cache.noteFits(c.session, c.refresh.Raw)
-	}
-	return c
+	return judged
 }
 
-// judgeRefreshCookies returns the refresh cookies that pass the local checks.
-func (a *Auth) judgeRefreshCookies(ctx context.Context, values *cookieValues, now time.Time, c *judgedCookies) []*token.Token {
-	var passed []*token.Token
-	for _, raw := range values.refresh.all() {
-		t, err := a.judgeRefresh(ctx, raw, now)
-		if err == nil {
-			passed = append(passed, t)
-		}
-		c.refreshExpired = c.refreshExpired || err == token.ErrExpired
+// findings are what each cookie of a request is worth by itself.
+type findings struct {
+	sessions       [maxCookieCandidates]finding
+	refreshes      []*token.Token // that pass the local checks
+	refreshExpired bool
+}
+
+// A finding is about one session cookie. An expired one has a user if its signature
+// verifies: it no longer opens anything, yet says whose browser this is.
+type finding struct {
+	raw     string
+	session *verified // nil unless valid
+	user    string
+	err     error
+}
+
+func (j *judge) eachCookie(ctx context.Context, p *presented, c clock, fetch fetchPolicy) (f findings) {
+	for i, raw := range p.session.all() {
+		f.sessions[i] = j.sessionCookie(ctx, raw, &p.known[i], c, fetch)
 	}
-	return passed
+	for _, raw := range p.refresh.all() {
+		t, err := j.refresh(ctx, raw, c.now)
+		if err == nil {
+			f.refreshes = append(f.refreshes, t)
+		}
+		f.refreshExpired = f.refreshExpired || err == token.ErrExpired
+	}
+	return f
+}
+
+func (j *judge) sessionCookie(ctx context.Context, raw string, known *lookup, c clock, fetch fetchPolicy) finding {
+	if known.session != nil {
+		return finding{raw: raw, session: known.session, user: known.session.Claims.User()}
+	}
+	t, err := j.rules.Parse(raw, token.SessionDRN)
+	if err != nil {
+		return finding{err: err}
+	}
+	if err := j.rules.CheckTime(&t.Claims, c.now); err != nil {
+		if j.keys.filter(ctx, t) != nil {
+			return finding{err: err}
+		}
+		return finding{user: t.Claims.User(), err: err}
+	}
+	v, err := j.verify(ctx, t, known.hash, c, fetch)
+	if err != nil {
+		return finding{err: err}
+	}
+	return finding{raw: raw, session: v, user: v.Claims.User()}
+}
+
+// owner returns the user whom all cookies name, and whether they name more than one.
+func (f *findings) owner() (user string, conflict bool) {
+	add := func(name string) {
+		if name != "" {
+			conflict = conflict || user != "" && user != name
+			user = name
+		}
+	}
+	for i := range f.sessions {
+		add(f.sessions[i].user)
+	}
+	for _, t := range f.refreshes {
+		if !t.Unverified {
+			add(t.Claims.User())
+		}
+	}
+	if user != "" {
+		return user, conflict // what could not be verified does not speak against what could
+	}
+	for _, t := range f.refreshes {
+		add(t.Claims.User())
+	}
+	return user, conflict
+}
+
+// choose returns the session that lasts longest and the best refresh token of the user.
+func (f *findings) choose(user string) judgedCookies {
+	best := judgedCookies{refreshExpired: f.refreshExpired, err: errNoSessionCookie}
+	if f.refreshExpired {
+		best.err = token.ErrExpired
+	}
+	for i := range f.sessions {
+		switch s := &f.sessions[i]; {
+		case s.session != nil:
+			if best.session == nil || best.session.Claims.Expiry.Before(s.session.Claims.Expiry) {
+				best.session, best.token = s.session, s.raw
+			}
+		case s.err != nil && problem.Of(best.err).Problem != problem.Unavailable:
+			best.err = s.err // "cannot tell" outweighs a refusal
+		}
+	}
+	for _, t := range f.refreshes {
+		if t.Claims.User() == user && (best.refresh == nil || isBetter(t, best.refresh)) {
+			best.refresh = t
+		}
+	}
+	return best
 }
 
 // isBetter prefers what was verified, and then what is newer.
@@ -176,84 +288,4 @@ func isBetter(t, other *token.Token) bool {
 		return other.Unverified
 	}
 	return other.Claims.IssuedAt.Before(t.Claims.IssuedAt)
-}
-
-// userSet notes whether more than one user was added.
-type userSet struct {
-	user     string
-	conflict bool
-}
-
-func (s *userSet) add(user string) {
-	if user == "" {
-		return
-	}
-	s.conflict = s.conflict || s.user != "" && s.user != user
-	s.user = user
-}
-
-// knownSessions looks the session cookies up in the cache, once for a request.
-func (a *Auth) knownSessions(values *cookieValues, now time.Time) *[maxCookieCandidates]lookup {
-	if !values.lookedUp {
-		values.lookedUp = true
-		for i, raw := range values.session.all() {
-			values.known[i] = a.cache.lookUp(raw, now)
-		}
-	}
-	return &values.known
-}
-
-// judgeSessionCookie judges one session cookie. For an expired one it returns
-// the user beside the error if its signature verifies: it no longer opens
-// anything, yet says whose browser this is.
-func (a *Auth) judgeSessionCookie(ctx context.Context, raw string, known *lookup, now, until time.Time) (v *verified, user string, err error) {
-	if known.session != nil {
-		return known.session, known.session.Claims.User(), nil
-	}
-	t, err := a.rules.Parse(raw, token.SessionDRN)
-	if err != nil {
-		return nil, "", err
-	}
-	if err := a.rules.CheckTime(&t.Claims, now); err != nil {
-		if a.keys.filter(ctx, t) != nil {
-			return nil, "", err
-		}
-		return nil, t.Claims.User(), err
-	}
-	if v, err = a.verifySession(ctx, t, known.hash, now, until); err != nil {
-		return nil, "", err
-	}
-	return v, v.Claims.User(), nil
-}
-
-// judgeRefresh judges a refresh token by all that can be told here. Its key may
-// have left the key set long ago, so a key that is not held is no reason against
-// it: whether the token is still good is Descope's to say.
-func (a *Auth) judgeRefresh(ctx context.Context, raw string, now time.Time) (*token.Token, error) {
-	if len(raw) > token.MaxSize {
-		return nil, token.ErrSize
-	}
-	// A copy, because the refresher may keep it, and as a part of the Cookie
-	// header it would keep the whole of that.
-	t, err := a.rules.Parse(strings.Clone(raw), token.RefreshDRN)
-	if err != nil {
-		return nil, err
-	}
-	t.DropPayload() // nobody asks for other claims of a refresh token
-	switch err := a.keys.filter(ctx, t); err {
-	case nil:
-	case errKeyNotHeld:
-		// With no keys at all, right after the start, nobody is a stranger.
-		t.Unverified = a.keys.held.Load().usable(now)
-	default:
-		return nil, err
-	}
-	err = a.rules.CheckTime(&t.Claims, now)
-	if err == token.ErrExpired && a.refresher.wasSpent(ctx, t, now) {
-		err = nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
 }

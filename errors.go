@@ -1,7 +1,9 @@
 package descopehttp
 
 import (
+	"log/slog"
 	"net/http"
+	"net/url"
 
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
@@ -37,20 +39,32 @@ var (
 	ErrUnavailable = problem.ErrUnavailable
 )
 
-// WriteError answers a request that Authenticate refused with err, the way the
-// middleware does by default: a problem document (RFC 9457) that carries
-// Descope's error fields too, not to be cached, with WWW-Authenticate on a 401
-// and Retry-After on a 503. It is for a Config.ErrorHandler that answers some
-// requests differently. An err that is not of this package is a 500 without its
-// text.
-//
-// With Config.LoginURL, a browser that navigates to a page is sent there instead
-// of being answered 401.
-func (a *Auth) WriteError(w http.ResponseWriter, r *http.Request, err error) {
+// refusals answers requests that the middleware does not let through.
+type refusals struct {
+	loginURL *url.URL // nil without
+	handler  func(http.ResponseWriter, *http.Request, error)
+	log      *slog.Logger
+}
+
+// answer is the default.
+func (x *refusals) answer(w http.ResponseWriter, r *http.Request, err error) {
 	f := problem.Of(err)
-	if a.loginURL != nil && f.Status == http.StatusUnauthorized && isNavigation(r) {
-		a.redirectToLogin(w, r, f)
+	if x.loginURL != nil && f.Status == http.StatusUnauthorized && isNavigation(r) {
+		redirectToLogin(w, r, f, *x.loginURL)
 		return
 	}
 	problem.Write(w, f)
+}
+
+// refuse has Config.ErrorHandler answer, if there is one.
+func (x *refusals) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if x.log.Enabled(r.Context(), slog.LevelDebug) {
+		x.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", problem.Of(err).Error()))
+	}
+	if x.handler == nil {
+		x.answer(w, r, err)
+		return
+	}
+	problem.AnnounceRetry(w.Header(), problem.Of(err))
+	x.handler(w, r, err)
 }

@@ -20,7 +20,9 @@ import (
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
-// Bounds on fetching and keeping keys.
+// Bounds on fetching and keeping keys. The floor is what keeps whoever invents kids from
+// having the set fetched for each; it is also how long a key that Descope has just begun
+// to use may be unknown here, so it is short.
 const (
 	keyFetchFloor    = 5 * time.Second  // between the beginnings of two fetches, whatever arrives
 	keyUrgentFloor   = time.Second      // the same, for a token in Descope's own answer
@@ -35,7 +37,10 @@ const (
 )
 
 var (
+	// errUnknownKey is a refusal: Descope has published no such key.
 	errUnknownKey = problem.InvalidToken.Because(unknownKeyReason)
+	// errKeyNotHeld says that nobody asked Descope, because the answer did not matter
+	// enough.
 	errKeyNotHeld = problem.Unavailable.Because("key is not held")
 	// errKeyPending marks "cannot tell" for a kid that may be invented.
 	errKeyPending  = errors.New("descopehttp: key may be published yet")
@@ -49,6 +54,10 @@ var (
 // The key lookup of jwkset's own HTTP client is not used: one token with an
 // invented kid would keep it from seeing a real rotation for minutes, and it
 // cannot tell an unknown key from an outage.
+//
+// Keys are read without a lock, as one pointer to a set that is never written to: that
+// is on the path of every request. All that changes is behind mu, which is held for
+// moments and never while anything is waited for.
 type keySet struct {
 	*jwkset.MemoryJWKSet
 	find  keyfunc.Keyfunc
@@ -59,14 +68,18 @@ type keySet struct {
 
 	held atomic.Pointer[heldKeys] // nil until the first successful fetch
 
-	mu      sync.Mutex // guards all below
-	began   time.Time  // when the last fetch began
-	fetch   chan struct{}
-	retired []*token.Key
+	mu      sync.Mutex                      // guards all below
+	began   time.Time                       // when the last fetch began
+	fetch   chan struct{}                   // of the fetch under way, closed when it ends; nil if there is none
+	retired []*token.Key                    // that have left the set, the oldest first
 	absent  map[[sha256.Size]byte]time.Time // hash of an unknown kid → when it was first seen
 }
 
 // heldKeys is one key set as Descope published it; it is never written to.
+//
+// It counts from when the fetch began and not from when it ended: a key may have been
+// published or taken away while the answer was on its way, and what is said of a moment
+// must have been true then.
 type heldKeys struct {
 	byID  map[string]*token.Key
 	began time.Time // when the fetch that brought it began
@@ -78,6 +91,7 @@ func (h *heldKeys) usable(now time.Time) bool {
 	return h != nil && now.Sub(h.began) <= keyMaxStale
 }
 
+// newKeySet returns a set that holds nothing yet. The first request fetches it, or Ready.
 func newKeySet(api *descope.Client, rules *token.Rules, log *slog.Logger) *keySet {
 	s := &keySet{
 		rules:        rules,
@@ -94,8 +108,7 @@ func newKeySet(api *descope.Client, rules *token.Rules, log *slog.Logger) *keySe
 	return s
 }
 
-// A fetchPolicy says what may be done about a key that is not held. It travels
-// in the context, because keyfunc stands between the caller and KeyRead.
+// A fetchPolicy says what may be done about a key that is not held.
 type fetchPolicy int
 
 const (
@@ -104,36 +117,48 @@ const (
 	fetchPastFloor                 // the kid comes from Descope itself
 )
 
+// fetchPolicyKey is for KeyRead alone: keyfunc stands between it and lookUp, and passes
+// on nothing but the context.
 type fetchPolicyKey struct{}
 
-func withFetchPolicy(ctx context.Context, p fetchPolicy) context.Context {
-	return context.WithValue(ctx, fetchPolicyKey{}, p)
+// A clock is when a request is judged, and until when it may wait for keys. One moment
+// for all of a request: a token must not be valid for one check and expired for the next.
+type clock struct{ now, until time.Time }
+
+func clockFor(budget time.Duration) clock {
+	now := time.Now()
+	return clock{now, now.Add(budget)}
 }
 
 // trusts reports whether key may still be trusted: it was not revoked by the last
-// fetch, and that was not too long ago.
+// fetch, and that was not too long ago. Keys are compared by pointer and not by kid: a kid
+// that names another material now has been revoked as well. It is asked for every request
+// with a session that was checked before, so it takes no lock while the keys are fresh.
 func (s *keySet) trusts(key *token.Key, now time.Time) bool {
 	held := s.held.Load()
 	return held.usable(now) && held.byID[key.KID] == key && now.Sub(held.began) <= keyRefreshAfter ||
 		s.trustsStale(held, key, now)
 }
 
-// trustsStale starts a fetch beside the request; see KeyRead.
+// trustsStale is trusts where the keys are more than an hour old: they are good for a day,
+// but a fetch begins beside the request, so that a revoked key goes within the hour and
+// nobody waits for it.
 func (s *keySet) trustsStale(held *heldKeys, key *token.Key, now time.Time) bool {
 	if !held.usable(now) || held.byID[key.KID] != key {
 		return false
 	}
-	s.begin(now, fetchIfFloorAllows)
+	s.startFetch(now, fetchIfFloorAllows)
 	return true
 }
 
-// verify checks the signature of t with the key of its kid and returns the key.
-// It waits for a fetch until a deadline at the most.
-func (s *keySet) verify(ctx context.Context, t *token.Token, now, until time.Time) (*token.Key, error) {
+// verify checks the signature of t with the key of its kid and returns the key. A key
+// that has verified a token with the same header is asked first, which spares most
+// requests the way through keyfunc; it must be trusted still.
+func (s *keySet) verify(ctx context.Context, t *token.Token, c clock, fetch fetchPolicy) (*token.Key, error) {
 	key := t.KnownKey()
-	if key == nil || !s.trusts(key, now) {
+	if key == nil || !s.trusts(key, c.now) {
 		var err error
-		if key, err = s.lookUp(ctx, t, until); err != nil {
+		if key, err = s.lookUp(ctx, t, c.until, fetch); err != nil {
 			return nil, err
 		}
 	}
@@ -144,11 +169,12 @@ func (s *keySet) verify(ctx context.Context, t *token.Token, now, until time.Tim
 	return key, nil
 }
 
-// lookUp has keyfunc find the key and compare its algorithm with the token's.
-func (s *keySet) lookUp(ctx context.Context, t *token.Token, until time.Time) (*token.Key, error) {
-	ctx, cancel := context.WithDeadline(ctx, until)
+// lookUp has keyfunc find the key and compare its algorithm with the token's, until a
+// deadline at the most: the wait for a fetch is the only thing that takes time in here.
+func (s *keySet) lookUp(ctx context.Context, t *token.Token, until time.Time, fetch fetchPolicy) (*token.Key, error) {
+	ctx, cancel := context.WithDeadline(context.WithValue(ctx, fetchPolicyKey{}, fetch), until)
 	defer cancel()
-	key, err := s.find.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": t.Alg(), jwkset.HeaderKID: t.KID()}})
+	public, err := s.find.KeyfuncCtx(ctx)(&jwt.Token{Header: map[string]any{"alg": t.Alg(), jwkset.HeaderKID: t.KID()}})
 	var f *problem.Failure
 	switch {
 	case errors.As(err, &f):
@@ -156,11 +182,13 @@ func (s *keySet) lookUp(ctx context.Context, t *token.Token, until time.Time) (*
 	case err != nil:
 		return nil, token.ErrKeyAlg
 	}
-	held := s.held.Load().byID[t.KID()]
-	if held == nil || held.Public != key {
+	// keyfunc has the public half only. A fetch may have ended in between, and what it
+	// took away must not come back by way of a request that was under way.
+	key := s.held.Load().byID[t.KID()]
+	if key == nil || key.Public != public {
 		return nil, s.unavailable("key set changed", errKeyPending)
 	}
-	return held, nil
+	return key, nil
 }
 
 // KeyRead implements the one method of [jwkset.Storage] that keyfunc calls. It
@@ -171,10 +199,12 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 	policy, _ := ctx.Value(fetchPolicyKey{}).(fetchPolicy)
 	now := time.Now()
 	held := s.held.Load()
+	// A key that is held is enough, however many fetches fail beside it: an outage of
+	// Descope must not sign anybody out.
 	if held.usable(now) {
 		if key, ok := held.byID[kid]; ok {
 			if now.Sub(held.began) > keyRefreshAfter {
-				s.begin(now, fetchIfFloorAllows)
+				s.startFetch(now, fetchIfFloorAllows)
 			}
 			return key.JWK, nil
 		}
@@ -183,8 +213,9 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 		return jwkset.JWK{}, errKeyNotHeld
 	}
 
+	// Only a fetch that began after this moment proves that there is no such key.
 	firstSeen := s.noteAbsent(kid, now)
-	if err := s.await(ctx, s.begin(now, policy)); err != nil {
+	if err := s.await(ctx, s.startFetch(now, policy)); err != nil {
 		return jwkset.JWK{}, err
 	}
 	held = s.held.Load()
@@ -194,7 +225,7 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 		if err := s.awaitFloor(ctx, keyUrgentFloor); err != nil {
 			return jwkset.JWK{}, err
 		}
-		if err := s.await(ctx, s.begin(time.Now(), policy)); err != nil {
+		if err := s.await(ctx, s.startFetch(time.Now(), policy)); err != nil {
 			return jwkset.JWK{}, err
 		}
 		held = s.held.Load()
@@ -206,6 +237,8 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 		return key.JWK, nil
 	}
 	if held.began.Before(firstSeen) {
+		// The floor held the fetch up. A user whose token is signed with a key of just
+		// now must not be turned away: "come back" is said to the inventor of kids, too.
 		return jwkset.JWK{}, s.unavailable("key is not known yet", errKeyPending)
 	}
 	return jwkset.JWK{}, errUnknownKey
@@ -217,7 +250,7 @@ func (s *keySet) ready(ctx context.Context) error {
 	if s.held.Load().usable(now) {
 		return nil
 	}
-	if err := s.await(ctx, s.begin(now, fetchIfFloorAllows)); err != nil {
+	if err := s.await(ctx, s.startFetch(now, fetchIfFloorAllows)); err != nil {
 		return err
 	}
 	if !s.held.Load().usable(now) {
@@ -236,7 +269,8 @@ func (s *keySet) readyBy(ctx context.Context, until time.Time) error {
 	return s.ready(ctx)
 }
 
-// unavailable is "cannot tell", until the floor allows the next fetch.
+// unavailable is "cannot tell", until the floor allows the next fetch: sooner than that a
+// client would come back for nothing.
 func (s *keySet) unavailable(reason string, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,9 +278,10 @@ func (s *keySet) unavailable(reason string, cause error) error {
 	return &problem.Failure{Problem: problem.Unavailable, Reason: reason, RetryAfter: wait, Cause: cause}
 }
 
-// begin starts a fetch if none is under way and the floor allows one. It returns
-// the channel that is closed when the fetch under way ends, or nil.
-func (s *keySet) begin(now time.Time, policy fetchPolicy) <-chan struct{} {
+// startFetch starts a fetch if none is under way and the floor allows one. It returns
+// the channel that is closed when the fetch under way ends, or nil. Everybody waits for
+// the same one, whatever they ask for: a set has all keys in it.
+func (s *keySet) startFetch(now time.Time, policy fetchPolicy) <-chan struct{} {
 	floor := keyFetchFloor
 	if policy == fetchPastFloor {
 		floor = keyUrgentFloor
@@ -272,7 +307,8 @@ func (s *keySet) begin(now time.Time, policy fetchPolicy) <-chan struct{} {
 	return s.fetch
 }
 
-// awaitFloor returns when so much time has passed since the last fetch began.
+// awaitFloor returns when so much time has passed since the last fetch began. Another
+// caller may begin the next one at that moment; startFetch returns that one then.
 func (s *keySet) awaitFloor(ctx context.Context, floor time.Duration) error {
 	s.mu.Lock()
 	wait := time.Until(s.began.Add(floor))
@@ -285,6 +321,8 @@ func (s *keySet) awaitFloor(ctx context.Context, floor time.Duration) error {
 	}
 }
 
+// await returns when a fetch has ended, well or not; what it brought is in held. Each
+// waiter leaves on its own context, and the fetch goes on for the others.
 func (s *keySet) await(ctx context.Context, fetch <-chan struct{}) error {
 	if fetch == nil {
 		return nil
@@ -298,7 +336,8 @@ func (s *keySet) await(ctx context.Context, fetch <-chan struct{}) error {
 }
 
 // replace fetches the key set and takes it over. A set without one usable key
-// never replaces a good one.
+// never replaces a good one: it is what a proxy's error page, a half-written document or
+// the wrong URL looks like, and to believe it would sign everybody out.
 func (s *keySet) replace(began time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), keyFetchTimeout)
 	defer cancel()
@@ -312,7 +351,8 @@ func (s *keySet) replace(began time.Time) {
 		s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: key set has no usable key; the last good one stays in use")
 		return
 	}
-	// One fetch at a time, so nobody else stores in between.
+	// One fetch at a time, so nobody else stores in between. What stays in the set keeps
+	// its pointer, so that cached sessions go on; all others end with this store.
 	if old := s.held.Load(); old != nil {
 		s.retire(old.byID, keys)
 	}
@@ -338,18 +378,19 @@ func (s *keySet) retire(old, current map[string]*token.Key) {
 }
 
 // filter checks a token against held and retired keys and waits for no others.
-// It returns errKeyNotHeld if its key is neither: only Descope can tell then.
+// It returns errKeyNotHeld if its key is neither: only Descope can tell then. It keeps
+// forged tokens from costing a call to Descope; it lets nobody in.
 func (s *keySet) filter(ctx context.Context, t *token.Token) error {
 	now := time.Now()
 	if !s.held.Load().usable(now) {
-		s.begin(now, fetchIfFloorAllows) // for those who come after
+		s.startFetch(now, fetchIfFloorAllows) // for those who come after
 	}
-	_, err := s.verify(withFetchPolicy(ctx, fetchNever), t, now, now.Add(authenticateBudget))
+	_, err := s.verify(ctx, t, clock{now, now.Add(keyFetchTimeout)}, fetchNever)
 	if err == nil {
 		return nil
 	}
 	// Also when the kid is held: its old material, replaced since, may be the
-	// one that signed this.
+	// one that signed this. Keys rotate daily and refresh tokens live for weeks.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range s.retired {
@@ -364,8 +405,10 @@ func (s *keySet) filter(ctx context.Context, t *token.Token) error {
 	return err
 }
 
-// noteAbsent returns when kid was first missed. Kids are remembered by hash,
-// because whoever sends them chooses their length.
+// noteAbsent returns when kid was first missed, which is now if it was not missed within
+// the last half minute. Kids are remembered by hash, because whoever sends them chooses
+// their length. The half minute is long enough for a fetch after the floor, and short
+// enough that a kid is judged anew when Descope publishes it later.
 func (s *keySet) noteAbsent(kid string, now time.Time) time.Time {
 	id := sha256.Sum256([]byte(kid))
 	s.mu.Lock()

@@ -54,9 +54,14 @@ func isNavigation(r *http.Request) bool {
 	return strings.TrimSpace(first) == "text/html"
 }
 
+// isUpgrade reports whether the answer will be written by another library, to a client that
+// goes on in another protocol.
+func isUpgrade(r *http.Request) bool {
+	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
+}
+
 // redirectToLogin answers 303 (RFC 9110, section 15.4.4).
-func (a *Auth) redirectToLogin(w http.ResponseWriter, r *http.Request, f *problem.Failure) {
-	login := *a.loginURL
+func redirectToLogin(w http.ResponseWriter, r *http.Request, f *problem.Failure, login url.URL) {
 	q := login.Query()
 	if back := r.URL.RequestURI(); isLocalPath(back) {
 		q.Set(returnToParam, back)

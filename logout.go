@@ -3,7 +3,6 @@ package descopehttp
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/descopehttp/descopehttp/internal/descope"
@@ -196,7 +195,7 @@ func (f *refresher) lookForTombstone(ctx context.Context, t *token.Token) {
 func (f *refresher) revoke(ctx context.Context, refresh string) error {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	_, err := f.api.Call(ctx, descope.Session, http.MethodPost, descope.PathLogout, &token.Token{Raw: refresh}, []byte("{}"))
+	_, err := f.api.Post(ctx, descope.Session, descope.PathLogout, &token.Token{Raw: refresh}, struct{}{})
 	return ignoreEnded(err)
 }
 

@@ -122,9 +122,9 @@ func (m *memory) forget(l *link) {
 	m.sessions.Drop(token.HashOf(l.answer.Session))
 }
 
-// A path is where a refresh token leads. What it says of links is of the moment that
+// A trace is where a refresh token leads. What it says of links is of the moment that
 // it was walked: they change under the lock.
-type path struct {
+type trace struct {
 	newest  *token.Token
 	last    *link // that led to newest, nil if nothing is known
 	ended   bool  // a logout came on the way
@@ -137,7 +137,7 @@ type path struct {
 }
 
 // err says why nothing may come of the newest token.
-func (p path) err() error {
+func (p trace) err() error {
 	switch {
 	case p.ended:
 		return errLoggedOut
@@ -149,13 +149,13 @@ func (p path) err() error {
 
 // leadsOn reports whether something came of the token that is not about to end; the
 // lock is held.
-func (p path) leadsOn(now time.Time) bool {
+func (p trace) leadsOn(now time.Time) bool {
 	return p.last != nil && (p.last.renewal == nil || p.last.rotated() || !isDue(&p.last.renewal.session.shared.Claims, now))
 }
 
 // walk follows a refresh token to the newest one that came of it.
-func (m *memory) walk(t *token.Token, now time.Time) path {
-	p := path{newest: t, ended: m.hasEnded(t, now), endless: true}
+func (m *memory) walk(t *token.Token, now time.Time) trace {
+	p := trace{newest: t, ended: m.hasEnded(t, now), endless: true}
 	for range maxWalk {
 		l, ok := m.links.Get(token.HashOf(p.newest.Raw), now)
 		if !ok || !l.alive(now) {
@@ -276,9 +276,9 @@ func (m *memory) endUser(user string, now time.Time) {
 	}
 }
 
-// begin notes a sign-in with t. Descope's tokens are the same for the same second: it
+// signedIn notes a sign-in with t. Descope's tokens are the same for the same second: it
 // may be the very token that was logged out a moment ago.
-func (m *memory) begin(t *token.Token) {
+func (m *memory) signedIn(t *token.Token) {
 	id := token.HashOf(t.Raw)
 	m.ended.Drop(id)
 	m.told.Drop(id)

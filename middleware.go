@@ -12,10 +12,14 @@
 // nothing; it is easy to mount, to test and to read. A change that trades an
 // earlier one for a later one does not belong in here.
 //
-// Each file keeps one decision to itself: middleware.go is the path of a request,
-// credentials.go finds what it presents, token.go judges tokens, jwks.go keeps keys,
-// refresh.go renews, logout.go ends, cookies.go reads and writes cookies, api.go
-// knows Descope's wire, errors.go turns errors into answers.
+// This package is the face: what users name, and the path of a request. It begins in
+// this file and goes down: credentials.go judges what a request presents, cache.go
+// remembers what has passed, jwks.go keeps the project's keys, cookies.go is the one
+// that reads and writes cookies, session.go is what handlers see. handlers.go has the
+// table of the flows and serves them, flows.go has the flows, config.go builds all of
+// it. refresh.go renews sessions and logout.go ends them, with memory.go and store.go.
+// Each subject below has a package of its own under internal: problem (what an error
+// becomes), token (what a token says), descope (the wire), guess (limits on guessing).
 package descopehttp
 
 import (
@@ -24,13 +28,11 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/problem"
-	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // An Auth signs people in with one Descope project and judges their requests.
@@ -41,16 +43,14 @@ type Auth struct {
 	projectID    string
 	delivery     Delivery
 	loginOptions func(*http.Request, string, map[string]any) error
-	errorHandler func(http.ResponseWriter, *http.Request, error)
-	loginURL     *url.URL // nil without
 	stepUpUpdate bool
 	log          *slog.Logger
+	refusals     refusals
 	csrf         *http.CrossOriginProtection
 	cookies      *cookiePolicy
-	rules        *token.Rules
 	api          *descope.Client
 	keys         *keySet
-	cache        *sessionCache
+	judge        *judge
 	refresher    *refresher
 	attempts     *guess.Attempts
 }
@@ -58,11 +58,10 @@ type Auth struct {
 // Format prints a text without a secret, for every verb.
 func (a *Auth) Format(f fmt.State, _ rune) { io.WriteString(f, "descopehttp.Auth("+a.projectID+")") }
 
-// Budgets of one request in the middleware: store, keys and the call to Descope
-// together.
+// Budgets of one request in the middleware.
 const (
 	authenticateBudget = 5 * time.Second
-	loadBudget         = time.Second // where the page can do without a session
+	loadBudget         = time.Second
 )
 
 // RequireSession returns a handler that calls next only for requests with a
@@ -82,14 +81,14 @@ func (a *Auth) RequireSession(next http.Handler) http.Handler {
 func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			v, err := a.authenticate(w, r, required)
+			v, err := a.authenticate(w, r, sessionRequired)
 			if err == nil {
 				var session *Session
 				r, session = v.admit(a, r)
 				err = checkGuards(r, session, guards)
 			}
 			if err != nil {
-				a.refuse(w, r, err)
+				a.refusals.refuse(w, r, err)
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -104,12 +103,12 @@ func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
 // on the absence of a user, are answered 503.
 func (a *Auth) LoadSession(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, err := a.authenticate(w, r, optional)
+		v, err := a.authenticate(w, r, sessionOptional)
 		switch {
 		case err == nil:
 			r, _ = v.admit(a, r)
 		case problem.Of(err).Problem == problem.Unavailable && r.Method != http.MethodGet && r.Method != http.MethodHead:
-			a.refuse(w, r, err)
+			a.refusals.refuse(w, r, err)
 			return
 		default:
 			r = r.WithContext(&sessionContext{Context: r.Context(), owner: a, err: err})
@@ -128,7 +127,7 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 // it. It takes at most five seconds, and half a second more for each refresh cookie
 // where a store hangs.
 func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, error) {
-	v, err := a.authenticate(w, r, required)
+	v, err := a.authenticate(w, r, sessionRequired)
 	if err != nil {
 		return nil, err
 	}
@@ -139,12 +138,24 @@ func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, e
 // header or cookie, such as the first message on a WebSocket. It never renews.
 // The error wraps [ErrInvalidToken], [ErrSessionExpired] or [ErrUnavailable].
 func (a *Auth) VerifyToken(ctx context.Context, sessionToken string) (*Session, error) {
-	now := time.Now()
-	v, err := a.judgeSession(ctx, sessionToken, now, now.Add(authenticateBudget))
+	v, err := a.judge.session(ctx, sessionToken, clockFor(authenticateBudget))
 	if err != nil {
 		return nil, err
 	}
 	return &Session{shared: v, token: &sessionToken}, nil
+}
+
+// WriteError answers a request that Authenticate refused with err, the way the
+// middleware does by default: a problem document (RFC 9457) that carries
+// Descope's error fields too, not to be cached, with WWW-Authenticate on a 401
+// and Retry-After on a 503. It is for a Config.ErrorHandler that answers some
+// requests differently. An err that is not of this package is a 500 without its
+// text.
+//
+// With Config.LoginURL, a browser that navigates to a page is sent there instead
+// of being answered 401.
+func (a *Auth) WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	a.refusals.answer(w, r, err)
 }
 
 // Ready returns nil once the project's keys are held. If none are, it fetches
@@ -162,25 +173,21 @@ func (a *Auth) Wait(ctx context.Context) error {
 	return a.keys.tasks.wait(ctx)
 }
 
-// strictness tells RequireSession's judgement from LoadSession's.
-type strictness int
-
-const (
-	required strictness = iota
-	optional            // delete nothing, and do not wait long
-)
-
-func (s strictness) budget() time.Duration {
-	if s == optional {
-		return loadBudget
-	}
-	return authenticateBudget
+// A policy is what a middleware does while and after it judges.
+type policy struct {
+	budget       time.Duration // for store, keys and the call to Descope together
+	deletesUnfit bool          // cookies that can never work again
 }
+
+var (
+	sessionRequired = policy{budget: authenticateBudget, deletesUnfit: true}
+	sessionOptional = policy{budget: loadBudget} // the page can do without
+)
 
 // A verdict is a session and how it came about.
 type verdict struct {
 	shared  *verified
-	token   string
+	raw     string   // the session token
 	nested  *Session // an outer middleware found it; the request carries it already
 	renewed bool     // its cookies differ from the request's
 }
@@ -189,27 +196,27 @@ func (v verdict) session() *Session {
 	if v.nested != nil {
 		return v.nested
 	}
-	token := v.token // the rest of v stays off the heap
-	return &Session{shared: v.shared, token: &token}
+	raw := v.raw // the rest of v stays off the heap
+	return &Session{shared: v.shared, token: &raw}
 }
 
 // authenticate is the main path. Its order matters: what is decided early is
 // cheap and changes nothing, and a credential that is presented is judged, never
 // passed over in favour of another.
-func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness) (verdict, error) {
+func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, p policy) (verdict, error) {
 	if c := sessionContextOf(r.Context()); c != nil && c.owner == a && c.err == nil {
 		return verdict{nested: &c.session}, nil
 	}
-	now := time.Now()
-	bearer, err := a.bearerToken(r.Header)
+	c := clockFor(p.budget)
+	bearer, err := descope.SessionBearer(r.Header, a.projectID)
 	if err != nil {
 		return verdict{}, err
 	}
 	if bearer != "" {
 		// Cookies are not looked at: a script that sends a token means that
 		// user, and a browser adds no header on behalf of another site.
-		v, err := a.judgeBearer(r, bearer, now, now.Add(s.budget()))
-		return verdict{shared: v, token: bearer}, err
+		v, err := a.judge.bearer(r, bearer, c)
+		return verdict{shared: v, raw: bearer}, err
 	}
 	if a.delivery == InBody {
 		return verdict{}, problem.NoSession.Because("no bearer token")
@@ -218,10 +225,11 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, s strictness
 		return verdict{}, err
 	}
 	values := a.cookies.read(r)
-	if v, ok := a.knownCookies(&values, now); ok {
-		return v, nil
+	cookies := a.judge.present(&values, c.now)
+	if v := a.judge.usual(&cookies, c.now); v != nil {
+		return verdict{shared: v, raw: cookies.session.values[0]}, nil
 	}
-	return a.authenticateCookies(w, r, &values, s, now)
+	return a.authenticateCookies(w, r, &cookies, c, p)
 }
 
 // admit returns the request as the next handler sees it, and its session.
@@ -229,25 +237,13 @@ func (v verdict) admit(a *Auth, r *http.Request) (*http.Request, *Session) {
 	if v.nested != nil {
 		return r, v.nested
 	}
-	token := v.token
-	c := &sessionContext{Context: r.Context(), owner: a, session: Session{shared: v.shared, token: &token}}
+	raw := v.raw
+	c := &sessionContext{Context: r.Context(), owner: a, session: Session{shared: v.shared, token: &raw}}
 	r = r.WithContext(c)
 	if v.renewed {
-		r.Header = a.cookies.replace(r.Header, v.token)
+		r.Header = a.cookies.replace(r.Header, v.raw)
 	}
 	return r, &c.session
-}
-
-func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if a.log.Enabled(r.Context(), slog.LevelDebug) {
-		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", problem.Of(err).Error()))
-	}
-	if a.errorHandler != nil {
-		problem.AnnounceRetry(w.Header(), problem.Of(err))
-		a.errorHandler(w, r, err)
-		return
-	}
-	a.WriteError(w, r, err)
 }
 
 // checkOrigin refuses what another site sends with this user's cookies. A
@@ -286,58 +282,43 @@ func mayRefreshUpgrade(r *http.Request) bool {
 	return r.Context().Value(refreshUpgradesKey{}) != nil
 }
 
-func isUpgrade(r *http.Request) bool {
-	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
-}
-
-// knownCookies is the short way for the usual request: one session cookie that
-// has been judged before, beside at most one refresh cookie that was found to
-// be the same user's. Everything else goes the long way.
-func (a *Auth) knownCookies(values *cookieValues, now time.Time) (verdict, bool) {
-	if values.session.n != 1 || values.refresh.n > 1 {
-		return verdict{}, false
-	}
-	v, refresh := a.knownSessions(values, now)[0].session, values.refresh.values[0]
-	if v == nil || !a.cache.fits(v, refresh) || refresh != "" && isDue(&v.Claims, now) {
-		return verdict{}, false
-	}
-	return verdict{shared: v, token: values.session.values[0]}, true
-}
-
 // authenticateCookies judges the cookies of a request and renews the session if
 // it has expired, is gone or cannot be used, and there is a refresh token.
-func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, values *cookieValues, s strictness, now time.Time) (verdict, error) {
-	until := now.Add(s.budget())
-	if values.refresh.n > 0 {
-		_ = a.keys.readyBy(r.Context(), until) // without keys nothing could be told
+func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, cookies *presented, c clock, p policy) (verdict, error) {
+	if cookies.refresh.n > 0 {
+		_ = a.keys.readyBy(r.Context(), c.until) // without keys nothing could be told
 	}
-	c := a.judgeCookies(r.Context(), values, now, until)
+	judged := a.judge.cookies(r.Context(), cookies, c, fetchIfFloorAllows)
 	switch {
-	case c.conflict:
-		if s == required {
-			a.cookies.delete(w)
-		}
+	case judged.conflict:
+		a.deleteUnfit(w, p)
 		return verdict{}, problem.ConflictingCookies.Because("cookies of more than one user")
-	case c.session != nil:
-		return a.renewAhead(w, r, c, now, until), nil
-	case c.refresh == nil:
-		if c.refreshExpired && s == required {
-			a.cookies.delete(w) // nothing can renew these
+	case judged.session != nil:
+		return a.renewAhead(w, r, &judged, c), nil
+	case judged.refresh == nil:
+		if judged.refreshExpired {
+			a.deleteUnfit(w, p) // nothing can renew these
 		}
-		return verdict{}, c.err
+		return verdict{}, judged.err
 	case isUpgrade(r) && !mayRefreshUpgrade(r):
 		return verdict{}, problem.SessionExpired.Because("an upgrade request does not refresh")
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), until)
+	ctx, cancel := context.WithDeadline(r.Context(), c.until)
 	defer cancel()
-	h, err := a.refresher.refresh(ctx, c.refresh, false)
+	h, err := a.refresher.refresh(ctx, judged.refresh, false)
 	if err != nil {
-		if problem.Of(err).DeleteCookies && s == required {
-			a.cookies.delete(w)
+		if problem.Of(err).DeleteCookies {
+			a.deleteUnfit(w, p)
 		}
 		return verdict{}, err
 	}
 	return a.take(w, h), nil
+}
+
+func (a *Auth) deleteUnfit(w http.ResponseWriter, p policy) {
+	if p.deletesUnfit {
+		a.cookies.delete(w)
+	}
 }
 
 // take sets the cookies of a renewed session, unless newer ones are in use.
@@ -347,20 +328,20 @@ func (a *Auth) take(w http.ResponseWriter, h handout) verdict {
 	} else {
 		a.cookies.write(w, h.session.Token(), h.refresh, h.until)
 	}
-	return verdict{shared: h.session.shared, token: h.session.Token(), renewed: true}
+	return verdict{shared: h.session.shared, raw: h.session.Token(), renewed: true}
 }
 
 // renewAhead renews a session that is about to end, so that the end meets no
 // request. What cannot carry cookies is left alone, and a step-up ends when it
 // ends.
-func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, c judgedCookies, now, until time.Time) verdict {
-	current := verdict{shared: c.session, token: c.token}
-	if c.refresh == nil || !isDue(&c.session.Claims, now) || isUpgrade(r) || current.session().StepUp() {
+func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judgedCookies, c clock) verdict {
+	current := verdict{shared: judged.session, raw: judged.token}
+	if judged.refresh == nil || !isDue(&judged.session.Claims, c.now) || isUpgrade(r) || current.session().StepUp() {
 		return current
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), until)
+	ctx, cancel := context.WithDeadline(r.Context(), c.until)
 	defer cancel()
-	h, ok := a.refresher.ahead(ctx, c.refresh)
+	h, ok := a.refresher.ahead(ctx, judged.refresh)
 	if !ok {
 		return current
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +22,6 @@ const (
 	// an answer that nobody waits for. It is shorter than the budget of a request, so
 	// that who waits learns how it ended.
 	refreshTimeout  = 4500 * time.Millisecond
-	aheadOfEnd      = 30 * time.Second // a session is renewed when less is left of it,
-	aheadOfLife     = 10               // or less than this part of its life
 	aheadInterval   = 10 * time.Second // between two attempts for one token
 	maxSessionLife  = 24 * time.Hour   // for which an answer that nobody took is kept
 	maxRefreshTurns = 32               // looks at memory in one request
@@ -83,19 +80,19 @@ type handout struct {
 	late bool
 }
 
-func newRefresher(a *Auth, store RefreshStore) *refresher {
+func newRefresher(projectID string, api *descope.Client, keys *keySet, rules *token.Rules, store RefreshStore, log *slog.Logger) *refresher {
 	f := &refresher{
-		api:         a.api,
-		keys:        a.keys,
-		rules:       a.rules,
-		log:         a.log,
+		api:         api,
+		keys:        keys,
+		rules:       rules,
+		log:         log,
 		memory:      newMemory(),
 		flights:     make(map[token.Hash]*flight),
 		oddRefusals: rate.Sometimes{Interval: time.Minute},
 		oddTokens:   rate.Sometimes{Interval: time.Minute},
 	}
 	if store != nil {
-		f.shared = &sharedMemory{store: calmStore{store}, seal: sealer{a.projectID}, log: a.log, warn: rate.Sometimes{Interval: time.Minute}}
+		f.shared = &sharedMemory{store: calmStore{store}, seal: sealer{projectID}, log: log, warn: rate.Sometimes{Interval: time.Minute}}
 	}
 	return f
 }
@@ -196,17 +193,17 @@ func (f *refresher) look(ctx context.Context, t *token.Token, explicit bool) (tu
 		if last != nil && last.renewal == nil && (last.rotated() || now.Before(last.expiry)) {
 			pending = last
 		}
-		tn.flight = f.begin(ctx, newest, true, func(ctx context.Context, fl *flight) (*renewal, error) {
+		tn.flight = f.launch(ctx, newest, true, func(ctx context.Context, fl *flight) (*renewal, error) {
 			return f.renew(ctx, fl, newest, pending, explicit)
 		})
 	}
 	return tn, nil
 }
 
-// wasSpent reports whether a refresh token that has expired was spent before that,
+// WasSpent reports whether a refresh token that has expired was spent before that,
 // within the last minute. A request that was under way meanwhile belongs to the
 // holder of the successor, whose cookies must not be deleted for it.
-func (f *refresher) wasSpent(ctx context.Context, t *token.Token, now time.Time) bool {
+func (f *refresher) WasSpent(ctx context.Context, t *token.Token, now time.Time) bool {
 	if now.Sub(t.Claims.Expiry) >= successorWindow || t.Unverified {
 		return false
 	}
@@ -264,9 +261,9 @@ func (f *refresher) isCurrent(ctx context.Context, t *token.Token, tn turn) (boo
 	return true, nil
 }
 
-// begin starts a flight; the lock is held. It outlives ctx: if this client hangs
+// launch starts a flight; the lock is held. It outlives ctx: if this client hangs
 // up, the others still need the result.
-func (f *refresher) begin(ctx context.Context, t *token.Token, open bool, run func(context.Context, *flight) (*renewal, error)) *flight {
+func (f *refresher) launch(ctx context.Context, t *token.Token, open bool, run func(context.Context, *flight) (*renewal, error)) *flight {
 	id := token.HashOf(t.Raw)
 	fl := &flight{done: make(chan struct{}), open: open}
 	f.flights[id] = fl
@@ -326,12 +323,12 @@ func (f *refresher) renew(ctx context.Context, fl *flight, t *token.Token, pendi
 
 // prepare does what has to be done before t is presented to Descope in a call that
 // may spend it.
-func (f *refresher) prepare(ctx context.Context, t *token.Token, explicit bool) (claim, error) {
+func (f *refresher) prepare(ctx context.Context, t *token.Token, explicit bool) (lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	// Without keys the answer could not be judged, and the token would be spent.
 	if err := f.keys.ready(ctx); err != nil {
-		return claim{}, err
+		return lease{}, err
 	}
 	// It may have been judged when there were none.
 	judged := *t
@@ -341,10 +338,10 @@ func (f *refresher) prepare(ctx context.Context, t *token.Token, explicit bool) 
 	case errKeyNotHeld:
 		judged.Unverified = true
 	default:
-		return claim{}, err
+		return lease{}, err
 	}
 	if err := f.api.Reserve(&judged); err != nil {
-		return claim{}, err
+		return lease{}, err
 	}
 	return f.claim(ctx, t, explicit)
 }
@@ -352,7 +349,7 @@ func (f *refresher) prepare(ctx context.Context, t *token.Token, explicit bool) 
 // claim takes the lease on t, or finds what another replica made of it. Without
 // rotation a token is never spent: there a session is found only if it can serve
 // and the client did not ask for a new one.
-func (f *refresher) claim(ctx context.Context, t *token.Token, explicit bool) (claim, error) {
+func (f *refresher) claim(ctx context.Context, t *token.Token, explicit bool) (lease, error) {
 	c, err := f.shared.claim(ctx, t)
 	if err != nil || c.record == nil {
 		return c, err
@@ -369,11 +366,11 @@ func (f *refresher) claim(ctx context.Context, t *token.Token, explicit bool) (c
 
 // spend presents t to Descope and remembers the answer before anything else can
 // fail.
-func (f *refresher) spend(ctx context.Context, t *token.Token, c claim) (*link, error) {
+func (f *refresher) spend(ctx context.Context, t *token.Token, c lease) (*link, error) {
 	began := time.Now()
 	calling, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	a, err := f.api.Call(calling, descope.Session, http.MethodPost, descope.PathRefresh, t, []byte("{}"))
+	a, err := f.api.Post(calling, descope.Session, descope.PathRefresh, t, struct{}{})
 	if err != nil {
 		c.release()
 		return f.afterRefusal(ctx, t, c, err)
@@ -391,7 +388,7 @@ func (f *refresher) spend(ctx context.Context, t *token.Token, c claim) (*link, 
 
 // publish remembers an answer and tells the other replicas. It returns what
 // counts: the answer of another that was faster, if there is one.
-func (f *refresher) publish(t *token.Token, c claim, l *link) *link {
+func (f *refresher) publish(t *token.Token, c lease, l *link) *link {
 	f.remember(l)
 	switch stored := c.tell(recordOf(l), l); {
 	case stored == nil:
@@ -412,7 +409,7 @@ func (f *refresher) publish(t *token.Token, c claim, l *link) *link {
 
 // afterRefusal looks once more whether another replica has spent t: a store that lost
 // its data, and the lease with it, lets two of them call.
-func (f *refresher) afterRefusal(ctx context.Context, t *token.Token, c claim, err error) (*link, error) {
+func (f *refresher) afterRefusal(ctx context.Context, t *token.Token, c lease, err error) (*link, error) {
 	if f.shared != nil && descope.EndsSession(err) {
 		if r, _ := f.shared.peek(ctx, t); r != nil && !r.Ended {
 			if l := f.linkOf(t, r); l.rotated() {
@@ -497,7 +494,7 @@ func (f *refresher) newLink(began, at time.Time, from *token.Token, a *descope.T
 // codes known to mean it end a session; a changed management key, say, must not
 // sign everybody out, so an operator is told. While the store is away, another
 // replica may have spent the token, and nothing is final.
-func (f *refresher) judgeRefusal(ctx context.Context, t *token.Token, c claim, err error) error {
+func (f *refresher) judgeRefusal(ctx context.Context, t *token.Token, c lease, err error) error {
 	var refused *descope.Refusal
 	if !errors.As(err, &refused) {
 		return err
@@ -528,7 +525,7 @@ func (f *refresher) noteRefusal(t *token.Token, now time.Time) error {
 
 // current returns where t leads and the flight that is under way for the newest
 // token, nil if there is none; the lock is held.
-func (f *refresher) current(t *token.Token) (path, *flight, error) {
+func (f *refresher) current(t *token.Token) (trace, *flight, error) {
 	now := time.Now()
 	f.memory.cameWith(t, now) // whoever has it has the answer that it came with
 	p := f.memory.walk(t, now)
@@ -632,7 +629,7 @@ func (f *refresher) mint(ctx context.Context, t *token.Token, secondFactor bool,
 			continue
 		}
 		if err == nil && fl == nil {
-			mine = f.begin(ctx, p.newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
+			mine = f.launch(ctx, p.newest, false, func(ctx context.Context, fl *flight) (*renewal, error) {
 				return f.mintAlone(ctx, fl, p.newest, secondFactor, call)
 			})
 			fl = mine
@@ -733,7 +730,7 @@ func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*des
 	f.mu.Lock()
 	cut := f.memory.wasCut(r.inForce.Claims.User(), began, now)
 	if !cut {
-		f.memory.begin(r.inForce)
+		f.memory.signedIn(r.inForce)
 	}
 	f.mu.Unlock()
 	if cut {
@@ -744,9 +741,9 @@ func (f *refresher) signIn(ctx context.Context, call func(context.Context) (*des
 	return handout{renewal: r, refresh: tokens.Refresh, until: r.inForce.Claims.Expiry}, nil
 }
 
-// notePresented notes that a client has shown a session token. It costs nothing
+// Presented notes that a client has shown a session token. It costs nothing
 // while every renewed session has been seen.
-func (f *refresher) notePresented(session string, now time.Time) {
+func (f *refresher) Presented(session string, now time.Time) {
 	if f.unpresented.Load() == 0 {
 		return
 	}
@@ -754,16 +751,6 @@ func (f *refresher) notePresented(session string, now time.Time) {
 	defer f.mu.Unlock()
 	f.memory.notePresented(session, now)
 	f.unpresented.Store(int64(f.memory.sessions.Len()))
-}
-
-// isDue reports whether so little is left of a session that it should be renewed
-// while it still serves.
-func isDue(c *token.Claims, now time.Time) bool {
-	life := maxSessionLife
-	if !c.IssuedAt.IsZero() {
-		life = c.Expiry.Sub(c.IssuedAt)
-	}
-	return c.Expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
 }
 
 // ahead renews a session that is about to end, and returns false if it need not
@@ -779,7 +766,7 @@ func (f *refresher) ahead(ctx context.Context, t *token.Token) (handout, bool) {
 		return handout{}, false
 	}
 	f.memory.tried.Put(token.HashOf(t.Raw), struct{}{}, now, aheadInterval)
-	fl := f.begin(ctx, t, true, func(ctx context.Context, fl *flight) (*renewal, error) {
+	fl := f.launch(ctx, t, true, func(ctx context.Context, fl *flight) (*renewal, error) {
 		return f.renew(ctx, fl, t, nil, false)
 	})
 	f.mu.Unlock()
@@ -799,14 +786,13 @@ func (f *refresher) ahead(ctx context.Context, t *token.Token) (handout, bool) {
 // its key was not to be had opens nothing any more, but it still tells that the
 // refresh token beside it is the user's.
 func (f *refresher) accept(ctx context.Context, a *descope.Tokens, presented *token.Token, at time.Time) (*renewal, error) {
-	ctx = withFetchPolicy(ctx, fetchPastFloor)
-	session, key, err := f.verify(ctx, a.Session, token.SessionDRN, at)
+	session, key, err := f.judgeToken(ctx, a.Session, token.SessionDRN, at)
 	if err != nil {
 		return nil, err
 	}
 	inForce := presented
 	if a.Refresh != "" && (presented == nil || a.Refresh != presented.Raw) {
-		if inForce, _, err = f.verify(ctx, a.Refresh, token.RefreshDRN, at); err != nil {
+		if inForce, _, err = f.judgeToken(ctx, a.Refresh, token.RefreshDRN, at); err != nil {
 			return nil, err
 		}
 		inForce.DropPayload()
@@ -821,10 +807,10 @@ func (f *refresher) accept(ctx context.Context, a *descope.Tokens, presented *to
 	return &renewal{session: newSession(session, key), inForce: inForce, answer: a}, nil
 }
 
-// verify judges a token in Descope's own answer, which came at at, by all the
+// judgeToken judges a token in Descope's own answer, which came at at, by all the
 // rules. What fails them is "cannot tell", not a refusal: the client did nothing
 // wrong.
-func (f *refresher) verify(ctx context.Context, raw, drn string, at time.Time) (*token.Token, *token.Key, error) {
+func (f *refresher) judgeToken(ctx context.Context, raw, drn string, at time.Time) (*token.Token, *token.Key, error) {
 	now := time.Now()
 	var key *token.Key
 	t, err := f.rules.Parse(raw, drn)
@@ -834,7 +820,7 @@ func (f *refresher) verify(ctx context.Context, raw, drn string, at time.Time) (
 		}
 	}
 	if err == nil {
-		key, err = f.keys.verify(ctx, t, now, now.Add(authenticateBudget))
+		key, err = f.keys.verify(ctx, t, clock{now, now.Add(authenticateBudget)}, fetchPastFloor)
 	}
 	switch {
 	case err == nil:

@@ -7,10 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/descopehttp/descopehttp/internal/token"
 )
@@ -34,6 +34,12 @@ type verified struct {
 	token.Verified // its Key is nil from NewSession
 	companion      companion
 }
+
+// A companion is the refresh cookie that was last judged beside a session and
+// found to be the same user's. It is remembered as a keyed 64-bit hash: judging
+// it again with every request would cost more than the session, and forgetting
+// it costs a check.
+type companion struct{ hash atomic.Uint64 }
 
 // newSession returns the session of a token that has passed all checks.
 func newSession(t *token.Token, key *token.Key) *Session {
@@ -62,13 +68,7 @@ func NewSession(claims any) (*Session, error) {
 func (s *Session) Subject() string { return s.shared.Claims.User() }
 
 // Issuer returns the "iss" claim.
-func (s *Session) Issuer() string {
-	var c struct {
-		ISS jsontext.Value `json:"iss"`
-	}
-	s.decode(&c)
-	return stringOf(c.ISS)
-}
+func (s *Session) Issuer() string { return s.shared.Issuer() }
 
 // IssuedAt returns the "iat" claim, or the zero time.
 func (s *Session) IssuedAt() time.Time { return s.shared.Claims.IssuedAt }
@@ -83,50 +83,31 @@ func (s *Session) TimeLeft() time.Duration { return max(time.Until(s.Expiry()), 
 
 // RefreshExpiry returns until when the session can be renewed, the "rexp"
 // claim, or the zero time.
-func (s *Session) RefreshExpiry() time.Time {
-	var c struct {
-		REXP jsontext.Value `json:"rexp"`
-	}
-	s.decode(&c)
-	expiry, _ := time.Parse(time.RFC3339, stringOf(c.REXP))
-	return expiry
-}
+func (s *Session) RefreshExpiry() time.Time { return s.shared.RefreshExpiry() }
 
 // Tenant returns the id of the tenant that the user is working in, the "dct"
 // claim, or "".
-func (s *Session) Tenant() string { return s.authorization().Tenant }
+func (s *Session) Tenant() string { return s.shared.Tenant() }
 
 // AuthMethods returns how the user signed in, the "amr" claim: "totp", "mfa"
 // and so on.
-func (s *Session) AuthMethods() []string {
-	var c struct {
-		AMR jsontext.Value `json:"amr"`
-	}
-	s.decode(&c)
-	return stringList(c.AMR)
-}
+func (s *Session) AuthMethods() []string { return s.shared.AuthMethods() }
 
 // StepUp reports whether the user has just proved again who they are, the "su"
 // claim.
-func (s *Session) StepUp() bool {
-	var c struct {
-		SU jsontext.Value `json:"su"`
-	}
-	s.decode(&c)
-	return c.SU.Kind() == 't'
-}
+func (s *Session) StepUp() bool { return s.shared.StepUp() }
 
 // Roles returns the user's roles in the tenant, or with "" those of the project
 // as a whole.
 func (s *Session) Roles(tenant string) []string {
-	roles, _ := s.authorization().in(tenant)
+	roles, _ := s.shared.Authorization(tenant)
 	return roles
 }
 
 // Permissions returns the user's permissions in the tenant, or with "" those of
 // the project as a whole.
 func (s *Session) Permissions(tenant string) []string {
-	_, permissions := s.authorization().in(tenant)
+	_, permissions := s.shared.Authorization(tenant)
 	return permissions
 }
 
@@ -165,85 +146,6 @@ func (s *Session) LogValue() slog.Value {
 
 // Format prints a text without the token or a claim, for every verb.
 func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, "descopehttp.Session") }
-
-// decode reads claims that only guards and pages look at. One of a wrong type
-// counts as absent, so it is decoded raw and judged by who asked.
-func (s *Session) decode(v any) { _ = json.Unmarshal(s.shared.Payload, v) }
-
-// authorization is where Descope puts roles and permissions.
-type authorization struct {
-	Tenant      string
-	roles       []string
-	permissions []string
-	tenants     map[string]jsontext.Value
-	hasTenants  bool
-	oddTenant   bool // there is a current tenant, of a type that no tenant has
-}
-
-func (s *Session) authorization() *authorization {
-	var c struct {
-		DCT         jsontext.Value `json:"dct"`
-		Roles       jsontext.Value `json:"roles"`
-		Permissions jsontext.Value `json:"permissions"`
-		Tenants     jsontext.Value `json:"tenants"`
-	}
-	s.decode(&c)
-	a := &authorization{
-		roles:       stringList(c.Roles),
-		permissions: stringList(c.Permissions),
-		hasTenants:  c.Tenants.Kind() == '{', // of another type it counts as absent
-	}
-	a.Tenant = stringOf(c.DCT)
-	a.oddTenant = c.DCT != nil && c.DCT.Kind() != '"' && c.DCT.Kind() != 'n'
-	if c.Tenants.Kind() == '{' {
-		_ = json.Unmarshal(c.Tenants, &a.tenants)
-	}
-	return a
-}
-
-// in returns roles and permissions in a tenant, or with "" of the project. Where
-// a token names a current tenant and has no tenants claim, its top-level lists
-// are that tenant's; read as the project's, they would make the admin of one
-// tenant an admin of all.
-func (a *authorization) in(tenant string) (roles, permissions []string) {
-	topLevelIsTenants := (a.Tenant != "" || a.oddTenant) && !a.hasTenants
-	if tenant == "" {
-		if topLevelIsTenants {
-			return nil, nil
-		}
-		return a.roles, a.permissions
-	}
-	if topLevelIsTenants && tenant == a.Tenant {
-		return a.roles, a.permissions
-	}
-	var t struct {
-		Roles       jsontext.Value `json:"roles"`
-		Permissions jsontext.Value `json:"permissions"`
-	}
-	if raw := a.tenants[tenant]; raw.Kind() == '{' {
-		_ = json.Unmarshal(raw, &t)
-	}
-	return stringList(t.Roles), stringList(t.Permissions)
-}
-
-// stringOf returns the text of a JSON string, or "" for anything else.
-func stringOf(v jsontext.Value) string {
-	if v.Kind() != '"' {
-		return ""
-	}
-	text, _ := jsontext.AppendUnquote(nil, v) // it was decoded before, so it is valid
-	return string(text)
-}
-
-// stringList returns the strings of a JSON array, or nil if it is not an array
-// of strings and nothing else.
-func stringList(v jsontext.Value) []string {
-	var list []string
-	if v.Kind() != '[' || json.Unmarshal(v, &list) != nil {
-		return nil
-	}
-	return list
-}
 
 // sessionContext carries what the middleware found to the handler. It is a
 // context by itself and holds the Session: one allocation instead of three.

@@ -168,8 +168,8 @@ type sharedMemory struct {
 	greeted atomic.Bool  // the store's birth was noted
 }
 
-// A claim is the right to spend a token, or what another replica made of it.
-type claim struct {
+// A lease is the right to spend a token, or what another replica made of it.
+type lease struct {
 	record *record // what became of the token already; there is no lease then
 	found  *link   // the same, where it can serve
 
@@ -183,11 +183,11 @@ type claim struct {
 // claim waits until no other replica is at work on t. The error is "cannot tell".
 // If the store does not answer, or holds what cannot be read, the claim goes
 // through without a lease.
-func (s *sharedMemory) claim(ctx context.Context, t *token.Token) (claim, error) {
+func (s *sharedMemory) claim(ctx context.Context, t *token.Token) (lease, error) {
 	if s == nil {
-		return claim{}, nil
+		return lease{}, nil
 	}
-	c := claim{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
+	c := lease{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
 	if s.greeted.CompareAndSwap(false, true) {
 		s.isSettled()
 	}
@@ -214,7 +214,7 @@ func (s *sharedMemory) claim(ctx context.Context, t *token.Token) (claim, error)
 		waited = true
 		select {
 		case <-ctx.Done():
-			return claim{}, &problem.Failure{Problem: problem.Unavailable, Reason: "another replica did not finish in time", Timeout: true}
+			return lease{}, &problem.Failure{Problem: problem.Unavailable, Reason: "another replica did not finish in time", Timeout: true}
 		case <-time.After(wait):
 		}
 	}
@@ -260,7 +260,7 @@ func (s *sharedMemory) tryClaim(ctx context.Context, key, owner string) ([]byte,
 // record that counts if that is another's, such as a logout's, and nil otherwise.
 // A session whose token stays in force is shared only while it lives: beyond that it
 // would serve nobody and leave no room for a lease.
-func (c *claim) tell(r *record, l *link) *record {
+func (c *lease) tell(r *record, l *link) *record {
 	if c.shared == nil {
 		return nil
 	}
@@ -286,10 +286,10 @@ func (c *claim) tell(r *record, l *link) *record {
 
 // mayBeSpent reports whether another replica may have spent the token without this
 // one being able to know. Descope's refusal says nothing then.
-func (c *claim) mayBeSpent() bool { return c.orphan || c.shared.inTrouble() }
+func (c *lease) mayBeSpent() bool { return c.orphan || c.shared.inTrouble() }
 
 // release lets other replicas try. Should it fail, the lease ends by itself.
-func (c *claim) release() {
+func (c *lease) release() {
 	if c.shared == nil {
 		return
 	}
@@ -327,7 +327,7 @@ func (s *sharedMemory) put(t *token.Token, key string, r *record, ttl time.Durat
 // peek returns what another replica made of t, or nil. To look is to ask for the
 // lease, which is given back. An error means that the store is away.
 func (s *sharedMemory) peek(ctx context.Context, t *token.Token) (*record, error) {
-	c := claim{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
+	c := lease{shared: s, token: t, key: s.seal.key(t), owner: rand.Text()}
 	value, claimed, err := s.tryClaim(ctx, c.key, c.owner)
 	if err != nil {
 		s.complain(ctx, err)

@@ -22,6 +22,18 @@ func (a *Answer) CheckNewKey() error {
 	return nil
 }
 
+// LoginIDs returns the login ids of the user that an answer of PathMe is about. The
+// error is "cannot tell".
+func (a *Answer) LoginIDs() ([]string, error) {
+	var user struct {
+		LoginIDs []string `json:"loginIds"`
+	}
+	if json.Unmarshal(a.Body, &user) != nil || user.LoginIDs == nil {
+		return nil, problem.Unavailable.Because("Descope's answer has an unexpected form")
+	}
+	return user.LoginIDs, nil
+}
+
 // Tokens is an answer that signs somebody in: sign-in, refresh, or another
 // tenant selected. Only the two tokens are understood; all other members are
 // passed on as they came.

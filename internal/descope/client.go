@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/descopehttp/descopehttp/internal/problem"
@@ -98,10 +99,23 @@ type Answer struct {
 	cookies []*http.Cookie
 }
 
-// Call makes one call of the authentication API. t, if not nil, is the refresh token of
-// the user it is about; body is JSON or nil. The error is a [*Refusal] or wraps a
-// [*problem.Failure] that says "cannot tell".
-func (c *Client) Call(ctx context.Context, class Class, method, path string, t *token.Token, body []byte) (*Answer, error) {
+// Post sends one request to the authentication API. t, if not nil, is the refresh token
+// of the user it is about. The error is a [*Refusal] or wraps a [*problem.Failure] that
+// says "cannot tell".
+func (c *Client) Post(ctx context.Context, class Class, path string, t *token.Token, req any) (*Answer, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, problem.Internal.Because("request does not encode")
+	}
+	return c.call(ctx, class, http.MethodPost, path, t, body)
+}
+
+// Get is like Post, for paths that are read.
+func (c *Client) Get(ctx context.Context, class Class, path string, t *token.Token) (*Answer, error) {
+	return c.call(ctx, class, http.MethodGet, path, t, nil)
+}
+
+func (c *Client) call(ctx context.Context, class Class, method, path string, t *token.Token, body []byte) (*Answer, error) {
 	if err := c.strangers.enter(t, time.Now()); err != nil {
 		return nil, err
 	}
@@ -162,16 +176,4 @@ func (c *Client) send(ctx context.Context, client *http.Client, method, path, to
 		return nil, statusFailure(resp, content)
 	}
 	return &response{body: content, cookies: resp.Cookies()}, nil
-}
-
-// authorization joins project id, token and management key the way Descope's
-// clients do: parts that are absent leave no gap.
-func (c *Client) authorization(token string) string {
-	parts := []string{c.projectID}
-	for _, part := range []string{token, c.key()} {
-		if part != "" {
-			parts = append(parts, part)
-		}
-	}
-	return strings.Join(parts, ":")
 }

@@ -52,7 +52,7 @@ func TestAnswerSizeLimit(t *testing.T) {
 			if call == "keys" {
 				_, err = c.Keys(t.Context())
 			} else {
-				_, err = c.Call(t.Context(), Account, http.MethodGet, PathMe, nil, nil)
+				_, err = c.Get(t.Context(), Account, PathMe, nil)
 			}
 			if over == 0 {
 				assert.NoError(t, err, call)

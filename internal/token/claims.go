@@ -13,12 +13,15 @@ import (
 
 // Claims holds the claims that are asked for again and again. The others are
 // decoded from the payload when somebody asks, so that an odd JWT template closes
-// a guard and does not sign a project out.
+// a guard and does not sign a project out. Times are kept as time.Time and not as they
+// came: they are compared with the clock on every request.
 type Claims struct {
 	Subject                     string
 	Expiry, NotBefore, IssuedAt time.Time // the zero time without
 
-	userID string // dsub: the user where the template overrides sub
+	// dsub: the user where the template overrides sub. Absent, it is sub; of another type
+	// than a string it counts as absent, because it decides no more than whose this is.
+	userID string
 }
 
 // scope is where a token comes from and what it is for. It never changes, so it
@@ -33,7 +36,8 @@ type scope struct {
 }
 
 // readClaim reads the value of the claim with that name, if it is one that
-// decides about the token.
+// decides about the token. A value of a wrong type refuses the token: a reader that is
+// lax about the type of exp or aud, and one that is not, see two different tokens.
 func (rules *Rules) readClaim(t *Token, name []byte, dec *jsontext.Decoder) (known bool, err error) {
 	switch string(name) {
 	case "iss":
@@ -46,6 +50,9 @@ func (rules *Rules) readClaim(t *Token, name []byte, dec *jsontext.Decoder) (kno
 		t.scope.hasAudience = true
 		t.scope.forAudience, err = rules.readAudience(dec)
 	case "cnf":
+		// Bound to a key of the client's (RFC 7800, RFC 9449), null included: such a
+		// token must come with a proof, which nobody here asks for, so whoever stole it
+		// would pass.
 		t.scope.bound = true
 		err = dec.SkipValue()
 	default:
@@ -62,6 +69,8 @@ func ReadClaims(payload jsontext.Value) (Verified, error) {
 	return v, err
 }
 
+// read reads what both kinds of token have. rexp is known here although nobody reads it,
+// because it is in every token of Descope and a name in another case must not pass for it.
 func (c *Claims) read(name []byte, dec *jsontext.Decoder) (known bool, err error) {
 	switch string(name) {
 	case "sub":
@@ -69,6 +78,7 @@ func (c *Claims) read(name []byte, dec *jsontext.Decoder) (known bool, err error
 	case "dsub":
 		c.userID, err = readOptionalString(dec)
 	case "exp":
+		// 0 is refused by its own rule: to some readers it means "never".
 		if c.Expiry, err = readDate(dec); err == nil && (c.Expiry.Unix() <= 0 || c.Expiry.Unix() > maxNumericDate) {
 			err = errExpiry
 		}
@@ -93,6 +103,8 @@ func (c *Claims) User() string {
 	return c.Subject
 }
 
+// decodeClaims keeps the payload as it came, for what is read of it later: it has been
+// found to be one object with unique names, so every reader sees the same.
 func (rules *Rules) decodeClaims(t *Token, segment string) error {
 	raw, err := decodeSegment(segment)
 	if err != nil {

@@ -10,7 +10,9 @@ import (
 )
 
 // header holds what is read of a JOSE header. jwk, jku, x5u and x5c are never
-// read: a token does not choose the key it is judged by (RFC 8725, section 3.10).
+// read: a token does not choose the key it is judged by (RFC 8725, section 3.10). typ is
+// not read either: Descope gives session and refresh tokens the same, and drn, which is
+// judged, tells them apart (RFC 8725, section 3.12).
 type header struct {
 	alg, kid string
 	segment  string // as it came
@@ -33,6 +35,8 @@ func (h *header) read(name []byte, dec *jsontext.Decoder) (known bool, err error
 	return true, err
 }
 
+// decodeHeader judges a header by itself. The key of its kid may be for another
+// algorithm; that is judged where the key is.
 func decodeHeader(segment string) (*header, error) {
 	raw, err := decodeSegment(segment)
 	if err != nil {
@@ -68,11 +72,14 @@ func signingMethod(alg string) jwt.SigningMethod {
 
 // A headerMemo remembers decoded headers by their text, because a project's
 // tokens share one for each key. A header goes in only after a signature over it
-// has verified, so nobody but Descope fills it.
+// has verified, so nobody but Descope fills it. It is read on every check of a token that
+// is not cached, so reading takes no lock: the map is replaced as a whole, and seldom.
 type headerMemo struct {
 	known atomic.Pointer[map[string]*header]
 }
 
+// maxKnownHeaders is far more than a project has keys. Beyond it the memo begins anew,
+// which costs each header one decoding.
 const maxKnownHeaders = 32
 
 func (m *headerMemo) decode(segment string) (*header, error) {

@@ -31,6 +31,8 @@ func decodeObject(raw []byte, read memberReader) error {
 	return err
 }
 
+// An objectDecoder is used again and again: a decoder's buffers cost more than decoding a
+// token does.
 type objectDecoder struct {
 	jsontext.Decoder
 	input bytes.Buffer
@@ -64,7 +66,7 @@ func readMembers(dec *jsontext.Decoder, read memberReader) error {
 }
 
 // isLower reports whether name is its own fold: ASCII without capital letters,
-// as all registered names are.
+// as all registered names are. It spares nearly all names the folding.
 func isLower(name []byte) bool {
 	for _, c := range name {
 		if c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
@@ -85,8 +87,10 @@ func foldRune(r rune) rune {
 	return r
 }
 
-// EachMember reads one JSON object. visit is given the quoted name of each
-// member, valid until it reads on, and must read the member's value.
+// EachMember reads one JSON object, without a copy of it in memory: what is decoded is as
+// large as whoever sent it liked. visit is given the quoted name of each member, valid
+// until it reads on, and must read the member's value. How deep values may be nested is
+// bounded by the decoder.
 func EachMember(dec *jsontext.Decoder, visit func(quoted jsontext.Value) error) error {
 	if start, err := dec.ReadToken(); err != nil || start.Kind() != '{' {
 		return errNotObject
@@ -122,11 +126,14 @@ func unquote(v jsontext.Value) ([]byte, error) {
 	return s, nil
 }
 
+// stringValue copies, because what unquote returns is the decoder's buffer.
 func stringValue(v jsontext.Value) (string, error) {
 	s, err := unquote(v)
 	return string(s), err
 }
 
+// readString takes nothing but a string: a number that looks like the same text is another
+// value to another reader.
 func readString(dec *jsontext.Decoder) (string, error) {
 	v, err := dec.ReadValue()
 	if err != nil {

@@ -37,13 +37,15 @@ func ParseKeySet(body []byte) map[string]*Key {
 	var set struct {
 		Keys []jsontext.Value `json:"keys"`
 	}
-	// A key with duplicate names is refused alone, below.
+	// A key with duplicate names is refused alone, below: which of the two counts is
+	// nobody's to guess, but it says nothing about its neighbours.
 	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if json.Unmarshal(body, &set, lenient) != nil {
 		return nil
 	}
 	keys := make(map[string]*Key)
-	ambiguous := make(map[string]bool)
+	ambiguous := make(map[string]bool) // kids of two different keys: neither can be chosen
+	// Bounded, because each is decoded: a project has two or three.
 	for _, raw := range set.Keys[:min(len(set.Keys), maxKeys)] {
 		key := parseKey(raw)
 		if key == nil {
@@ -58,7 +60,9 @@ func ParseKeySet(body []byte) map[string]*Key {
 	return keys
 }
 
-// parseKey decodes one JWK that is meant for verifying signatures, or returns nil.
+// parseKey decodes one JWK that is meant for verifying signatures, or returns nil. use and
+// key_ops are heeded where they are there (RFC 7517, sections 4.2 and 4.3); alg must be
+// there, because a key that is good for any algorithm lets the token choose.
 // Only the members named here reach jwkset: given an x5u, it would fetch that URL.
 func parseKey(raw jsontext.Value) *Key {
 	var k struct {
@@ -95,8 +99,11 @@ func keyFits(key any, alg string) bool {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
 		bits := key.N.BitLen()
+		// Of RSA only PKCS #1 v1.5 with SHA-256, which is what Descope signs with. A small
+		// exponent makes forgeries of sloppy verifiers; 1 makes them of all.
 		return alg == "RS256" && minRSABits <= bits && bits <= maxRSABits && key.E >= minRSAExponent
 	case *ecdsa.PublicKey:
+		// That the point is on the curve was checked when the JWK was decoded.
 		bits := key.Curve.Params().BitSize
 		return alg == "ES256" && bits == 256 || alg == "ES384" && bits == 384
 	}

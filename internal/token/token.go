@@ -51,8 +51,8 @@ type Rules struct {
 // A Token is a compact JWS (RFC 7515, section 7.1) that was taken apart. Until Verify
 // has passed it, it is nothing but a client's claim.
 type Token struct {
-	Raw    string
-	Claims Claims
+	Raw    string // the whole of it; a credential
+	Claims Claims // what it says; to be believed when Verify has passed it
 
 	// Unverified: a refresh token whose key was never held here, so that only
 	// Descope can tell whether it is genuine.
@@ -105,6 +105,7 @@ func (rules *Rules) parseInto(t *Token, raw, drn string) (*Token, error) {
 	if err := rules.checkClaims(t, drn); err != nil {
 		return nil, err
 	}
+	// Last, because it allocates and is worth nothing before a key is found.
 	if t.signature, err = decodeSegment(signature); err != nil {
 		return nil, errParts
 	}
@@ -178,6 +179,8 @@ func splitToken(raw string) (header, payload, signature string, ok bool) {
 // Strict: with non-zero trailing bits, too, one token would have two spellings.
 var decodeSegment = base64.RawURLEncoding.Strict().DecodeString
 
+// checkClaims judges claims that were read, in the order of what an operator would look
+// for first. Whether the token has expired is not among it: that is for CheckTime.
 func (rules *Rules) checkClaims(t *Token, drn string) error {
 	switch {
 	case t.Claims.Expiry.IsZero():
@@ -196,6 +199,8 @@ func (rules *Rules) checkClaims(t *Token, drn string) error {
 	return nil
 }
 
+// isOAuthAccess tells an access token for an application from an ID token, which has no
+// drn either and is for the client alone (RFC 9068; OpenID Connect Core, section 2).
 func (rules *Rules) isOAuthAccess(s *scope, drn string) bool {
 	return rules.AcceptOAuth && drn == SessionDRN && s.drn == "" && s.tokenType == "access_token"
 }
