@@ -30,21 +30,38 @@ import (
 // A phone is an authenticator app with one key in it.
 type phone struct{ key *otp.Key }
 
-// scan points the phone's camera at the QR code on the page.
+// scan points the phone's camera at the QR code on the page. Like a camera it looks until
+// it can read: the page may still be moving.
 func scan(b *tab) phone {
 	b.t.Helper()
 	until[bool](b, `document.querySelector("#qr")?.checkVisibility() && document.querySelector("#qr").naturalWidth > 0`)
-	picture, err := run(b, chromedp.Screenshot(chromedp.CSS("#qr")))
-	require.NoError(b.t, err)
-	img, err := png.Decode(bytes.NewReader(picture))
-	require.NoError(b.t, err)
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
-	require.NoError(b.t, err)
-	result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
-	require.NoError(b.t, err, "the QR code on the page cannot be read")
-	key, err := otp.NewKeyFromURL(result.GetText())
+	var text string
+	require.EventuallyWithT(b.t, func(c *assert.CollectT) {
+		picture, err := run(b, chromedp.Screenshot(chromedp.CSS("#qr")))
+		require.NoError(c, err)
+		text, err = readQR(picture)
+		require.NoError(c, err, "the QR code on the page cannot be read")
+	}, patience, 50*time.Millisecond)
+	key, err := otp.NewKeyFromURL(text)
 	require.NoError(b.t, err)
 	return phone{key}
+}
+
+// readQR returns the text of a QR code in a PNG picture.
+func readQR(picture []byte) (string, error) {
+	img, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		return "", err
+	}
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
+	if err != nil {
+		return "", err
+	}
+	result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
+	if err != nil {
+		return "", err
+	}
+	return result.GetText(), nil
 }
 
 // code is what the phone shows now.
