@@ -36,6 +36,7 @@ var arrows = map[string]struct{ own, others string }{
 
 	// For tests alone.
 	"internal/adaptertest": {own: "descopehttp descopetest", others: "stretchr/testify golang-jwt/jwt/v5"},
+	"internal/kittest":     {own: "descopehttp descopetest", others: "stretchr/testify golang-jwt/jwt/v5"},
 	"internal/redistest":   {},
 	"internal/consumers":   {},
 }
