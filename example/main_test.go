@@ -476,11 +476,11 @@ func TestStaticFiles(t *testing.T) {
 
 // Whatever the kit answers, the pages have words for it.
 func TestWordsForEveryProblem(t *testing.T) {
-	source, err := os.ReadFile("../errors.go")
+	source, err := os.ReadFile("../internal/problem/table.go")
 	require.NoError(t, err)
 	script, err := files.ReadFile("static/app.js")
 	require.NoError(t, err)
-	codes := regexp.MustCompile(`\bcode: "(\w+)"`).FindAllSubmatch(source, -1)
+	codes := regexp.MustCompile(`\bCode: "(\w+)"`).FindAllSubmatch(source, -1)
 	require.NotEmpty(t, codes)
 	for _, code := range codes {
 		assert.Contains(t, string(script), "\n  "+string(code[1])+": ", "no words for it")
