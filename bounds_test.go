@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // The race detector changes what is allocated, so this file is left out under it.
@@ -57,16 +58,16 @@ func shortName(i int) string {
 // signatures are good, so that nothing ends the judgement early, and nothing is
 // remembered.
 func TestWorstTokens(t *testing.T) {
-	h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = -1 })
-	base := claimsJSON(t, h.claims(nil))
+	h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = -1 })
+	base := kittest.ClaimsJSON(t, h.Claims(nil))
 	const room = 16<<10*3/4 - 400 // of the payload, beside header and signature
 	size := room - len(base) - 20
 
 	claims := func(members string) string {
-		return signRaw(t, h.rsa, rs256Header, strings.TrimSuffix(base, "}")+","+members+"}")
+		return kittest.SignRaw(t, h.RSA, kittest.RS256Header, strings.TrimSuffix(base, "}")+","+members+"}")
 	}
 	header := func(members string) string {
-		return h.header(strings.TrimSuffix(rs256Header, "}") + "," + members + "}")
+		return h.Header(strings.TrimSuffix(kittest.RS256Header, "}") + "," + members + "}")
 	}
 	shapes := map[string]string{
 		"nesting":             claims(`"x":` + strings.Repeat("[", size/2) + strings.Repeat("]", size/2)),
@@ -85,24 +86,24 @@ func TestWorstTokens(t *testing.T) {
 		"names beyond ASCII":  claims(fill(size, func(i int) string { return fmt.Sprintf(`"%c":0,`, rune(0x3000+i)) })),
 		"small arrays":        claims(`"x":[` + strings.TrimSuffix(strings.Repeat("[],", size/3), ",") + "]"),
 		"many audiences":      claims(`"aud":[` + strings.TrimSuffix(strings.Repeat(`"",`, size/3), ",") + "]"),
-		"issuer of slashes":   signRaw(t, h.rsa, rs256Header, claimsJSON(t, h.claims(map[string]any{"iss": "https://x" + strings.Repeat("/", size)}))),
-		"issuer of escapes":   signRaw(t, h.rsa, rs256Header, claimsJSON(t, h.claims(map[string]any{"iss": "https://x/" + strings.Repeat("%41", size/3)}))),
+		"issuer of slashes":   kittest.SignRaw(t, h.RSA, kittest.RS256Header, kittest.ClaimsJSON(t, h.Claims(map[string]any{"iss": "https://x" + strings.Repeat("/", size)}))),
+		"issuer of escapes":   kittest.SignRaw(t, h.RSA, kittest.RS256Header, kittest.ClaimsJSON(t, h.Claims(map[string]any{"iss": "https://x/" + strings.Repeat("%41", size/3)}))),
 		"many header members": header(fill(11000, func(i int) string { return shortName(i) + ":0," })),
 		"header nesting":      header(`"x":` + strings.Repeat("[", 5500) + strings.Repeat("]", 5500)),
 		"header objects":      header(`"x":[` + fill(11000, func(int) string { return `{"a":0,"b":0},` }) + "]"),
-		"header escaped kid":  h.header(`{"alg":"RS256","kid":"` + strings.Repeat(`\u0061`, 1850) + `"}`),
+		"header escaped kid":  h.Header(`{"alg":"RS256","kid":"` + strings.Repeat(`\u0061`, 1850) + `"}`),
 	}
-	handler := h.RequireSession(nothing{})
+	handler := h.RequireSession(kittest.Nothing{})
 	worst := struct{ bytes, objects uint64 }{}
 	for name, token := range shapes {
 		require.LessOrEqual(t, len(token), 16<<10, name)
 		require.Greater(t, len(token), 14<<10, "%s: not at the limit", name)
 		for way, r := range map[string]*http.Request{
-			"bearer":         withBearer(get("/"), token),
-			"session cookie": withCookies(get("/"), token, ""),
-			"refresh cookie": withCookies(get("/"), "", token),
+			"bearer":         kittest.WithBearer(kittest.Get("/"), token),
+			"session cookie": kittest.WithCookies(kittest.Get("/"), token, ""),
+			"refresh cookie": kittest.WithCookies(kittest.Get("/"), "", token),
 		} {
-			w := nothing{make(http.Header)}
+			w := kittest.Nothing{Fields: make(http.Header)}
 			bytes, objects := cost(20, func() { handler.ServeHTTP(w, r) })
 			assert.LessOrEqual(t, bytes, uint64(1<<20), "%s as %s", name, way)
 			assert.LessOrEqual(t, objects, uint64(5000), "%s as %s", name, way)

@@ -9,13 +9,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // What a cached session costs, all in: the default bound, full, with the usual
 // claims. The race detector's own memory would be counted, too.
 func TestMemoryPerCachedSession(t *testing.T) {
 	const n = 10_000
-	h := newHostile(t)
+	h := kittest.NewHostile(t)
 	tokens := manySessions(h, n)
 	payload := len(strings.Split(tokens[0], ".")[1])
 	require.InDelta(t, 530, payload, 50, "as in an RS256 token of 970 bytes")

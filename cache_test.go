@@ -25,6 +25,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // Each rule of the cache has a test here that fails without it. A token is
@@ -34,7 +35,7 @@ import (
 // isHit presents a token twice and reports whether the second time it was found:
 // what was verified is then the same in memory. Holding on to the first Session
 // keeps its address from being used again.
-func isHit(t testing.TB, k *kit, token string) bool {
+func isHit(t testing.TB, k *kittest.Kit, token string) bool {
 	t.Helper()
 	first, err := k.VerifyToken(t.Context(), token)
 	require.NoError(t, err)
@@ -53,19 +54,19 @@ func sharesMemory(a, b *descopehttp.Session) bool {
 
 func TestValidSessionIsCheckedInFullOnce(t *testing.T) {
 	for size, want := range map[int]bool{0: true, 1: true, -1: false} {
-		k := newKit(t, func(c *descopehttp.Config) { c.MaxCachedSessions = size })
-		assert.Equal(t, want, isHit(t, k, k.srv.SignIn(ada).Session), "MaxCachedSessions %d", size)
+		k := kittest.New(t, func(c *descopehttp.Config) { c.MaxCachedSessions = size })
+		assert.Equal(t, want, isHit(t, k, k.Project.SignIn(kittest.Ada).Session), "MaxCachedSessions %d", size)
 	}
 }
 
 // ways are requests with one token, in every way the middleware takes it.
 func ways(token, refresh string) map[string]*http.Request {
 	requests := map[string]*http.Request{
-		"bearer": withBearer(get("/"), token),
-		"cookie": withCookies(get("/"), token, ""),
+		"bearer": kittest.WithBearer(kittest.Get("/"), token),
+		"cookie": kittest.WithCookies(kittest.Get("/"), token, ""),
 	}
 	if refresh != "" {
-		requests["cookies"] = withCookies(get("/"), token, refresh)
+		requests["cookies"] = kittest.WithCookies(kittest.Get("/"), token, refresh)
 	}
 	return requests
 }
@@ -74,23 +75,23 @@ func ways(token, refresh string) map[string]*http.Request {
 func TestCachedSessionExpires(t *testing.T) {
 	for _, leeway := range []time.Duration{-1, 0, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t, func(c *descopehttp.Config) { c.Leeway = leeway })
-			token := k.srv.SignIn(ada).Session
-			next := new(spy)
+			k := kittest.New(t, func(c *descopehttp.Config) { c.Leeway = leeway })
+			token := k.Project.SignIn(kittest.Ada).Session
+			next := new(kittest.Spy)
 			h := k.RequireSession(next)
 			require.True(t, isHit(t, k, token))
 
 			last := 10*time.Minute - time.Second + map[time.Duration]time.Duration{-1: 0, 0: 5 * time.Second, time.Minute: time.Minute}[leeway]
-			elapse(last)
+			kittest.Elapse(last)
 			for way, r := range ways(token, "") {
-				assert.Equal(t, http.StatusOK, serve(h, r).StatusCode, "%s, leeway %v", way, leeway)
+				assert.Equal(t, http.StatusOK, kittest.Serve(h, r).StatusCode, "%s, leeway %v", way, leeway)
 			}
 			require.True(t, isHit(t, k, token))
-			elapse(time.Second)
-			calls := next.calls
+			kittest.Elapse(time.Second)
+			calls := next.Calls
 			for way, r := range ways(token, "") {
-				requireProblem(t, serve(h, r), http.StatusUnauthorized, "session_expired")
-				assert.Equal(t, calls, next.calls, way)
+				kittest.RequireProblem(t, kittest.Serve(h, r), http.StatusUnauthorized, "session_expired")
+				assert.Equal(t, calls, next.Calls, way)
 			}
 			_, err := k.VerifyToken(t.Context(), token)
 			assert.ErrorIs(t, err, descopehttp.ErrSessionExpired)
@@ -101,41 +102,41 @@ func TestCachedSessionExpires(t *testing.T) {
 // A session that is found is renewed ahead of its end like any other.
 func TestCachedSessionIsRenewedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
-		h := k.RequireSession(new(spy))
-		first := b.session
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
+		h := k.RequireSession(new(kittest.Spy))
+		first := b.Session
 		for range 3 {
-			require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+			require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
 		}
-		require.Equal(t, first, b.session)
-		elapse(10*time.Minute - 10*time.Second)
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		assert.NotEqual(t, first, b.session)
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		require.Equal(t, first, b.Session)
+		kittest.Elapse(10*time.Minute - 10*time.Second)
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		assert.NotEqual(t, first, b.Session)
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 // cacheThenFetch caches a session, changes the key set and has it fetched on
 // behalf of the token that change returns.
-func cacheThenFetch(t *testing.T, change func(h *hostile) string) (h *hostile, cached string) {
+func cacheThenFetch(t *testing.T, change func(h *kittest.Hostile) string) (h *kittest.Hostile, cached string) {
 	t.Helper()
-	h = newHostile(t)
-	h.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 24 * time.Hour })
-	cached = h.with(nil)
-	require.True(t, isHit(t, h.kit, cached))
+	h = kittest.NewHostile(t)
+	h.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 24 * time.Hour })
+	cached = h.With(nil)
+	require.True(t, isHit(t, h.Kit, cached))
 	needsFetch := change(h)
-	elapse(5 * time.Second)
+	kittest.Elapse(5 * time.Second)
 	_, err := h.VerifyToken(t.Context(), needsFetch)
 	require.NoError(t, err)
-	require.Equal(t, 2, h.srv.Requests(keysPath))
-	elapse(5 * time.Second) // the floor, after which a key that is gone is "unknown"
+	require.Equal(t, 2, h.Project.Requests(kittest.KeysPath))
+	kittest.Elapse(5 * time.Second) // the floor, after which a key that is gone is "unknown"
 	return h, cached
 }
 
-func requireRefused(t *testing.T, h *hostile, token string) {
+func requireRefused(t *testing.T, h *kittest.Hostile, token string) {
 	t.Helper()
-	for way, err := range h.verdicts(token) {
+	for way, err := range h.Verdicts(token) {
 		assert.Error(t, err, way)
 		if way == "VerifyToken" {
 			assert.ErrorIs(t, err, descopehttp.ErrInvalidToken)
@@ -149,9 +150,9 @@ func requireRefused(t *testing.T, h *hostile, token string) {
 // signed with it.
 func TestCachedSessionEndsWithItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, cached := cacheThenFetch(t, func(h *hostile) string {
-			h.srv.RevokeKeys()
-			return h.srv.SignIn(ada).Session
+		h, cached := cacheThenFetch(t, func(h *kittest.Hostile) string {
+			h.Project.RevokeKeys()
+			return h.Project.SignIn(kittest.Ada).Session
 		})
 		requireRefused(t, h, cached)
 	})
@@ -161,14 +162,14 @@ func TestCachedSessionEndsWithItsKey(t *testing.T) {
 func TestCachedSessionEndsWhenItsKidGetsAnotherKey(t *testing.T) {
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
-	_, ec := testKeys()
+	_, ec := kittest.Keys()
 	for name, key := range map[string]crypto.Signer{"RSA": other, "EC": ec} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h, cached := cacheThenFetch(t, func(h *hostile) string {
-					h.srv.RevokeKeys()
-					token := h.srv.SignIn(ada).Session
-					h.srv.AddKey(rsaKid, key)
+				h, cached := cacheThenFetch(t, func(h *kittest.Hostile) string {
+					h.Project.RevokeKeys()
+					token := h.Project.SignIn(kittest.Ada).Session
+					h.Project.AddKey(kittest.RSAKid, key)
 					return token
 				})
 				requireRefused(t, h, cached)
@@ -181,12 +182,12 @@ func TestCachedSessionEndsWhenItsKidGetsAnotherKey(t *testing.T) {
 func TestCachedSessionSurvivesAFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var before *descopehttp.Session
-		h, cached := cacheThenFetch(t, func(h *hostile) string {
+		h, cached := cacheThenFetch(t, func(h *kittest.Hostile) string {
 			var err error
-			before, err = h.VerifyToken(t.Context(), h.with(nil))
+			before, err = h.VerifyToken(t.Context(), h.With(nil))
 			require.NoError(t, err)
-			h.srv.RotateKeys()
-			return h.srv.SignIn(ada).Session
+			h.Project.RotateKeys()
+			return h.Project.SignIn(kittest.Ada).Session
 		})
 		after, err := h.VerifyToken(t.Context(), cached)
 		require.NoError(t, err)
@@ -198,17 +199,17 @@ func TestCachedSessionSurvivesAFetch(t *testing.T) {
 // not: nobody would have seen a revocation.
 func TestCachedSessionNeedsKeysThatAreNotStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
-		token := k.srv.SignIn(ada).Session
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+		token := k.Project.SignIn(kittest.Ada).Session
 		require.True(t, isHit(t, k, token))
-		k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
-		h := k.RequireSession(new(spy))
-		elapse(24 * time.Hour)
+		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500, Times: -1})
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.Elapse(24 * time.Hour)
 		require.True(t, isHit(t, k, token))
-		elapse(time.Second)
+		kittest.Elapse(time.Second)
 		for _, r := range ways(token, "") {
-			requireProblem(t, serve(h, r), http.StatusServiceUnavailable, "unavailable")
+			kittest.RequireProblem(t, kittest.Serve(h, r), http.StatusServiceUnavailable, "unavailable")
 		}
 	})
 }
@@ -217,59 +218,59 @@ func TestCachedSessionNeedsKeysThatAreNotStale(t *testing.T) {
 // the fetch of keys that are an hour old.
 func TestHitsKeepTheKeysFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
-		token := k.srv.SignIn(ada).Session
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+		token := k.Project.SignIn(kittest.Ada).Session
 		require.True(t, isHit(t, k, token))
-		k.srv.RevokeKeys()
-		h := k.RequireSession(new(spy))
-		elapse(time.Hour)
-		require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode)
-		require.Equal(t, 1, k.srv.Requests(keysPath))
-		elapse(time.Second)
-		require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode, "the fetch is not in its way")
+		k.Project.RevokeKeys()
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.Elapse(time.Hour)
+		require.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token)).StatusCode)
+		require.Equal(t, 1, k.Project.Requests(kittest.KeysPath))
+		kittest.Elapse(time.Second)
+		require.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token)).StatusCode, "the fetch is not in its way")
 		require.NoError(t, k.Wait(t.Context()))
-		require.Equal(t, 2, k.srv.Requests(keysPath))
-		elapse(5 * time.Second)
-		requireProblem(t, serve(h, withBearer(get("/"), token)), http.StatusUnauthorized, "invalid_token")
+		require.Equal(t, 2, k.Project.Requests(kittest.KeysPath))
+		kittest.Elapse(5 * time.Second)
+		kittest.RequireProblem(t, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token)), http.StatusUnauthorized, "invalid_token")
 	})
 }
 
 // The entry stands for the whole token. What differs in a byte is another token,
 // and what was refused is not in the cache the next time.
 func TestOnlyVerifiedTokensAreCached(t *testing.T) {
-	h := newHostile(t)
-	good := h.with(nil)
-	require.True(t, isHit(t, h.kit, good))
+	h := kittest.NewHostile(t)
+	good := h.With(nil)
+	require.True(t, isHit(t, h.Kit, good))
 	parts := strings.Split(good, ".")
 	forged := []byte(good)
 	forged[len(good)-100] ^= 1 // another letter of the alphabet, or none
 	for name, token := range map[string]string{
 		"another signature":     string(forged),
-		"signature of another":  parts[0] + "." + parts[1] + "." + strings.Split(h.with(map[string]any{"x": 1}), ".")[2],
-		"another payload":       parts[0] + "." + strings.Split(h.with(map[string]any{"x": 1}), ".")[1] + "." + parts[2],
+		"signature of another":  parts[0] + "." + parts[1] + "." + strings.Split(h.With(map[string]any{"x": 1}), ".")[2],
+		"another payload":       parts[0] + "." + strings.Split(h.With(map[string]any{"x": 1}), ".")[1] + "." + parts[2],
 		"without its signature": parts[0] + "." + parts[1] + ".",
-		"another spelling":      otherSpelling(good),
+		"another spelling":      kittest.OtherSpelling(good),
 		"cut":                   good[:len(good)-1],
 		"longer":                good + "A",
 		"over 4 KiB":            good + strings.Repeat("A", 4096),
-		"of no user":            h.with(map[string]any{"sub": nil}),
-		"of another project":    h.with(map[string]any{"iss": "P2othertherprojectabcdefghij"}),
-		"bound to a key":        h.with(map[string]any{"cnf": map[string]any{"jkt": "x"}}),
-		"refresh token":         h.srv.SignIn(ada).Refresh,
+		"of no user":            h.With(map[string]any{"sub": nil}),
+		"of another project":    h.With(map[string]any{"iss": "P2othertherprojectabcdefghij"}),
+		"bound to a key":        h.With(map[string]any{"cnf": map[string]any{"jkt": "x"}}),
+		"refresh token":         h.Project.SignIn(kittest.Ada).Refresh,
 	} {
 		for range 3 {
-			for way, err := range h.verdicts(token) {
+			for way, err := range h.Verdicts(token) {
 				assert.Error(t, err, "%s, %s", name, way)
 			}
 		}
-		assert.True(t, isHit(t, h.kit, good), name)
+		assert.True(t, isHit(t, h.Kit, good), name)
 	}
 
-	refresh := h.srv.SignIn(ada).Refresh
+	refresh := h.Project.SignIn(kittest.Ada).Refresh
 	for range 3 {
-		serve(h.RequireSession(new(spy)), withCookies(get("/"), good, refresh))
-		for way, err := range h.verdicts(refresh) {
+		kittest.Serve(h.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), good, refresh))
+		for way, err := range h.Verdicts(refresh) {
 			assert.Error(t, err, "refresh token beside a session, %s", way)
 		}
 	}
@@ -277,9 +278,9 @@ func TestOnlyVerifiedTokensAreCached(t *testing.T) {
 
 // What judges a request, and not a token, judges it on a hit as well.
 func TestPoliciesApplyOnHits(t *testing.T) {
-	k := newKit(t)
-	k.srv.AddUser(descopetest.User{LoginID: "bob@example.com"})
-	adas, bobs := k.srv.SignIn(ada), k.srv.SignIn("bob@example.com")
+	k := kittest.New(t)
+	k.Project.AddUser(descopetest.User{LoginID: "bob@example.com"})
+	adas, bobs := k.Project.SignIn(kittest.Ada), k.Project.SignIn("bob@example.com")
 	session := adas.Session
 
 	crossOrigin := func(r *http.Request) *http.Request {
@@ -296,13 +297,13 @@ func TestPoliciesApplyOnHits(t *testing.T) {
 		r.Header.Add("Authorization", "Bearer "+session)
 		return r
 	}
-	both := withCookies(get("/"), session, adas.Refresh)
-	both.Header.Set("Cookie", both.Header.Get("Cookie")+"; "+sessionCookie+"="+bobs.Session)
-	plantedRefresh := withCookies(get("/"), session, adas.Refresh)
-	plantedRefresh.Header.Set("Cookie", plantedRefresh.Header.Get("Cookie")+"; "+refreshCookie+"="+bobs.Refresh)
+	both := kittest.WithCookies(kittest.Get("/"), session, adas.Refresh)
+	both.Header.Set("Cookie", both.Header.Get("Cookie")+"; "+kittest.SessionCookie+"="+bobs.Session)
+	plantedRefresh := kittest.WithCookies(kittest.Get("/"), session, adas.Refresh)
+	plantedRefresh.Header.Set("Cookie", plantedRefresh.Header.Get("Cookie")+"; "+kittest.RefreshCookie+"="+bobs.Refresh)
 
-	role := func(name string) http.Handler { return k.Require(descopehttp.Role(name))(new(spy)) }
-	anybody := k.RequireSession(new(spy))
+	role := func(name string) http.Handler { return k.Require(descopehttp.Role(name))(new(kittest.Spy)) }
+	anybody := k.RequireSession(new(kittest.Spy))
 	for _, tt := range []struct {
 		name   string
 		h      http.Handler
@@ -310,27 +311,27 @@ func TestPoliciesApplyOnHits(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"from another site", anybody, crossOrigin(withCookies(get("/"), session, "")), 403, "cross_origin"},
-		{"from another site, both cookies", anybody, crossOrigin(withCookies(get("/"), session, adas.Refresh)), 403, "cross_origin"},
-		{"WebSocket from another site", anybody, upgrade(withCookies(get("/"), session, "")), 403, "cross_origin"},
-		{"role not held, bearer", role("owner"), withBearer(get("/"), session), 403, "missing_role"},
-		{"role not held, cookies", role("owner"), withCookies(get("/"), session, adas.Refresh), 403, "missing_role"},
-		{"no step-up", k.Require(descopehttp.StepUp())(new(spy)), withBearer(get("/"), session), 401, "step_up_required"},
-		{"refresh cookie of another user", anybody, withCookies(get("/"), session, bobs.Refresh), 401, "conflicting_cookies"},
+		{"from another site", anybody, crossOrigin(kittest.WithCookies(kittest.Get("/"), session, "")), 403, "cross_origin"},
+		{"from another site, both cookies", anybody, crossOrigin(kittest.WithCookies(kittest.Get("/"), session, adas.Refresh)), 403, "cross_origin"},
+		{"WebSocket from another site", anybody, upgrade(kittest.WithCookies(kittest.Get("/"), session, "")), 403, "cross_origin"},
+		{"role not held, bearer", role("owner"), kittest.WithBearer(kittest.Get("/"), session), 403, "missing_role"},
+		{"role not held, cookies", role("owner"), kittest.WithCookies(kittest.Get("/"), session, adas.Refresh), 403, "missing_role"},
+		{"no step-up", k.Require(descopehttp.StepUp())(new(kittest.Spy)), kittest.WithBearer(kittest.Get("/"), session), 401, "step_up_required"},
+		{"refresh cookie of another user", anybody, kittest.WithCookies(kittest.Get("/"), session, bobs.Refresh), 401, "conflicting_cookies"},
 		{"second refresh cookie, of another user", anybody, plantedRefresh, 401, "conflicting_cookies"},
 		{"second session cookie, of another user", anybody, both, 401, "conflicting_cookies"},
-		{"two Authorization headers", anybody, twice(withBearer(get("/"), session)), 401, "invalid_token"},
+		{"two Authorization headers", anybody, twice(kittest.WithBearer(kittest.Get("/"), session)), 401, "invalid_token"},
 	} {
 		// Both users are cached, and the pairs of cookies that belong together.
 		for _, tokens := range []descopetest.Tokens{adas, bobs} {
 			for way, r := range ways(tokens.Session, tokens.Refresh) {
-				require.Equal(t, http.StatusOK, serve(anybody, r).StatusCode, way)
+				require.Equal(t, http.StatusOK, kittest.Serve(anybody, r).StatusCode, way)
 			}
 			require.True(t, isHit(t, k, tokens.Session))
 		}
-		require.Equal(t, http.StatusOK, serve(role("admin"), withBearer(get("/"), session)).StatusCode)
+		require.Equal(t, http.StatusOK, kittest.Serve(role("admin"), kittest.WithBearer(kittest.Get("/"), session)).StatusCode)
 		for range 2 {
-			requireProblem(t, serve(tt.h, tt.r.Clone(t.Context())), tt.status, tt.code)
+			kittest.RequireProblem(t, kittest.Serve(tt.h, tt.r.Clone(t.Context())), tt.status, tt.code)
 		}
 	}
 }
@@ -338,19 +339,19 @@ func TestPoliciesApplyOnHits(t *testing.T) {
 // Two Auths over one project may differ in their rules: nothing that one has
 // verified counts for the other.
 func TestCachesAreNotShared(t *testing.T) {
-	h := newHostile(t)
-	strict := kitFor(t, h.srv, func(c *descopehttp.Config) { c.Audience = "shop" })
-	token := h.with(nil)
-	require.True(t, isHit(t, h.kit, token))
+	h := kittest.NewHostile(t)
+	strict := kittest.For(t, h.Project, func(c *descopehttp.Config) { c.Audience = "shop" })
+	token := h.With(nil)
+	require.True(t, isHit(t, h.Kit, token))
 	_, err := strict.VerifyToken(t.Context(), token)
 	assert.ErrorIs(t, err, descopehttp.ErrInvalidToken)
 }
 
 // manySessions returns different session tokens of the usual claims. They are
 // signed with ES256, which takes a twentieth of the time.
-func manySessions(h *hostile, n int) []string {
-	_, ec := testKeys()
-	payload := claimsJSON(h.t, h.claims(map[string]any{
+func manySessions(h *kittest.Hostile, n int) []string {
+	_, ec := kittest.Keys()
+	payload := kittest.ClaimsJSON(h.T, h.Claims(map[string]any{
 		"sub":         "U2 of nobody",
 		"tenants":     map[string]any{"T2abcdefghijklmnopqrstuvwxyz": map[string]any{"roles": []string{"owner"}, "permissions": []string{"pay", "read"}}},
 		"permissions": []string{"read", "write", "share"},
@@ -359,7 +360,7 @@ func manySessions(h *hostile, n int) []string {
 	}))
 	tokens := make([]string, n)
 	for i := range tokens {
-		tokens[i] = signRaw(h.t, ec, `{"alg":"ES256","kid":"`+ecKid+`"}`, strings.Replace(payload, "U2 of nobody", fmt.Sprintf("U2%025d", i), 1))
+		tokens[i] = kittest.SignRaw(h.T, ec, `{"alg":"ES256","kid":"`+kittest.ECKid+`"}`, strings.Replace(payload, "U2 of nobody", fmt.Sprintf("U2%025d", i), 1))
 	}
 	return tokens
 }
@@ -368,7 +369,7 @@ func manySessions(h *hostile, n int) []string {
 // are in use stay.
 func TestCacheIsBounded(t *testing.T) {
 	const bound = 100
-	h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = bound })
+	h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = bound })
 	tokens := manySessions(h, 10*bound)
 	// hits presents tokens again. A miss puts its token in again, and has had its
 	// turn then: no more hits are counted than sessions were there at first.
@@ -398,19 +399,19 @@ func TestCacheIsBounded(t *testing.T) {
 func TestCacheLeavesNoGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := runtime.NumGoroutine()
-		h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = 10 })
-		next := h.RequireSession(new(spy))
+		h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = 10 })
+		next := h.RequireSession(new(kittest.Spy))
 		var wg sync.WaitGroup
 		for _, token := range manySessions(h, 200) {
 			wg.Go(func() {
-				assert.Equal(t, http.StatusOK, serve(next, withBearer(get("/"), token)).StatusCode)
-				assert.Equal(t, http.StatusOK, serve(next, withCookies(get("/"), token, "")).StatusCode)
+				assert.Equal(t, http.StatusOK, kittest.Serve(next, kittest.WithBearer(kittest.Get("/"), token)).StatusCode)
+				assert.Equal(t, http.StatusOK, kittest.Serve(next, kittest.WithCookies(kittest.Get("/"), token, "")).StatusCode)
 			})
 		}
 		wg.Wait()
 		synctest.Wait()
 		assert.LessOrEqual(t, runtime.NumGoroutine(), before) // others' may have ended
-		elapse(2 * time.Hour)
+		kittest.Elapse(2 * time.Hour)
 		synctest.Wait()
 		assert.LessOrEqual(t, runtime.NumGoroutine(), before) // others' may have ended
 	})
@@ -420,32 +421,32 @@ func TestCacheLeavesNoGoroutine(t *testing.T) {
 // for the race detector, and at the end no session of a revoked key is left.
 func TestCacheUnderRevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = 32 })
+		h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = 32 })
 		tokens := manySessions(h, 64)
-		next := h.RequireSession(new(spy))
+		next := h.RequireSession(new(kittest.Spy))
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
 				for j := range 64 {
-					elapse(time.Duration(i+1) * 10 * time.Millisecond)
+					kittest.Elapse(time.Duration(i+1) * 10 * time.Millisecond)
 					token := tokens[(i*7+j)%len(tokens)]
 					for _, r := range ways(token, "") {
-						assert.Contains(t, []int{200, 401, 503}, serve(next, r).StatusCode)
+						assert.Contains(t, []int{200, 401, 503}, kittest.Serve(next, r).StatusCode)
 					}
 				}
 			})
 		}
 		wg.Go(func() {
-			elapse(2 * time.Second)
-			h.srv.RevokeKeys()
-			elapse(4 * time.Second)
-			_, err := h.VerifyToken(t.Context(), h.srv.SignIn(ada).Session)
+			kittest.Elapse(2 * time.Second)
+			h.Project.RevokeKeys()
+			kittest.Elapse(4 * time.Second)
+			_, err := h.VerifyToken(t.Context(), h.Project.SignIn(kittest.Ada).Session)
 			assert.NoError(t, err)
 		})
 		wg.Wait()
-		elapse(10 * time.Second)
+		kittest.Elapse(10 * time.Second)
 		for _, token := range tokens {
-			requireProblem(t, serve(next, withBearer(get("/"), token)), http.StatusUnauthorized, "invalid_token")
+			kittest.RequireProblem(t, kittest.Serve(next, kittest.WithBearer(kittest.Get("/"), token)), http.StatusUnauthorized, "invalid_token")
 		}
 	})
 }
@@ -453,7 +454,7 @@ func TestCacheUnderRevocation(t *testing.T) {
 // What is kept of a session is no credential: no part of the token's signature
 // is left in the memory of the process once its request is over.
 func TestCacheKeepsNoToken(t *testing.T) {
-	h := newHostile(t)
+	h := kittest.NewHostile(t)
 	next := nothingKept{}
 	handler := h.RequireSession(next)
 	// What is looked for must not be found in this test's own memory, so it is
@@ -467,25 +468,25 @@ func TestCacheKeepsNoToken(t *testing.T) {
 	done := make(chan struct{})
 	go func() { // on a stack that is gone afterwards
 		defer close(done)
-		for way, token := range map[string]string{"bearer": h.with(nil), "cookie": h.with(map[string]any{"x": 1}), "both": h.with(map[string]any{"x": 2})} {
+		for way, token := range map[string]string{"bearer": h.With(nil), "cookie": h.With(map[string]any{"x": 1}), "both": h.With(map[string]any{"x": 2})} {
 			signature := token[strings.LastIndexByte(token, '.')+1:]
 			look([]byte(signature[100:140]))
 			raw, _ := base64.RawURLEncoding.DecodeString(signature)
 			look(raw[100:130])
 			for range 3 {
-				r := withBearer(get("/"), token)
+				r := kittest.WithBearer(kittest.Get("/"), token)
 				switch way {
 				case "cookie":
-					r = withCookies(get("/"), token, "")
+					r = kittest.WithCookies(kittest.Get("/"), token, "")
 				case "both":
-					r = withCookies(get("/"), token, h.srv.SignIn(ada).Refresh)
+					r = kittest.WithCookies(kittest.Get("/"), token, h.Project.SignIn(kittest.Ada).Refresh)
 				}
-				if res := serve(handler, r); res.StatusCode != http.StatusOK {
+				if res := kittest.Serve(handler, r); res.StatusCode != http.StatusOK {
 					t.Errorf("%s: status %d", way, res.StatusCode)
 				}
 			}
 			for _, r := range ways(token, "") {
-				serve(handler, r)
+				kittest.Serve(handler, r)
 			}
 		}
 	}()

@@ -15,9 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
-
-const projectID = "P2abcdefghijklmnopqrstuvwxyz"
 
 func TestConfigMistakes(t *testing.T) {
 	for _, tt := range []struct {
@@ -26,8 +25,8 @@ func TestConfigMistakes(t *testing.T) {
 	}{
 		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = "" }},
 		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = "P2short" }},
-		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = projectID + ".evil.example/" }},
-		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = projectID + "\n" }},
+		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = kittest.ProjectID + ".evil.example/" }},
+		{"ProjectID", func(c *descopehttp.Config) { c.ProjectID = kittest.ProjectID + "\n" }},
 		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "api.descope.com" }},
 		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "http://api.descope.com" }},
 		{"BaseURL", func(c *descopehttp.Config) { c.BaseURL = "http://127.0.0.1.evil.example" }},
@@ -72,7 +71,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"TrustedOrigins[1]", func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://a.example", "a.example"} }},
 		{"TrustedOrigins[0]", func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://a.example/"} }},
 	} {
-		cfg := descopehttp.Config{ProjectID: projectID}
+		cfg := descopehttp.Config{ProjectID: kittest.ProjectID}
 		tt.edit(&cfg)
 		a, err := descopehttp.New(cfg)
 		assert.Nil(t, a)
@@ -122,7 +121,7 @@ func TestGoodConfigs(t *testing.T) {
 		"leading dot":     func(c *descopehttp.Config) { c.Cookies.Domain = ".example.co.uk" },
 		"trusted origins": func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://app.example.com"} },
 	} {
-		cfg := descopehttp.Config{ProjectID: projectID}
+		cfg := descopehttp.Config{ProjectID: kittest.ProjectID}
 		edit(&cfg)
 		_, err := descopehttp.New(cfg)
 		assert.NoError(t, err, name)
@@ -132,24 +131,24 @@ func TestGoodConfigs(t *testing.T) {
 // The HTTP client that calls Descope must not keep cookies of one user for the
 // next, and must not carry tokens to where a redirect points.
 func TestHTTPClientIsCopiedAndRestricted(t *testing.T) {
-	k := newKit(t)
-	tokens := k.srv.SignIn(ada)
+	k := kittest.New(t)
+	tokens := k.Project.SignIn(kittest.Ada)
 	jar := &countingJar{}
 	var hosts []string
-	client := &http.Client{Jar: jar, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+	client := &http.Client{Jar: jar, Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 		hosts = append(hosts, r.URL.Host)
-		if strings.HasPrefix(r.URL.Path, "/v1/auth/me") {
+		if strings.HasPrefix(r.URL.Path, kittest.MePath) {
 			return &http.Response{
 				StatusCode: http.StatusTemporaryRedirect, Body: http.NoBody, Request: r,
 				Header: http.Header{"Location": {"https://evil.example/"}, "Set-Cookie": {"a=b"}},
 			}, nil
 		}
-		return k.srv.Client().Transport.RoundTrip(r)
+		return k.Project.Client().Transport.RoundTrip(r)
 	})}
-	a := kitFor(t, k.srv, func(c *descopehttp.Config) { c.HTTPClient = client })
+	a := kittest.For(t, k.Project, func(c *descopehttp.Config) { c.HTTPClient = client })
 	require.NoError(t, a.Ready(t.Context()))
-	res := serve(a.Handler(), withCookies(get("/v1/auth/me"), "", tokens.Refresh))
-	requireProblem(t, res, http.StatusBadGateway, "unavailable")
+	res := kittest.Serve(a.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh))
+	kittest.RequireProblem(t, res, http.StatusBadGateway, "unavailable")
 	assert.NotContains(t, hosts, "evil.example")
 	assert.Zero(t, jar.uses)
 	assert.NotNil(t, client.Jar, "the caller's client is left as it was")
@@ -171,7 +170,7 @@ func TestSecretDoesNotPrint(t *testing.T) {
 	encoded, err := json.Marshal(h)
 	require.NoError(t, err)
 	assert.NotContains(t, string(encoded), "topsecret")
-	var log logBuffer
+	var log kittest.LogBuffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", secret, "holder", h)
 	assert.NotContains(t, log.String(), "topsecret")
 	assert.Empty(t, descopehttp.NewSecret("").String())
@@ -182,7 +181,3 @@ type countingJar struct{ uses int }
 
 func (j *countingJar) SetCookies(*url.URL, []*http.Cookie)    { j.uses++ }
 func (j *countingJar) Cookies(*url.URL) (none []*http.Cookie) { j.uses++; return none }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // jarOf returns a cookie jar that holds what the answers set for app.example.com.
@@ -53,10 +54,10 @@ var cookieVariants = map[string]struct {
 func TestCookieVariants(t *testing.T) {
 	for name, tt := range cookieVariants {
 		t.Run(name, func(t *testing.T) {
-			k := newKit(t, tt.edit)
-			res := guess(k, "192.0.2.7", ada, k.srv.Code(ada))
+			k := kittest.New(t, tt.edit)
+			res := kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada))
 			require.Equal(t, http.StatusOK, res.StatusCode)
-			set := cookiesOf(res)
+			set := kittest.CookiesOf(res)
 			var names []string
 			for _, name := range []string{tt.session, tt.refresh} {
 				if name == "" {
@@ -83,11 +84,11 @@ func TestCookieVariants(t *testing.T) {
 				}
 			}
 			jar, u := jarOf(t, before, res.Cookies(), []*http.Cookie{{Name: "theme", Value: "dark", Path: "/"}})
-			r := post("/v1/auth/logout", "{}")
+			r := kittest.Post(kittest.LogoutPath, "{}")
 			for _, c := range jar.Cookies(u) {
 				r.AddCookie(c)
 			}
-			res = serve(k.Handler(), r)
+			res = kittest.Serve(k.Handler(), r)
 			require.Equal(t, http.StatusOK, res.StatusCode)
 			for _, c := range res.Cookies() {
 				assert.Contains(t, names, c.Name)
@@ -122,10 +123,10 @@ func TestDeletionsByTheMiddleware(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t, tt.edit)
-				k.srv.AddUser(descopetest.User{LoginID: "bob"})
-				k.srv.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
-				tokens, other := k.srv.SignIn(ada), k.srv.SignIn("bob")
+				k := kittest.New(t, tt.edit)
+				k.Project.AddUser(descopetest.User{LoginID: "bob"})
+				k.Project.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
+				tokens, other := k.Project.SignIn(kittest.Ada), k.Project.SignIn("bob")
 				cookies := func(r *http.Request, session string, refreshes ...string) *http.Request {
 					var pairs []string
 					if tt.session != "" && session != "" {
@@ -153,19 +154,19 @@ func TestDeletionsByTheMiddleware(t *testing.T) {
 						assert.Negative(t, c.MaxAge, why)
 					}
 				}
-				h := k.RequireSession(new(spy))
+				h := k.RequireSession(new(kittest.Spy))
 				require.NoError(t, k.Ready(t.Context()))
-				check("conflict", serve(h, cookies(get("/"), tokens.Session, tokens.Refresh, other.Refresh)))
-				check("conflict in a flow", serve(k.Handler(), cookies(get("/v1/auth/me"), tokens.Session, tokens.Refresh, other.Refresh)))
-				elapse(past)
-				k.srv.LogOut(ada)
-				assert.Empty(t, serve(h, cookies(get("/"), tokens.Session, tokens.Refresh)).Cookies(), "the first refusal")
-				elapse(11 * time.Second)
-				check("refused twice", serve(h, cookies(get("/"), tokens.Session, tokens.Refresh)))
-				check("refused twice, in a flow", serve(k.Handler(), cookies(post(refreshPath, "{}"), tokens.Session, tokens.Refresh)))
-				elapse(time.Hour)
-				check("expired", serve(h, cookies(get("/"), tokens.Session, tokens.Refresh)))
-				check("expired, in a flow", serve(k.Handler(), cookies(get("/v1/auth/me"), tokens.Session, tokens.Refresh)))
+				check("conflict", kittest.Serve(h, cookies(kittest.Get("/"), tokens.Session, tokens.Refresh, other.Refresh)))
+				check("conflict in a flow", kittest.Serve(k.Handler(), cookies(kittest.Get(kittest.MePath), tokens.Session, tokens.Refresh, other.Refresh)))
+				kittest.Elapse(kittest.Past)
+				k.Project.LogOut(kittest.Ada)
+				assert.Empty(t, kittest.Serve(h, cookies(kittest.Get("/"), tokens.Session, tokens.Refresh)).Cookies(), "the first refusal")
+				kittest.Elapse(11 * time.Second)
+				check("refused twice", kittest.Serve(h, cookies(kittest.Get("/"), tokens.Session, tokens.Refresh)))
+				check("refused twice, in a flow", kittest.Serve(k.Handler(), cookies(kittest.Post(kittest.RefreshPath, "{}"), tokens.Session, tokens.Refresh)))
+				kittest.Elapse(time.Hour)
+				check("expired", kittest.Serve(h, cookies(kittest.Get("/"), tokens.Session, tokens.Refresh)))
+				check("expired, in a flow", kittest.Serve(k.Handler(), cookies(kittest.Get(kittest.MePath), tokens.Session, tokens.Refresh)))
 			})
 		})
 	}
@@ -185,49 +186,49 @@ func TestLargeSessionToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				b := signIn(k, ada)
+				k := kittest.New(t)
+				b := kittest.SignIn(k, kittest.Ada)
 				// Make the token as long as asked for, to the byte where base64 allows.
 				padding := 0
-				k.srv.Configure(func(s *descopetest.Settings) {
+				k.Project.Configure(func(s *descopetest.Settings) {
 					s.EditClaims = func(kind string, claims map[string]any) {
 						if kind == "DS" {
 							claims["pad"] = strings.Repeat("x", padding)
 						}
 					}
 				})
-				padding = (tt.size - len(sessionCookie) - len(k.srv.SignIn(ada).Session)) * 3 / 4
-				for len(sessionCookie)+len(k.srv.SignIn(ada).Session) < tt.size-1 {
+				padding = (tt.size - len(kittest.SessionCookie) - len(k.Project.SignIn(kittest.Ada).Session)) * 3 / 4
+				for len(kittest.SessionCookie)+len(k.Project.SignIn(kittest.Ada).Session) < tt.size-1 {
 					padding++
 				}
-				elapse(past)
-				res := b.do(k.RequireSession(new(spy)), get("/"))
+				kittest.Elapse(kittest.Past)
+				res := b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/"))
 				require.Equal(t, http.StatusOK, res.StatusCode)
-				c := cookiesOf(res)[sessionCookie]
+				c := kittest.CookiesOf(res)[kittest.SessionCookie]
 				require.NotNil(t, c)
 				if tt.set {
 					assert.LessOrEqual(t, len(c.Name)+len(c.Value), 4096)
 					assert.Greater(t, len(c.Name)+len(c.Value), 4092)
-					assert.NotContains(t, k.logs.String(), "too large")
+					assert.NotContains(t, k.Logs.String(), "too large")
 					return
 				}
 				assert.Negative(t, c.MaxAge)
 				assert.Empty(t, c.Value)
-				assert.Contains(t, k.logs.String(), "JWT template")
-				assert.NotContains(t, k.logs.String(), "xxxx")
-				calls := k.srv.Requests(refreshPath)
+				assert.Contains(t, k.Logs.String(), "JWT template")
+				assert.NotContains(t, k.Logs.String(), "xxxx")
+				calls := k.Project.Requests(kittest.RefreshPath)
 				for range 5 {
-					assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-					elapse(time.Second)
+					assert.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+					kittest.Elapse(time.Second)
 				}
-				assert.Equal(t, calls, k.srv.Requests(refreshPath), "not one refresh for each request")
-				elapse(past)
-				assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+				assert.Equal(t, calls, k.Project.Requests(kittest.RefreshPath), "not one refresh for each request")
+				kittest.Elapse(kittest.Past)
+				assert.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
 
-				res = guess(k, "192.0.2.7", ada, k.srv.Code(ada))
+				res = kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada))
 				require.Equal(t, http.StatusOK, res.StatusCode)
-				assert.Negative(t, cookiesOf(res)[sessionCookie].MaxAge, "on a sign-in as well")
-				assert.Positive(t, cookiesOf(res)[refreshCookie].MaxAge)
+				assert.Negative(t, kittest.CookiesOf(res)[kittest.SessionCookie].MaxAge, "on a sign-in as well")
+				assert.Positive(t, kittest.CookiesOf(res)[kittest.RefreshCookie].MaxAge)
 			})
 		})
 	}
@@ -238,21 +239,21 @@ func TestLargeSessionToken(t *testing.T) {
 func TestPlantedRefreshCookie(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHostile(t, func(c *descopehttp.Config) { c.Cookies.PlainNames = true })
-			tokens := h.srv.SignIn(ada)
-			subject := subjectOf(t, h.kit, tokens.Session)
-			elapse(past)
+			h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.Cookies.PlainNames = true })
+			tokens := h.Project.SignIn(kittest.Ada)
+			subject := kittest.SubjectOf(t, h.Kit, tokens.Session)
+			kittest.Elapse(kittest.Past)
 			require.NoError(t, h.Ready(t.Context()))
-			planted := segment(`{"alg":"RS256","kid":"SKinvented"}`) + "." + segment(claimsJSON(t, h.claims(map[string]any{
+			planted := kittest.Segment(`{"alg":"RS256","kid":"SKinvented"}`) + "." + kittest.Segment(kittest.ClaimsJSON(t, h.Claims(map[string]any{
 				"drn": "DSR", "sub": subject, "iat": time.Now().Add(time.Hour).Unix(), "exp": time.Now().Add(1000 * time.Hour).Unix(),
-			}))) + "." + segment("forged")
+			}))) + "." + kittest.Segment("forged")
 			pairs := []string{"DSR=" + planted, "DSR=" + tokens.Refresh}
 			if !first {
 				pairs[0], pairs[1] = pairs[1], pairs[0]
 			}
-			r := get("/")
+			r := kittest.Get("/")
 			r.Header.Set("Cookie", "DS="+tokens.Session+"; "+strings.Join(pairs, "; "))
-			assert.Equal(t, http.StatusOK, serve(h.RequireSession(new(spy)), r).StatusCode)
+			assert.Equal(t, http.StatusOK, kittest.Serve(h.RequireSession(new(kittest.Spy)), r).StatusCode)
 		})
 	}
 }
@@ -260,40 +261,40 @@ func TestPlantedRefreshCookie(t *testing.T) {
 // Of several sessions of one user the one that lasts longest counts, and of several
 // refresh tokens the newest, in whatever order they come.
 func TestBestOfSeveralCookies(t *testing.T) {
-	h := newHostile(t)
-	ends := func(d time.Duration) string { return h.with(map[string]any{"exp": time.Now().Add(d).Unix()}) }
+	h := kittest.NewHostile(t)
+	ends := func(d time.Duration) string { return h.With(map[string]any{"exp": time.Now().Add(d).Unix()}) }
 	short, long, longest := ends(3*time.Minute), ends(5*time.Minute), ends(9*time.Minute)
 	for _, order := range [][3]string{{short, long, longest}, {longest, long, short}, {long, longest, short}} {
-		next := new(spy)
-		r := get("/")
-		r.Header.Set("Cookie", sessionCookie+"="+strings.Join(order[:], "; "+sessionCookie+"="))
-		require.Equal(t, http.StatusOK, serve(h.RequireSession(next), r).StatusCode)
-		s, ok := descopehttp.SessionFromContext(next.last().Context())
+		next := new(kittest.Spy)
+		r := kittest.Get("/")
+		r.Header.Set("Cookie", kittest.SessionCookie+"="+strings.Join(order[:], "; "+kittest.SessionCookie+"="))
+		require.Equal(t, http.StatusOK, kittest.Serve(h.RequireSession(next), r).StatusCode)
+		s, ok := descopehttp.SessionFromContext(next.Last().Context())
 		require.True(t, ok)
 		assert.Equal(t, longest, s.Token())
 	}
 
-	h.drn = "DSR"
+	h.DRN = "DSR"
 	issued := func(ago time.Duration) string {
-		return h.with(map[string]any{"iat": time.Now().Add(-ago).Unix(), "exp": time.Now().Add(time.Hour).Unix()})
+		return h.With(map[string]any{"iat": time.Now().Add(-ago).Unix(), "exp": time.Now().Add(time.Hour).Unix()})
 	}
 	old, newer, newest := issued(3*time.Hour), issued(2*time.Hour), issued(time.Hour)
 	for _, order := range [][3]string{{old, newer, newest}, {newest, newer, old}, {newer, newest, old}} {
 		var sent string
-		k := kitFor(t, h.srv, func(c *descopehttp.Config) {
+		k := kittest.For(t, h.Project, func(c *descopehttp.Config) {
 			inner := c.HTTPClient.Transport
-			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-				if r.URL.Path == refreshPath {
+			c.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Path == kittest.RefreshPath {
 					sent = r.Header.Get("Authorization")
 				}
 				return inner.RoundTrip(r)
 			})}
 		})
 		require.NoError(t, k.Ready(t.Context()))
-		r := get("/")
-		r.Header.Set("Cookie", refreshCookie+"="+strings.Join(order[:], "; "+refreshCookie+"="))
-		serve(k.RequireSession(new(spy)), r)
-		assert.Equal(t, "Bearer "+h.srv.ProjectID()+":"+newest, sent)
+		r := kittest.Get("/")
+		r.Header.Set("Cookie", kittest.RefreshCookie+"="+strings.Join(order[:], "; "+kittest.RefreshCookie+"="))
+		kittest.Serve(k.RequireSession(new(kittest.Spy)), r)
+		assert.Equal(t, "Bearer "+h.Project.ProjectID()+":"+newest, sent)
 	}
 }
 
@@ -304,26 +305,26 @@ func TestRenewedRequestCarriesNoRefreshToken(t *testing.T) {
 		for _, spelling := range []string{
 			"%s=%s", " %s=%s", "%s =%s", "%s\t=%s", "%s=\"%s\"", "%s= %s", "%s=%s ",
 		} {
-			k := newKit(t)
-			k.srv.Configure(rotating)
-			tokens := k.srv.SignIn(ada)
-			elapse(past)
+			k := kittest.New(t)
+			k.Project.Configure(kittest.Rotating)
+			tokens := k.Project.SignIn(kittest.Ada)
+			kittest.Elapse(kittest.Past)
 			pair := func(name, value string) string {
 				return strings.Replace(strings.Replace(spelling, "%s", name, 1), "%s", value, 1)
 			}
-			r := get("/")
+			r := kittest.Get("/")
 			r.Header["Cookie"] = []string{
-				"a=1; " + pair(sessionCookie, tokens.Session) + "; b=2",
-				pair(refreshCookie, tokens.Refresh) + ";" + refreshCookie + "=" + tokens.Refresh,
+				"a=1; " + pair(kittest.SessionCookie, tokens.Session) + "; b=2",
+				pair(kittest.RefreshCookie, tokens.Refresh) + ";" + kittest.RefreshCookie + "=" + tokens.Refresh,
 			}
-			next := new(spy)
-			res := serve(k.RequireSession(next), r)
+			next := new(kittest.Spy)
+			res := kittest.Serve(k.RequireSession(next), r)
 			require.Equal(t, http.StatusOK, res.StatusCode, "%q", spelling)
-			seen := next.last()
-			assert.Empty(t, seen.CookiesNamed(refreshCookie), "%q", spelling)
-			sessions := seen.CookiesNamed(sessionCookie)
+			seen := next.Last()
+			assert.Empty(t, seen.CookiesNamed(kittest.RefreshCookie), "%q", spelling)
+			sessions := seen.CookiesNamed(kittest.SessionCookie)
 			if assert.Len(t, sessions, 1, "%q", spelling) {
-				assert.Equal(t, cookiesOf(res)[sessionCookie].Value, sessions[0].Value)
+				assert.Equal(t, kittest.CookiesOf(res)[kittest.SessionCookie].Value, sessions[0].Value)
 			}
 			assert.NotContains(t, strings.Join(seen.Header["Cookie"], ";"), tokens.Refresh, "%q", spelling)
 			assert.Len(t, seen.CookiesNamed("a"), 1)
@@ -337,15 +338,15 @@ func TestRenewedRequestCarriesNoRefreshToken(t *testing.T) {
 // its owner in as somebody else.
 func TestExpiredSessionNamesItsUserAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.AddUser(descopetest.User{LoginID: "mallory"})
-		session := k.srv.SignIn(ada).Session
-		elapse(past)
-		next := new(spy)
-		res := serve(k.RequireSession(next), withCookies(get("/"), session, k.srv.SignIn("mallory").Refresh))
-		requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
-		assert.Zero(t, next.calls)
-		assert.Zero(t, k.srv.Requests(refreshPath))
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: "mallory"})
+		session := k.Project.SignIn(kittest.Ada).Session
+		kittest.Elapse(kittest.Past)
+		next := new(kittest.Spy)
+		res := kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), session, k.Project.SignIn("mallory").Refresh))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+		assert.Zero(t, next.Calls)
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -353,17 +354,17 @@ func TestExpiredSessionNamesItsUserAfterARestart(t *testing.T) {
 // keys are held that could tell the planted one.
 func TestTwoUsersConflictAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.AddUser(descopetest.User{LoginID: "mallory"})
-		own, planted := k.srv.SignIn(ada).Refresh, k.srv.SignIn("mallory").Refresh
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: "mallory"})
+		own, planted := k.Project.SignIn(kittest.Ada).Refresh, k.Project.SignIn("mallory").Refresh
 		for _, pair := range [][2]string{{own, planted}, {planted, own}} {
-			k := kitFor(t, k.srv)
-			r := get("/")
-			r.Header.Set("Cookie", refreshCookie+"="+pair[0]+"; "+refreshCookie+"="+pair[1])
-			next := new(spy)
-			requireProblem(t, serve(k.RequireSession(next), r), http.StatusUnauthorized, "conflicting_cookies")
-			assert.Zero(t, next.calls)
+			k := kittest.For(t, k.Project)
+			r := kittest.Get("/")
+			r.Header.Set("Cookie", kittest.RefreshCookie+"="+pair[0]+"; "+kittest.RefreshCookie+"="+pair[1])
+			next := new(kittest.Spy)
+			kittest.RequireProblem(t, kittest.Serve(k.RequireSession(next), r), http.StatusUnauthorized, "conflicting_cookies")
+			assert.Zero(t, next.Calls)
 		}
-		assert.Zero(t, k.srv.Requests(refreshPath))
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 	})
 }

@@ -35,7 +35,8 @@ var arrows = map[string]struct{ own, others string }{
 	"example":              {own: "descopehttp descopetest"},
 
 	// For tests alone.
-	"internal/adaptertest": {own: "descopehttp descopetest", others: "stretchr/testify golang-jwt/jwt/v5"},
+	"internal/adaptertest": {own: "descopehttp descopetest kittest", others: "stretchr/testify"},
+	"internal/kittest":     {own: "descopehttp descopetest", others: "stretchr/testify golang-jwt/jwt/v5"},
 	"internal/redistest":   {},
 	"internal/consumers":   {},
 }

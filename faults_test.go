@@ -1,6 +1,7 @@
 package descopehttp_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files under testdata")
@@ -29,56 +31,64 @@ var update = flag.Bool("update", false, "rewrite the golden files under testdata
 type flowCase struct {
 	path     string
 	upstream string // the call that decides about the answer
-	request  func(*kit, descopetest.Tokens) *http.Request
+	request  func(*kittest.Kit, descopetest.Tokens) *http.Request
 	tokens   bool // its answer carries tokens
 }
 
 var flowCases = []flowCase{
-	{signUpPath, signUpPath, func(*kit, descopetest.Tokens) *http.Request {
-		return flowPost(signUpPath, `{"loginId":"new@example.com"}`)
+	{kittest.SignUpPath, kittest.SignUpPath, func(*kittest.Kit, descopetest.Tokens) *http.Request {
+		return kittest.Post(kittest.SignUpPath, `{"loginId":"new@example.com"}`)
 	}, false},
-	{verifyPath, verifyPath, func(k *kit, _ descopetest.Tokens) *http.Request {
-		return flowPost(verifyPath, `{"loginId":"`+bob+`","code":"`+k.srv.Code(bob)+`"}`)
+	{kittest.VerifyPath, kittest.VerifyPath, func(k *kittest.Kit, _ descopetest.Tokens) *http.Request {
+		return kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+k.Project.Code(kittest.Bob)+`"}`)
 	}, true},
-	{"step-up", verifyPath, func(k *kit, t descopetest.Tokens) *http.Request {
-		return signedInPost(t, verifyPath, `{"loginId":"`+bob+`","code":"`+k.srv.Code(bob)+`","loginOptions":{"stepup":true}}`)
+	{"step-up", kittest.VerifyPath, func(k *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+k.Project.Code(kittest.Bob)+`","loginOptions":{"stepup":true}}`)
 	}, true},
-	{updatePath, updatePath, func(_ *kit, t descopetest.Tokens) *http.Request {
-		return signedInPost(t, updatePath, `{"loginId":"`+bob+`"}`)
+	{kittest.UpdatePath, kittest.UpdatePath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`)
 	}, false},
-	{"whose update", mePath, func(_ *kit, t descopetest.Tokens) *http.Request {
-		return signedInPost(t, updatePath, `{"loginId":"`+bob+`"}`)
+	{"whose update", kittest.MePath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`)
 	}, false},
-	{refreshPath, refreshPath, func(_ *kit, t descopetest.Tokens) *http.Request { return signedInPost(t, refreshPath, ``) }, true},
-	{tryRefreshPath, refreshPath, func(_ *kit, t descopetest.Tokens) *http.Request { return signedInPost(t, tryRefreshPath, ``) }, true},
-	{logoutPath, logoutPath, func(_ *kit, t descopetest.Tokens) *http.Request { return signedInPost(t, logoutPath, `{}`) }, false},
-	{logoutAllPath, logoutAllPath, func(_ *kit, t descopetest.Tokens) *http.Request { return signedInPost(t, logoutAllPath, `{}`) }, false},
-	{mePath, mePath, func(_ *kit, t descopetest.Tokens) *http.Request {
-		return withCookies(get(mePath), t.Session, t.Refresh)
-	}, false},
-	{historyPath, historyPath, func(_ *kit, t descopetest.Tokens) *http.Request {
-		return withCookies(get(historyPath), t.Session, t.Refresh)
-	}, false},
-	{tenantsPath, tenantsPath, func(_ *kit, t descopetest.Tokens) *http.Request { return signedInPost(t, tenantsPath, `{}`) }, false},
-	{selectPath, selectPath, func(_ *kit, t descopetest.Tokens) *http.Request {
-		return signedInPost(t, selectPath, `{"tenant":"T2"}`)
+	{kittest.RefreshPath, kittest.RefreshPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.RefreshPath, ``)
 	}, true},
-}
-
-func signedInPost(t descopetest.Tokens, path, body string) *http.Request {
-	return withCookies(flowPost(path, body), t.Session, t.Refresh)
+	{kittest.TryRefreshPath, kittest.RefreshPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.TryRefreshPath, ``)
+	}, true},
+	{kittest.LogoutPath, kittest.LogoutPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.LogoutPath, `{}`)
+	}, false},
+	{kittest.LogoutAllPath, kittest.LogoutAllPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.LogoutAllPath, `{}`)
+	}, false},
+	{kittest.MePath, kittest.MePath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.WithCookies(kittest.Get(kittest.MePath), t.Session, t.Refresh)
+	}, false},
+	{kittest.HistoryPath, kittest.HistoryPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.WithCookies(kittest.Get(kittest.HistoryPath), t.Session, t.Refresh)
+	}, false},
+	{kittest.TenantsPath, kittest.TenantsPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.TenantsPath, `{}`)
+	}, false},
+	{kittest.SelectPath, kittest.SelectPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
+		return kittest.SignedInPost(t, kittest.SelectPath, `{"tenant":"T2"}`)
+	}, true},
 }
 
 // anonymous reports whether anybody can call the flow. Only there a limit of
 // Descope's is the client's to know.
-func (c flowCase) anonymous() bool { return c.upstream == signUpPath || c.upstream == verifyPath }
+func (c flowCase) anonymous() bool {
+	return c.upstream == kittest.SignUpPath || c.upstream == kittest.VerifyPath
+}
 
 // newFaultKit returns a kit with a user who has a tenant to select. There are
 // hundreds of them, so the project has keys that are quick to make and to use.
-func newFaultKit(t testing.TB, tap *wiretap, edits ...func(*descopehttp.Config)) *kit {
-	k := newKit(t, append([]func(*descopehttp.Config){tap.config}, edits...)...)
-	k.srv.Configure(func(s *descopetest.Settings) { s.Alg = "ES256" })
-	k.srv.AddUser(descopetest.User{LoginID: bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
+func newFaultKit(t testing.TB, tap *kittest.Wiretap, edits ...func(*descopehttp.Config)) *kittest.Kit {
+	k := kittest.New(t, append([]func(*descopehttp.Config){tap.Config}, edits...)...)
+	k.Project.Configure(func(s *descopetest.Settings) { s.Alg = "ES256" })
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
 	return k
 }
 
@@ -130,13 +140,9 @@ var upstreamFaults = map[string]upstreamFault{
 }
 
 // readingAnswer is a 200 whose body is read by f.
-func readingAnswer(f readFunc) *http.Response {
+func readingAnswer(f kittest.Reader) *http.Response {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(f)}
 }
-
-type readFunc func([]byte) (int, error)
-
-func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 // endless is a JSON string of n bytes.
 func endless(n int) *http.Response {
@@ -160,13 +166,13 @@ func stalledBody(r *http.Request) *http.Response {
 }
 
 // inject makes the next call to path fail.
-func (f upstreamFault) inject(k *kit, tap *wiretap, path string) {
+func (f upstreamFault) inject(k *kittest.Kit, tap *kittest.Wiretap, path string) {
 	if f.answer == nil {
-		k.srv.Fail(path, f.fault)
+		k.Project.Fail(path, f.fault)
 		return
 	}
 	done := false
-	tap.answerWith(func(r *http.Request) *http.Response {
+	tap.AnswerWith(func(r *http.Request) *http.Response {
 		if r.URL.Path != path || done {
 			return nil
 		}
@@ -177,7 +183,7 @@ func (f upstreamFault) inject(k *kit, tap *wiretap, path string) {
 
 // settle ends a bubble, of a test that has failed too: what is bounded in time
 // ends, and what is not makes synctest panic.
-func settle() { elapse(time.Minute) }
+func settle() { kittest.Elapse(time.Minute) }
 
 // Whatever Descope does wrong, a flow says so in time, in JSON, with a status
 // that no client takes for a verdict, and everything is as it was before.
@@ -191,23 +197,23 @@ func TestFlowsWhileDescopeFails(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					defer settle()
-					tap := new(wiretap)
+					tap := new(kittest.Wiretap)
 					k := newFaultKit(t, tap)
-					tokens := k.srv.SignIn(bob)
+					tokens := k.Project.SignIn(kittest.Bob)
 					require.NoError(t, k.Ready(t.Context()))
 					fault.inject(k, tap, c.upstream)
 
 					began := time.Now()
-					res := serve(k.Handler(), c.request(k, tokens))
+					res := kittest.Serve(k.Handler(), c.request(k, tokens))
 					assert.LessOrEqual(t, time.Since(began), 10*time.Second)
 					limited := fault.fault.Status == http.StatusTooManyRequests
 					switch {
 					case limited && c.anonymous():
-						requireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
+						kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
 					case fault.status != 0:
-						requireProblem(t, res, fault.status, "unavailable")
+						kittest.RequireProblem(t, res, fault.status, "unavailable")
 					default:
-						requireProblem(t, res, http.StatusBadGateway, "unavailable")
+						kittest.RequireProblem(t, res, http.StatusBadGateway, "unavailable")
 					}
 					if limited {
 						want := fault.fault.Header.Get("Retry-After")
@@ -216,25 +222,25 @@ func TestFlowsWhileDescopeFails(t *testing.T) {
 						}
 						assert.Equal(t, want, res.Header.Get("Retry-After"))
 					}
-					if c.path == logoutPath {
-						requireDeleted(t, res, sessionCookie, refreshCookie)
+					if c.path == kittest.LogoutPath {
+						kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
 					} else {
 						assert.Empty(t, res.Cookies(), "cookies are left as they are")
 					}
-					assert.NotContains(t, k.logs.String(), "marker-of-the-transport")
+					assert.NotContains(t, k.Logs.String(), "marker-of-the-transport")
 					require.NoError(t, k.Wait(t.Context()))
 
 					// When Descope is back, the same client gets what it wanted.
-					elapse(time.Minute)
+					kittest.Elapse(time.Minute)
 					if name == "200, tokens garbage" {
 						return // the token was spent for these
 					}
-					res = serve(k.Handler(), c.request(k, tokens))
-					if c.path == logoutAllPath && (fault.fault.After || fault.fault.Truncate > 0) {
-						requireProblem(t, res, http.StatusUnauthorized, "session_ended") // as it had asked
+					res = kittest.Serve(k.Handler(), c.request(k, tokens))
+					if c.path == kittest.LogoutAllPath && (fault.fault.After || fault.fault.Truncate > 0) {
+						kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended") // as it had asked
 						return
 					}
-					assert.Equal(t, http.StatusOK, res.StatusCode, "%s", bodyOf(t, res))
+					assert.Equal(t, http.StatusOK, res.StatusCode, "%s", kittest.BodyOf(t, res))
 					require.NoError(t, k.Wait(t.Context()))
 				})
 			})
@@ -244,12 +250,12 @@ func TestFlowsWhileDescopeFails(t *testing.T) {
 
 // An answer that is too large is not read to its end.
 func TestHugeAnswerIsNotRead(t *testing.T) {
-	tap := new(wiretap)
+	tap := new(kittest.Wiretap)
 	k := newFaultKit(t, tap)
-	tokens := k.srv.SignIn(bob)
+	tokens := k.Project.SignIn(kittest.Bob)
 	read := 0
-	tap.answerWith(func(r *http.Request) *http.Response {
-		if r.URL.Path != mePath {
+	tap.AnswerWith(func(r *http.Request) *http.Response {
+		if r.URL.Path != kittest.MePath {
 			return nil
 		}
 		return readingAnswer(func(p []byte) (int, error) {
@@ -257,7 +263,7 @@ func TestHugeAnswerIsNotRead(t *testing.T) {
 			return len(p), nil
 		})
 	})
-	requireProblem(t, serve(k.Handler(), withCookies(get(mePath), "", tokens.Refresh)), http.StatusBadGateway, "unavailable")
+	kittest.RequireProblem(t, kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh)), http.StatusBadGateway, "unavailable")
 	assert.Less(t, read, 4<<20)
 }
 
@@ -269,30 +275,30 @@ func TestMiddlewareWhileDescopeFails(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				defer settle()
-				tap := new(wiretap)
+				tap := new(kittest.Wiretap)
 				k := newFaultKit(t, tap)
-				tokens := k.srv.SignIn(bob)
-				elapse(past)
+				tokens := k.Project.SignIn(kittest.Bob)
+				kittest.Elapse(kittest.Past)
 				require.NoError(t, k.Ready(t.Context()))
-				fault.inject(k, tap, refreshPath)
+				fault.inject(k, tap, kittest.RefreshPath)
 
-				next := new(spy)
+				next := new(kittest.Spy)
 				began := time.Now()
-				res := serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh))
+				res := kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 				assert.LessOrEqual(t, time.Since(began), 5*time.Second)
-				requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+				kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 				assert.Regexp(t, `^[1-9][0-9]*$`, res.Header.Get("Retry-After"))
 				assert.Empty(t, res.Cookies())
-				assert.Zero(t, next.calls)
+				assert.Zero(t, next.Calls)
 				require.NoError(t, k.Wait(t.Context()))
 				if name == "200, tokens garbage" {
 					return
 				}
 
-				elapse(time.Minute)
-				res = serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh))
+				kittest.Elapse(time.Minute)
+				res = kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 				assert.Equal(t, http.StatusOK, res.StatusCode)
-				assert.Equal(t, 1, next.calls)
+				assert.Equal(t, 1, next.Calls)
 			})
 		})
 	}
@@ -307,27 +313,27 @@ func TestLoadSessionWhileDescopeFails(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					defer settle()
-					tap := new(wiretap)
+					tap := new(kittest.Wiretap)
 					k := newFaultKit(t, tap)
-					tokens := k.srv.SignIn(bob)
-					elapse(past)
+					tokens := k.Project.SignIn(kittest.Bob)
+					kittest.Elapse(kittest.Past)
 					require.NoError(t, k.Ready(t.Context()))
-					fault.inject(k, tap, refreshPath)
+					fault.inject(k, tap, kittest.RefreshPath)
 
-					next := new(spy)
+					next := new(kittest.Spy)
 					began := time.Now()
-					res := serve(k.LoadSession(next), withCookies(httptest.NewRequest(method, "/", nil), tokens.Session, tokens.Refresh))
+					res := kittest.Serve(k.LoadSession(next), kittest.WithCookies(httptest.NewRequest(method, "/", nil), tokens.Session, tokens.Refresh))
 					assert.LessOrEqual(t, time.Since(began), time.Second)
 					assert.Empty(t, res.Cookies())
 					if method == http.MethodPost {
-						requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+						kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 						assert.NotEmpty(t, res.Header.Get("Retry-After"))
-						assert.Zero(t, next.calls)
+						assert.Zero(t, next.Calls)
 					} else {
 						assert.Equal(t, http.StatusOK, res.StatusCode)
-						require.Equal(t, 1, next.calls)
-						assert.ErrorIs(t, descopehttp.SessionError(next.last().Context()), descopehttp.ErrUnavailable)
-						_, ok := descopehttp.SessionFromContext(next.last().Context())
+						require.Equal(t, 1, next.Calls)
+						assert.ErrorIs(t, descopehttp.SessionError(next.Last().Context()), descopehttp.ErrUnavailable)
+						_, ok := descopehttp.SessionFromContext(next.Last().Context())
 						assert.False(t, ok)
 					}
 					require.NoError(t, k.Wait(t.Context()))
@@ -342,7 +348,7 @@ func TestLoadSessionWhileDescopeFails(t *testing.T) {
 func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 	for _, c := range flowCases {
 		switch c.path {
-		case refreshPath, tryRefreshPath, mePath, tenantsPath, historyPath:
+		case kittest.RefreshPath, kittest.TryRefreshPath, kittest.MePath, kittest.TenantsPath, kittest.HistoryPath:
 		default:
 			continue
 		}
@@ -363,22 +369,22 @@ func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 			{Status: 451, Body: "<html>"},
 		} {
 			about := fmt.Sprintf("%s, %d %s", c.path, fault.Status, fault.Body)
-			k := newFaultKit(t, new(wiretap))
-			tokens := k.srv.SignIn(bob)
-			k.srv.Fail(c.upstream, fault)
-			res := serve(k.Handler(), c.request(k, tokens))
+			k := newFaultKit(t, new(kittest.Wiretap))
+			tokens := k.Project.SignIn(kittest.Bob)
+			k.Project.Fail(c.upstream, fault)
+			res := kittest.Serve(k.Handler(), c.request(k, tokens))
 			assert.Contains(t, []int{502, 504}, res.StatusCode, about)
 			assert.Empty(t, res.Cookies(), about)
 		}
 		for _, code := range []string{"E061005", "E064001"} {
-			k := newFaultKit(t, new(wiretap))
-			tokens := k.srv.SignIn(bob)
-			k.srv.Fail(c.upstream, descopetest.Fault{Status: 401, Body: `{"errorCode":"` + code + `"}`})
-			res := serve(k.Handler(), c.request(k, tokens))
-			if c.path == tryRefreshPath {
-				requireOK(t, res)
+			k := newFaultKit(t, new(kittest.Wiretap))
+			tokens := k.Project.SignIn(kittest.Bob)
+			k.Project.Fail(c.upstream, descopetest.Fault{Status: 401, Body: `{"errorCode":"` + code + `"}`})
+			res := kittest.Serve(k.Handler(), c.request(k, tokens))
+			if c.path == kittest.TryRefreshPath {
+				kittest.RequireOK(t, res)
 			} else {
-				requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+				kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 			}
 		}
 	}
@@ -388,27 +394,27 @@ func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 // what they do does not slow down those who have.
 func TestRateLimitOfDescope(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newFaultKit(t, new(wiretap))
-		tokens := k.srv.SignIn(bob)
-		k.srv.Fail(verifyPath, descopetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"30"}}, Body: `{"errorCode":"E130429"}`})
+		k := newFaultKit(t, new(kittest.Wiretap))
+		tokens := k.Project.SignIn(kittest.Bob)
+		k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"30"}}, Body: `{"errorCode":"E130429"}`})
 		verify := func() *http.Response {
-			return serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+bob+`","code":"`+k.srv.Code(bob)+`"}`))
+			return kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+k.Project.Code(kittest.Bob)+`"}`))
 		}
 		res := verify()
-		requireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
+		kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
 		assert.Equal(t, "30", res.Header.Get("Retry-After"))
 
-		elapse(10 * time.Second)
-		for _, r := range []*http.Request{signedInPost(tokens, refreshPath, ``), withCookies(get(mePath), "", tokens.Refresh)} {
-			requireOK(t, serve(k.Handler(), r))
+		kittest.Elapse(10 * time.Second)
+		for _, r := range []*http.Request{kittest.SignedInPost(tokens, kittest.RefreshPath, ``), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh)} {
+			kittest.RequireOK(t, kittest.Serve(k.Handler(), r))
 		}
 		res = verify()
-		requireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
+		kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
 		assert.Equal(t, "20", res.Header.Get("Retry-After"))
-		assert.Equal(t, 1, k.srv.Requests(verifyPath), "Descope has asked to be left alone")
+		assert.Equal(t, 1, k.Project.Requests(kittest.VerifyPath), "Descope has asked to be left alone")
 
-		elapse(20 * time.Second)
-		requireOK(t, verify())
+		kittest.Elapse(20 * time.Second)
+		kittest.RequireOK(t, verify())
 	})
 }
 
@@ -424,14 +430,14 @@ func TestFlowsWithoutKeys(t *testing.T) {
 			t.Run(name+", "+c.path, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					defer settle()
-					k := newFaultKit(t, new(wiretap))
-					tokens := k.srv.SignIn(bob)
-					k.srv.Fail(keysPath, fault)
+					k := newFaultKit(t, new(kittest.Wiretap))
+					tokens := k.Project.SignIn(kittest.Bob)
+					k.Project.Fail(kittest.KeysPath, fault)
 					began := time.Now()
-					res := serve(k.Handler(), c.request(k, tokens))
+					res := kittest.Serve(k.Handler(), c.request(k, tokens))
 					assert.LessOrEqual(t, time.Since(began), 10*time.Second)
 					assert.Contains(t, []int{502, 504}, res.StatusCode)
-					requireProblem(t, res, res.StatusCode, "unavailable")
+					kittest.RequireProblem(t, res, res.StatusCode, "unavailable")
 					assert.Empty(t, res.Cookies())
 					require.NoError(t, k.Wait(t.Context()))
 				})
@@ -449,15 +455,15 @@ func TestStepUpForUpdateWithoutKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				defer settle()
-				k := newFaultKit(t, new(wiretap), func(c *descopehttp.Config) { c.StepUpForUpdate = true })
-				tokens := k.srv.StepUp(bob)
-				k.srv.Fail(keysPath, fault)
-				res := serve(k.Handler(), signedInPost(tokens, updatePath, `{"loginId":"`+bob+`"}`))
-				assert.Contains(t, []int{502, 504}, res.StatusCode, "%s", bodyOf(t, res))
+				k := newFaultKit(t, new(kittest.Wiretap), func(c *descopehttp.Config) { c.StepUpForUpdate = true })
+				tokens := k.Project.StepUp(kittest.Bob)
+				k.Project.Fail(kittest.KeysPath, fault)
+				res := kittest.Serve(k.Handler(), kittest.SignedInPost(tokens, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`))
+				assert.Contains(t, []int{502, 504}, res.StatusCode, "%s", kittest.BodyOf(t, res))
 
-				elapse(time.Minute)
+				kittest.Elapse(time.Minute)
 				began := time.Now()
-				requireOK(t, serve(k.Handler(), withCookies(get(mePath), tokens.Session, tokens.Refresh)))
+				kittest.RequireOK(t, kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), tokens.Session, tokens.Refresh)))
 				assert.Zero(t, time.Since(began))
 				require.NoError(t, k.Wait(t.Context()))
 			})
@@ -471,17 +477,17 @@ func TestClientHangsUp(t *testing.T) {
 	for _, c := range flowCases {
 		synctest.Test(t, func(t *testing.T) {
 			defer settle()
-			k := newFaultKit(t, new(wiretap))
-			tokens := k.srv.SignIn(bob)
+			k := newFaultKit(t, new(kittest.Wiretap))
+			tokens := k.Project.SignIn(kittest.Bob)
 			require.NoError(t, k.Ready(t.Context()))
-			k.srv.Fail(c.upstream, descopetest.Fault{Delay: time.Minute})
+			k.Project.Fail(c.upstream, descopetest.Fault{Delay: time.Minute})
 			r := c.request(k, tokens)
-			ctx, cancel := contextWithTimeout(r, time.Second)
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 			defer cancel()
 			began := time.Now()
-			res := serve(k.Handler(), r.WithContext(ctx))
+			res := kittest.Serve(k.Handler(), r.WithContext(ctx))
 			switch c.upstream {
-			case verifyPath, logoutPath, logoutAllPath: // what they do has to be done
+			case kittest.VerifyPath, kittest.LogoutPath, kittest.LogoutAllPath: // what they do has to be done
 			default:
 				assert.Equal(t, time.Second, time.Since(began), c.path)
 			}
@@ -494,28 +500,28 @@ func TestClientHangsUp(t *testing.T) {
 
 // What a client gets wrong it is told, and Descope never hears of it.
 func TestBadInput(t *testing.T) {
-	tap := new(wiretap)
-	h := newHostile(t, tap.config)
-	project, tokens := h.srv.ProjectID(), h.srv.SignIn(ada)
+	tap := new(kittest.Wiretap)
+	h := kittest.NewHostile(t, tap.Config)
+	project, tokens := h.Project.ProjectID(), h.Project.SignIn(kittest.Ada)
 	require.NoError(t, h.Ready(t.Context()))
 	typed := func(contentType string) *http.Request {
-		r := flowPost(signUpPath, `{"loginId":"a"}`)
+		r := kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`)
 		if r.Header.Set("Content-Type", contentType); contentType == "" {
 			r.Header.Del("Content-Type")
 		}
 		return r
 	}
-	verify := func(body string) *http.Request { return flowPost(verifyPath, body) }
+	verify := func(body string) *http.Request { return kittest.Post(kittest.VerifyPath, body) }
 	code := func(code string) *http.Request { return verify(`{"loginId":"a","code":` + code + `}`) }
-	signedIn := func(path, body string) *http.Request { return signedInPost(tokens, path, body) }
-	broken := flowPost(signUpPath, `{"loginId":"a"`)
-	broken.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"loginId":"a"}`), readFunc(func([]byte) (int, error) {
+	signedIn := func(path, body string) *http.Request { return kittest.SignedInPost(tokens, path, body) }
+	broken := kittest.Post(kittest.SignUpPath, `{"loginId":"a"`)
+	broken.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"loginId":"a"}`), kittest.Reader(func([]byte) (int, error) {
 		return 0, io.ErrUnexpectedEOF
 	})))
 	method := func(m, path string) *http.Request {
-		return withCookies(httptest.NewRequest(m, path, nil), "", tokens.Refresh)
+		return kittest.WithCookies(httptest.NewRequest(m, path, nil), "", tokens.Refresh)
 	}
-	crossSite := flowPost(logoutPath, `{}`)
+	crossSite := kittest.Post(kittest.LogoutPath, `{}`)
 	crossSite.Header.Set("Sec-Fetch-Site", "cross-site")
 
 	for _, tt := range []struct {
@@ -534,49 +540,49 @@ func TestBadInput(t *testing.T) {
 		{"malformed type", typed("application/json; ="), 415, "unsupported_media_type", ""},
 		{"two types", typed("application/json, text/plain"), 415, "unsupported_media_type", ""},
 
-		{"too large", flowPost(signUpPath, `{"loginId":"a","x":"`+strings.Repeat("x", 64<<10)+`"}`), 413, "body_too_large", ""},
-		{"too large by spaces", flowPost(signUpPath, `{"loginId":"a"}`+strings.Repeat(" ", 64<<10)), 413, "body_too_large", ""},
+		{"too large", kittest.Post(kittest.SignUpPath, `{"loginId":"a","x":"`+strings.Repeat("x", 64<<10)+`"}`), 413, "body_too_large", ""},
+		{"too large by spaces", kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`+strings.Repeat(" ", 64<<10)), 413, "body_too_large", ""},
 
-		{"empty", flowPost(signUpPath, ""), 400, "malformed_body", ""},
-		{"spaces", flowPost(signUpPath, "  "), 400, "malformed_body", ""},
-		{"not JSON", flowPost(signUpPath, "loginId=a"), 400, "malformed_body", ""},
-		{"cut", flowPost(signUpPath, `{"loginId":"a"`), 400, "malformed_body", ""},
+		{"empty", kittest.Post(kittest.SignUpPath, ""), 400, "malformed_body", ""},
+		{"spaces", kittest.Post(kittest.SignUpPath, "  "), 400, "malformed_body", ""},
+		{"not JSON", kittest.Post(kittest.SignUpPath, "loginId=a"), 400, "malformed_body", ""},
+		{"cut", kittest.Post(kittest.SignUpPath, `{"loginId":"a"`), 400, "malformed_body", ""},
 		{"connection lost", broken, 400, "malformed_body", ""},
-		{"trailing garbage", flowPost(signUpPath, `{"loginId":"a"}x`), 400, "malformed_body", ""},
-		{"two documents", flowPost(signUpPath, `{"loginId":"a"}{"loginId":"b"}`), 400, "malformed_body", ""},
-		{"NUL at the end", flowPost(signUpPath, "{\"loginId\":\"a\"}\x00"), 400, "malformed_body", ""},
-		{"byte order mark", flowPost(signUpPath, "\ufeff{\"loginId\":\"a\"}"), 400, "malformed_body", ""},
-		{"comment", flowPost(signUpPath, `{"loginId":"a"/**/}`), 400, "malformed_body", ""},
-		{"array", flowPost(signUpPath, `[{"loginId":"a"}]`), 400, "malformed_body", ""},
-		{"null", flowPost(signUpPath, `null`), 400, "malformed_body", ""},
-		{"string", flowPost(signUpPath, `"loginId"`), 400, "malformed_body", ""},
-		{"invalid UTF-8", flowPost(signUpPath, "{\"loginId\":\"a\xff\"}"), 400, "malformed_body", ""},
-		{"lone surrogate", flowPost(signUpPath, `{"loginId":"\ud800"}`), 400, "malformed_body", ""},
-		{"deep", flowPost(signUpPath, `{"loginId":"a","x":`+strings.Repeat("[", 30_000)+strings.Repeat("]", 30_000)+`}`), 400, "malformed_body", ""},
-		{"loginId a number", flowPost(signUpPath, `{"loginId":7}`), 400, "malformed_body", ""},
-		{"loginId a list", flowPost(signUpPath, `{"loginId":["a"]}`), 400, "malformed_body", ""},
-		{"user a string", flowPost(signUpPath, `{"loginId":"a","user":"b"}`), 400, "malformed_body", ""},
-		{"name a number", flowPost(signUpPath, `{"loginId":"a","user":{"name":1}}`), 400, "malformed_body", ""},
+		{"trailing garbage", kittest.Post(kittest.SignUpPath, `{"loginId":"a"}x`), 400, "malformed_body", ""},
+		{"two documents", kittest.Post(kittest.SignUpPath, `{"loginId":"a"}{"loginId":"b"}`), 400, "malformed_body", ""},
+		{"NUL at the end", kittest.Post(kittest.SignUpPath, "{\"loginId\":\"a\"}\x00"), 400, "malformed_body", ""},
+		{"byte order mark", kittest.Post(kittest.SignUpPath, "\ufeff{\"loginId\":\"a\"}"), 400, "malformed_body", ""},
+		{"comment", kittest.Post(kittest.SignUpPath, `{"loginId":"a"/**/}`), 400, "malformed_body", ""},
+		{"array", kittest.Post(kittest.SignUpPath, `[{"loginId":"a"}]`), 400, "malformed_body", ""},
+		{"null", kittest.Post(kittest.SignUpPath, `null`), 400, "malformed_body", ""},
+		{"string", kittest.Post(kittest.SignUpPath, `"loginId"`), 400, "malformed_body", ""},
+		{"invalid UTF-8", kittest.Post(kittest.SignUpPath, "{\"loginId\":\"a\xff\"}"), 400, "malformed_body", ""},
+		{"lone surrogate", kittest.Post(kittest.SignUpPath, `{"loginId":"\ud800"}`), 400, "malformed_body", ""},
+		{"deep", kittest.Post(kittest.SignUpPath, `{"loginId":"a","x":`+strings.Repeat("[", 30_000)+strings.Repeat("]", 30_000)+`}`), 400, "malformed_body", ""},
+		{"loginId a number", kittest.Post(kittest.SignUpPath, `{"loginId":7}`), 400, "malformed_body", ""},
+		{"loginId a list", kittest.Post(kittest.SignUpPath, `{"loginId":["a"]}`), 400, "malformed_body", ""},
+		{"user a string", kittest.Post(kittest.SignUpPath, `{"loginId":"a","user":"b"}`), 400, "malformed_body", ""},
+		{"name a number", kittest.Post(kittest.SignUpPath, `{"loginId":"a","user":{"name":1}}`), 400, "malformed_body", ""},
 		{"code a number", code(`123456`), 400, "malformed_body", ""},
 		{"options a string", verify(`{"loginId":"a","code":"123456","loginOptions":"stepup"}`), 400, "malformed_body", ""},
 		{"stepup a string", verify(`{"loginId":"a","code":"123456","loginOptions":{"stepup":"true"}}`), 400, "malformed_body", ""},
 		{"template options of numbers", verify(`{"loginId":"a","code":"123456","loginOptions":{"templateOptions":{"a":1}}}`), 400, "malformed_body", ""},
-		{"ids a string", signedIn(tenantsPath, `{"ids":"T2"}`), 400, "malformed_body", ""},
-		{"tenant a number", signedIn(selectPath, `{"tenant":2}`), 400, "malformed_body", ""},
+		{"ids a string", signedIn(kittest.TenantsPath, `{"ids":"T2"}`), 400, "malformed_body", ""},
+		{"tenant a number", signedIn(kittest.SelectPath, `{"tenant":2}`), 400, "malformed_body", ""},
 
-		{"no loginId", flowPost(signUpPath, `{}`), 400, "missing_field", "loginId"},
-		{"empty loginId", flowPost(signUpPath, `{"loginId":""}`), 400, "missing_field", "loginId"},
-		{"blank loginId", flowPost(signUpPath, `{"loginId":" \u00a0"}`), 400, "missing_field", "loginId"},
-		{"null loginId", flowPost(signUpPath, `{"loginId":null}`), 400, "missing_field", "loginId"},
+		{"no loginId", kittest.Post(kittest.SignUpPath, `{}`), 400, "missing_field", "loginId"},
+		{"empty loginId", kittest.Post(kittest.SignUpPath, `{"loginId":""}`), 400, "missing_field", "loginId"},
+		{"blank loginId", kittest.Post(kittest.SignUpPath, `{"loginId":" \u00a0"}`), 400, "missing_field", "loginId"},
+		{"null loginId", kittest.Post(kittest.SignUpPath, `{"loginId":null}`), 400, "missing_field", "loginId"},
 		{"no loginId to verify", verify(`{"code":"123456"}`), 400, "missing_field", "loginId"},
-		{"no loginId to update", signedIn(updatePath, `{}`), 400, "missing_field", "loginId"},
+		{"no loginId to update", signedIn(kittest.UpdatePath, `{}`), 400, "missing_field", "loginId"},
 		{"no code", verify(`{"loginId":"a"}`), 400, "missing_field", "code"},
 		{"empty code", code(`""`), 400, "missing_field", "code"},
-		{"no tenant", signedIn(selectPath, `{}`), 400, "missing_field", "tenant"},
-		{"long loginId", flowPost(signUpPath, `{"loginId":"`+strings.Repeat("x", 257)+`"}`), 400, "invalid_field", "loginId"},
-		{"long loginId in bytes", flowPost(signUpPath, `{"loginId":"`+strings.Repeat("é", 129)+`"}`), 400, "invalid_field", "loginId"},
-		{"line break in loginId", flowPost(signUpPath, `{"loginId":"a\nb"}`), 400, "invalid_field", "loginId"},
-		{"NUL in loginId", flowPost(signUpPath, `{"loginId":"a\u0000"}`), 400, "invalid_field", "loginId"},
+		{"no tenant", signedIn(kittest.SelectPath, `{}`), 400, "missing_field", "tenant"},
+		{"long loginId", kittest.Post(kittest.SignUpPath, `{"loginId":"`+strings.Repeat("x", 257)+`"}`), 400, "invalid_field", "loginId"},
+		{"long loginId in bytes", kittest.Post(kittest.SignUpPath, `{"loginId":"`+strings.Repeat("é", 129)+`"}`), 400, "invalid_field", "loginId"},
+		{"line break in loginId", kittest.Post(kittest.SignUpPath, `{"loginId":"a\nb"}`), 400, "invalid_field", "loginId"},
+		{"NUL in loginId", kittest.Post(kittest.SignUpPath, `{"loginId":"a\u0000"}`), 400, "invalid_field", "loginId"},
 		{"letters in the code", code(`"12a456"`), 400, "invalid_field", "code"},
 		{"space in the code", code(`"123 456"`), 400, "invalid_field", "code"},
 		{"sign in the code", code(`"-12345"`), 400, "invalid_field", "code"},
@@ -584,27 +590,27 @@ func TestBadInput(t *testing.T) {
 		{"short code", code(`"123"`), 400, "invalid_field", "code"},
 		{"long code", code(`"12345678901"`), 400, "invalid_field", "code"},
 		{"NUL in the code", code(`"12345\u0000"`), 400, "invalid_field", "code"},
-		{"dct and ids", signedIn(tenantsPath, `{"dct":true,"ids":["T2"]}`), 400, "invalid_field", "ids"},
+		{"dct and ids", signedIn(kittest.TenantsPath, `{"dct":true,"ids":["T2"]}`), 400, "invalid_field", "ids"},
 
-		{"unknown path", flowPost("/v1/auth/otp/verify/email", `{}`), 404, "not_found", ""},
-		{"wrong method", method(http.MethodGet, signUpPath), 405, "method_not_allowed", ""},
-		{"preflight", method(http.MethodOptions, verifyPath), 405, "method_not_allowed", ""},
-		{"POST for GET", method(http.MethodPost, mePath), 405, "method_not_allowed", ""},
-		{"HEAD for GET", method(http.MethodHead, mePath), 405, "method_not_allowed", ""},
-		{"another project", inHeader(flowPost(signUpPath, `{"loginId":"a"}`), "P2otherotherotherotherotherother"), 401, "foreign_project", ""},
-		{"another project, logout", inHeader(flowPost(logoutPath, `{}`), "P2otherotherotherotherotherother"), 401, "foreign_project", ""},
-		{"no refresh token, update", flowPost(updatePath, `{"loginId":"a"}`), 401, "no_refresh_token", ""},
-		{"no refresh token, refresh", flowPost(refreshPath, ``), 401, "no_refresh_token", ""},
-		{"no refresh token, logoutall", flowPost(logoutAllPath, ``), 401, "no_refresh_token", ""},
-		{"no refresh token, me", get(mePath), 401, "no_refresh_token", ""},
-		{"no refresh token, history", get(historyPath), 401, "no_refresh_token", ""},
-		{"no refresh token, tenants", flowPost(tenantsPath, `{}`), 401, "no_refresh_token", ""},
-		{"no refresh token, select", inHeader(flowPost(selectPath, `{"tenant":"T2"}`), project), 401, "no_refresh_token", ""},
+		{"unknown path", kittest.Post("/v1/auth/otp/verify/email", `{}`), 404, "not_found", ""},
+		{"wrong method", method(http.MethodGet, kittest.SignUpPath), 405, "method_not_allowed", ""},
+		{"preflight", method(http.MethodOptions, kittest.VerifyPath), 405, "method_not_allowed", ""},
+		{"POST for GET", method(http.MethodPost, kittest.MePath), 405, "method_not_allowed", ""},
+		{"HEAD for GET", method(http.MethodHead, kittest.MePath), 405, "method_not_allowed", ""},
+		{"another project", kittest.InHeader(kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`), "P2otherotherotherotherotherother"), 401, "foreign_project", ""},
+		{"another project, logout", kittest.InHeader(kittest.Post(kittest.LogoutPath, `{}`), "P2otherotherotherotherotherother"), 401, "foreign_project", ""},
+		{"no refresh token, update", kittest.Post(kittest.UpdatePath, `{"loginId":"a"}`), 401, "no_refresh_token", ""},
+		{"no refresh token, refresh", kittest.Post(kittest.RefreshPath, ``), 401, "no_refresh_token", ""},
+		{"no refresh token, logoutall", kittest.Post(kittest.LogoutAllPath, ``), 401, "no_refresh_token", ""},
+		{"no refresh token, me", kittest.Get(kittest.MePath), 401, "no_refresh_token", ""},
+		{"no refresh token, history", kittest.Get(kittest.HistoryPath), 401, "no_refresh_token", ""},
+		{"no refresh token, tenants", kittest.Post(kittest.TenantsPath, `{}`), 401, "no_refresh_token", ""},
+		{"no refresh token, select", kittest.InHeader(kittest.Post(kittest.SelectPath, `{"tenant":"T2"}`), project), 401, "no_refresh_token", ""},
 		{"cross-site", crossSite, 403, "cross_origin", ""},
 	} {
-		res := serve(h.Handler(), tt.r)
-		about := fmt.Sprintf("%s: %d %s", tt.name, res.StatusCode, bodyOf(t, res))
-		p := requireProblem(t, res, tt.status, tt.code)
+		res := kittest.Serve(h.Handler(), tt.r)
+		about := fmt.Sprintf("%s: %d %s", tt.name, res.StatusCode, kittest.BodyOf(t, res))
+		p := kittest.RequireProblem(t, res, tt.status, tt.code)
 		assert.Equal(t, tt.field, p.Field, about)
 		if tt.field != "" {
 			assert.Contains(t, p.Detail, tt.field, about)
@@ -612,7 +618,7 @@ func TestBadInput(t *testing.T) {
 		}
 		if tt.status == http.StatusMethodNotAllowed {
 			want := http.MethodPost
-			if tt.r.URL.Path == mePath {
+			if tt.r.URL.Path == kittest.MePath {
 				want = http.MethodGet
 			}
 			assert.Equal(t, want, res.Header.Get("Allow"), about)
@@ -620,7 +626,7 @@ func TestBadInput(t *testing.T) {
 		if tt.status == http.StatusUnauthorized {
 			assert.NotEmpty(t, res.Header.Get("WWW-Authenticate"), about)
 		}
-		assert.Empty(t, tap.paths(), about)
+		assert.Empty(t, tap.Paths(), about)
 		for _, c := range res.Cookies() {
 			assert.Empty(t, c.Value, about)
 		}
@@ -630,12 +636,12 @@ func TestBadInput(t *testing.T) {
 // The limits themselves are still good.
 func TestInputAtTheLimits(t *testing.T) {
 	for name, r := range map[string]*http.Request{
-		"64 KiB":            flowPost(signUpPath, `{"loginId":"a"`+strings.Repeat(" ", 64<<10-15)+`}`),
-		"256 bytes":         flowPost(signUpPath, `{"loginId":"`+strings.Repeat("x", 256)+`"}`),
-		"spaces around":     flowPost(signUpPath, " \r\n\t{ \"loginId\" : \"a\" }\r\n"),
-		"charset":           flowPost(signUpPath, `{"loginId":"a"}`),
-		"type in upper":     flowPost(signUpPath, `{"loginId":"a"}`),
-		"unknown parameter": flowPost(signUpPath, `{"loginId":"a"}`),
+		"64 KiB":            kittest.Post(kittest.SignUpPath, `{"loginId":"a"`+strings.Repeat(" ", 64<<10-15)+`}`),
+		"256 bytes":         kittest.Post(kittest.SignUpPath, `{"loginId":"`+strings.Repeat("x", 256)+`"}`),
+		"spaces around":     kittest.Post(kittest.SignUpPath, " \r\n\t{ \"loginId\" : \"a\" }\r\n"),
+		"charset":           kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`),
+		"type in upper":     kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`),
+		"unknown parameter": kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`),
 	} {
 		switch name {
 		case "charset":
@@ -645,8 +651,8 @@ func TestInputAtTheLimits(t *testing.T) {
 		case "unknown parameter":
 			r.Header.Set("Content-Type", "application/json;v=1")
 		}
-		k := newKit(t)
-		assert.Equal(t, http.StatusOK, serve(k.Handler(), r).StatusCode, name)
+		k := kittest.New(t)
+		assert.Equal(t, http.StatusOK, kittest.Serve(k.Handler(), r).StatusCode, name)
 	}
 }
 
@@ -675,15 +681,15 @@ func TestCrossOriginFlows(t *testing.T) {
 	}
 	for _, c := range flowCases {
 		for _, tt := range headers {
-			tap := new(wiretap)
+			tap := new(kittest.Wiretap)
 			k := newFaultKit(t, tap, func(c *descopehttp.Config) { c.TrustedOrigins = []string{trusted} })
 			for _, credential := range []string{"cookie", "header"} {
-				tokens := k.srv.SignIn(bob)
+				tokens := k.Project.SignIn(kittest.Bob)
 				r := c.request(k, tokens)
 				r.Host = "app.example"
 				if credential == "header" {
 					r.Header.Del("Cookie")
-					inHeader(r, k.srv.ProjectID(), tokens.Refresh)
+					kittest.InHeader(r, k.Project.ProjectID(), tokens.Refresh)
 				}
 				for name, value := range map[string]string{"Sec-Fetch-Site": tt.site, "Origin": tt.origin} {
 					if value != "" {
@@ -691,15 +697,15 @@ func TestCrossOriginFlows(t *testing.T) {
 					}
 				}
 				about := fmt.Sprintf("%s, %s, %s", c.path, tt.name, credential)
-				res := serve(k.Handler(), r)
+				res := kittest.Serve(k.Handler(), r)
 				if !tt.ok && r.Method != http.MethodGet {
-					requireProblem(t, res, http.StatusForbidden, "cross_origin")
+					kittest.RequireProblem(t, res, http.StatusForbidden, "cross_origin")
 					assert.Empty(t, res.Cookies(), about)
-					assert.Empty(t, tap.paths(), about)
+					assert.Empty(t, tap.Paths(), about)
 					continue
 				}
 				assert.Equal(t, http.StatusOK, res.StatusCode, about)
-				if c.upstream == verifyPath {
+				if c.upstream == kittest.VerifyPath {
 					break // a code works once
 				}
 			}
@@ -713,7 +719,7 @@ func TestPanicInAFlow(t *testing.T) {
 		"string": "secret-in-panic", "error": errors.New("secret-in-panic"), "struct": struct{ A string }{"secret-in-panic"},
 		"runtime error": nil,
 	} {
-		tap := new(wiretap)
+		tap := new(kittest.Wiretap)
 		k := newFaultKit(t, tap, func(c *descopehttp.Config) {
 			c.LoginOptions = func(_ *http.Request, _ string, options map[string]any) error {
 				if name == "runtime error" {
@@ -722,20 +728,20 @@ func TestPanicInAFlow(t *testing.T) {
 				panic(value)
 			}
 		})
-		tokens := k.srv.SignIn(bob)
+		tokens := k.Project.SignIn(kittest.Bob)
 		for _, c := range flowCases {
-			if c.upstream != verifyPath {
+			if c.upstream != kittest.VerifyPath {
 				continue
 			}
-			res := serve(k.Handler(), c.request(k, tokens))
-			assert.NotContains(t, string(bodyOf(t, res)), "secret-in-panic", name)
-			requireProblem(t, res, http.StatusInternalServerError, "internal")
+			res := kittest.Serve(k.Handler(), c.request(k, tokens))
+			assert.NotContains(t, string(kittest.BodyOf(t, res)), "secret-in-panic", name)
+			kittest.RequireProblem(t, res, http.StatusInternalServerError, "internal")
 			assert.Empty(t, res.Cookies(), name)
 		}
-		assert.Empty(t, tap.paths(), name)
-		assert.Contains(t, k.logs.String(), "panicked", "an operator has to know")
-		assert.Contains(t, k.logs.String(), "faults_test.go", "and where")
-		assert.NotContains(t, k.logs.String(), "secret-in-panic", name)
+		assert.Empty(t, tap.Paths(), name)
+		assert.Contains(t, k.Logs.String(), "panicked", "an operator has to know")
+		assert.Contains(t, k.Logs.String(), "faults_test.go", "and where")
+		assert.NotContains(t, k.Logs.String(), "secret-in-panic", name)
 	}
 }
 
@@ -743,28 +749,30 @@ func TestPanicInAFlow(t *testing.T) {
 // there is an answer that did not come, and the next call is made all the same.
 func TestPanicInTheBodyOfAnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tap := new(wiretap)
+		tap := new(kittest.Wiretap)
 		k := newFaultKit(t, tap)
-		tokens := k.srv.SignIn(bob)
-		me := func() *http.Response { return serve(k.Handler(), withCookies(get(mePath), "", tokens.Refresh)) }
+		tokens := k.Project.SignIn(kittest.Bob)
+		me := func() *http.Response {
+			return kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh))
+		}
 		panics := upstreamFault{answer: func(*http.Request) *http.Response {
 			return readingAnswer(func([]byte) (int, error) { panic("marker-of-the-transport") })
 		}}
-		panics.inject(k, tap, mePath)
+		panics.inject(k, tap, kittest.MePath)
 		res := me()
-		assert.Equal(t, http.StatusBadGateway, res.StatusCode, "%s", bodyOf(t, res))
+		assert.Equal(t, http.StatusBadGateway, res.StatusCode, "%s", kittest.BodyOf(t, res))
 
 		// An outage, and a panic when Descope is tried again.
-		k.srv.Fail(mePath, descopetest.Fault{Status: 500, Times: 5})
+		k.Project.Fail(kittest.MePath, descopetest.Fault{Status: 500, Times: 5})
 		for range 5 {
 			me()
 		}
-		elapse(10 * time.Second)
-		panics.inject(k, tap, mePath)
+		kittest.Elapse(10 * time.Second)
+		panics.inject(k, tap, kittest.MePath)
 		me()
-		elapse(time.Hour)
+		kittest.Elapse(time.Hour)
 		assert.Equal(t, http.StatusOK, me().StatusCode)
-		assert.NotContains(t, k.logs.String(), "marker-of-the-transport")
+		assert.NotContains(t, k.Logs.String(), "marker-of-the-transport")
 	})
 }
 
@@ -786,20 +794,20 @@ func TestPanicWhileKeysAreFetched(t *testing.T) {
 			return readingAnswer(func([]byte) (int, error) { panic("marker-of-the-transport") })
 		},
 	} {
-		tap := &wiretap{answer: answer}
-		k := newKit(t, tap.config)
+		tap := &kittest.Wiretap{Answer: answer}
+		k := kittest.New(t, tap.Config)
 		assert.ErrorIs(t, k.Ready(t.Context()), descopehttp.ErrUnavailable, name)
-		assert.NotContains(t, k.logs.String(), "marker-of-the-transport")
+		assert.NotContains(t, k.Logs.String(), "marker-of-the-transport")
 	}
 }
 
 // http.ErrAbortHandler is how a handler asks the server to drop the connection.
 func TestAbortInAFlow(t *testing.T) {
-	k := newFaultKit(t, new(wiretap), func(c *descopehttp.Config) {
+	k := newFaultKit(t, new(kittest.Wiretap), func(c *descopehttp.Config) {
 		c.LoginOptions = func(*http.Request, string, map[string]any) error { panic(http.ErrAbortHandler) }
 	})
 	assert.PanicsWithValue(t, http.ErrAbortHandler, func() {
-		serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+bob+`","code":"123456"}`))
+		kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"123456"}`))
 	})
 }
 
@@ -807,13 +815,13 @@ func TestAbortInAFlow(t *testing.T) {
 func TestAnswerWithoutAKey(t *testing.T) {
 	for _, body := range []string{`{}`, `[]`, `{"key":"","image":"","provisioningURL":""}`} {
 		for _, c := range flowCases {
-			if c.path != signUpPath && c.path != updatePath {
+			if c.path != kittest.SignUpPath && c.path != kittest.UpdatePath {
 				continue
 			}
-			k := newFaultKit(t, new(wiretap))
-			tokens := k.srv.SignIn(bob)
-			k.srv.Fail(c.path, descopetest.Fault{Body: body})
-			res := serve(k.Handler(), c.request(k, tokens))
+			k := newFaultKit(t, new(kittest.Wiretap))
+			tokens := k.Project.SignIn(kittest.Bob)
+			k.Project.Fail(c.path, descopetest.Fault{Body: body})
+			res := kittest.Serve(k.Handler(), c.request(k, tokens))
 			assert.Equal(t, http.StatusBadGateway, res.StatusCode, "%s: %s", c.path, body)
 		}
 	}
@@ -823,13 +831,13 @@ func TestAnswerWithoutAKey(t *testing.T) {
 // "cannot tell", not a refusal.
 func TestUpdateWithoutLoginIDs(t *testing.T) {
 	for _, body := range []string{`{}`, `{"errorCode":"E061005"}`, `{"loginIds":null}`} {
-		tap := new(wiretap)
+		tap := new(kittest.Wiretap)
 		k := newFaultKit(t, tap)
-		tokens := k.srv.SignIn(bob)
-		k.srv.Fail(mePath, descopetest.Fault{Body: body})
-		res := serve(k.Handler(), signedInPost(tokens, updatePath, `{"loginId":"`+bob+`"}`))
+		tokens := k.Project.SignIn(kittest.Bob)
+		k.Project.Fail(kittest.MePath, descopetest.Fault{Body: body})
+		res := kittest.Serve(k.Handler(), kittest.SignedInPost(tokens, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`))
 		assert.Equal(t, http.StatusBadGateway, res.StatusCode, body)
-		assert.NotContains(t, tap.paths(), updatePath)
+		assert.NotContains(t, tap.Paths(), kittest.UpdatePath)
 	}
 }
 
@@ -839,29 +847,29 @@ type problemCase struct {
 	provoke    func(t *testing.T) *http.Response
 }
 
-func flowProblem(r func(*kit) *http.Request) func(*testing.T) *http.Response {
+func flowProblem(r func(*kittest.Kit) *http.Request) func(*testing.T) *http.Response {
 	return func(t *testing.T) *http.Response {
-		k := newFaultKit(t, new(wiretap))
-		return serve(k.Handler(), r(k))
+		k := newFaultKit(t, new(kittest.Wiretap))
+		return kittest.Serve(k.Handler(), r(k))
 	}
 }
 
-func pageProblem(prepare func(*hostile) *http.Request) func(*testing.T) *http.Response {
+func pageProblem(prepare func(*kittest.Hostile) *http.Request) func(*testing.T) *http.Response {
 	return func(t *testing.T) *http.Response {
-		h := newHostile(t)
-		h.srv.AddUser(descopetest.User{LoginID: bob})
-		return serve(h.RequireSession(new(spy)), prepare(h))
+		h := kittest.NewHostile(t)
+		h.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+		return kittest.Serve(h.RequireSession(new(kittest.Spy)), prepare(h))
 	}
 }
 
 func upstreamProblem(path string, f descopetest.Fault) func(*testing.T) *http.Response {
 	return func(t *testing.T) *http.Response {
-		k := newFaultKit(t, new(wiretap))
-		tokens := k.srv.SignIn(bob)
-		k.srv.Fail(path, f)
+		k := newFaultKit(t, new(kittest.Wiretap))
+		tokens := k.Project.SignIn(kittest.Bob)
+		k.Project.Fail(path, f)
 		for _, c := range flowCases {
 			if c.path == path {
-				return serve(k.Handler(), c.request(k, tokens))
+				return kittest.Serve(k.Handler(), c.request(k, tokens))
 			}
 		}
 		panic("no such flow")
@@ -869,39 +877,39 @@ func upstreamProblem(path string, f descopetest.Fault) func(*testing.T) *http.Re
 }
 
 func refreshProblem(f descopetest.Fault) func(*testing.T) *http.Response {
-	return pageProblem(func(h *hostile) *http.Request {
-		h.srv.Fail(refreshPath, f)
-		return withCookies(get("/"), "", h.srv.SignIn(ada).Refresh)
+	return pageProblem(func(h *kittest.Hostile) *http.Request {
+		h.Project.Fail(kittest.RefreshPath, f)
+		return kittest.WithCookies(kittest.Get("/"), "", h.Project.SignIn(kittest.Ada).Refresh)
 	})
 }
 
 func guardProblem(guard descopehttp.Guard) func(*testing.T) *http.Response {
 	return func(t *testing.T) *http.Response {
-		k := newKit(t)
-		return serve(k.Require(guard)(new(spy)), withBearer(get("/"), k.srv.SignIn(ada).Session))
+		k := kittest.New(t)
+		return kittest.Serve(k.Require(guard)(new(kittest.Spy)), kittest.WithBearer(kittest.Get("/"), k.Project.SignIn(kittest.Ada).Session))
 	}
 }
 
 var problemCases = []problemCase{
-	{"no_session", "no_session", pageProblem(func(*hostile) *http.Request { return get("/") })},
-	{"invalid_token", "invalid_token", pageProblem(func(*hostile) *http.Request { return withBearer(get("/"), "a.b.c") })},
-	{"session_expired", "session_expired", pageProblem(func(h *hostile) *http.Request {
-		return withBearer(get("/"), h.with(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}))
+	{"no_session", "no_session", pageProblem(func(*kittest.Hostile) *http.Request { return kittest.Get("/") })},
+	{"invalid_token", "invalid_token", pageProblem(func(*kittest.Hostile) *http.Request { return kittest.WithBearer(kittest.Get("/"), "a.b.c") })},
+	{"session_expired", "session_expired", pageProblem(func(h *kittest.Hostile) *http.Request {
+		return kittest.WithBearer(kittest.Get("/"), h.With(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}))
 	})},
 	{"session_ended", "session_ended", refreshProblem(descopetest.Fault{Status: 401, Body: `{"errorCode":"E064001"}`})},
-	{"conflicting_cookies", "conflicting_cookies", pageProblem(func(h *hostile) *http.Request {
-		return withCookies(get("/"), h.srv.SignIn(ada).Session, h.srv.SignIn(bob).Refresh)
+	{"conflicting_cookies", "conflicting_cookies", pageProblem(func(h *kittest.Hostile) *http.Request {
+		return kittest.WithCookies(kittest.Get("/"), h.Project.SignIn(kittest.Ada).Session, h.Project.SignIn(kittest.Bob).Refresh)
 	})},
-	{"foreign_project", "foreign_project", pageProblem(func(*hostile) *http.Request { return withBearer(get("/"), "P2other") })},
-	{"no_refresh_token", "no_refresh_token", flowProblem(func(*kit) *http.Request { return get(mePath) })},
-	{"invalid_refresh_token", "invalid_refresh_token", flowProblem(func(k *kit) *http.Request {
-		return inHeader(get(mePath), k.srv.ProjectID(), "a.b.c")
+	{"foreign_project", "foreign_project", pageProblem(func(*kittest.Hostile) *http.Request { return kittest.WithBearer(kittest.Get("/"), "P2other") })},
+	{"no_refresh_token", "no_refresh_token", flowProblem(func(*kittest.Kit) *http.Request { return kittest.Get(kittest.MePath) })},
+	{"invalid_refresh_token", "invalid_refresh_token", flowProblem(func(k *kittest.Kit) *http.Request {
+		return kittest.InHeader(kittest.Get(kittest.MePath), k.Project.ProjectID(), "a.b.c")
 	})},
-	{"invalid_code", "invalid_code", flowProblem(func(*kit) *http.Request {
-		return flowPost(verifyPath, `{"loginId":"unknown","code":"000000"}`)
+	{"invalid_code", "invalid_code", flowProblem(func(*kittest.Kit) *http.Request {
+		return kittest.Post(kittest.VerifyPath, `{"loginId":"unknown","code":"000000"}`)
 	})},
-	{"cross_origin", "cross_origin", flowProblem(func(*kit) *http.Request {
-		r := flowPost(logoutPath, `{}`)
+	{"cross_origin", "cross_origin", flowProblem(func(*kittest.Kit) *http.Request {
+		r := kittest.Post(kittest.LogoutPath, `{}`)
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		return r
 	})},
@@ -910,51 +918,53 @@ var problemCases = []problemCase{
 	{"missing_permission", "missing_permission", guardProblem(descopehttp.Permission("secret permission"))},
 	{"step_up_required", "step_up_required", guardProblem(descopehttp.StepUp())},
 	{"mfa_required", "mfa_required", guardProblem(descopehttp.MFA())},
-	{"foreign_login_id", "foreign_login_id", flowProblem(func(k *kit) *http.Request {
-		return signedInPost(k.srv.SignIn(bob), updatePath, `{"loginId":"`+ada+`"}`)
+	{"foreign_login_id", "foreign_login_id", flowProblem(func(k *kittest.Kit) *http.Request {
+		return kittest.SignedInPost(k.Project.SignIn(kittest.Bob), kittest.UpdatePath, `{"loginId":"`+kittest.Ada+`"}`)
 	})},
 	{"refresh_refused", "refresh_refused", refreshProblem(descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`})},
-	{"refresh_refused_in_a_flow", "refresh_refused", upstreamProblem(refreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`})},
+	{"refresh_refused_in_a_flow", "refresh_refused", upstreamProblem(kittest.RefreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`})},
 	{"other_user", "other_user", func(t *testing.T) *http.Response {
-		tap := new(wiretap)
+		tap := new(kittest.Wiretap)
 		k := newFaultKit(t, tap)
-		adas, bobs := k.srv.SignIn(ada), k.srv.SignIn(bob)
-		tap.answerWith(func(r *http.Request) *http.Response {
-			if r.URL.Path != refreshPath {
+		adas, bobs := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Bob)
+		tap.AnswerWith(func(r *http.Request) *http.Response {
+			if r.URL.Path != kittest.RefreshPath {
 				return nil
 			}
-			return jsonAnswer(http.StatusOK, `{"sessionJwt":"`+adas.Session+`","refreshJwt":""}`)
+			return kittest.JSONAnswer(http.StatusOK, `{"sessionJwt":"`+adas.Session+`","refreshJwt":""}`)
 		})
-		return serve(k.Handler(), signedInPost(bobs, refreshPath, ``))
+		return kittest.Serve(k.Handler(), kittest.SignedInPost(bobs, kittest.RefreshPath, ``))
 	}},
 	{"unavailable", "unavailable", refreshProblem(descopetest.Fault{Status: 500})},
-	{"unavailable_in_a_flow", "unavailable", upstreamProblem(refreshPath, descopetest.Fault{Status: 500})},
+	{"unavailable_in_a_flow", "unavailable", upstreamProblem(kittest.RefreshPath, descopetest.Fault{Status: 500})},
 	{"unavailable_in_time", "unavailable", func(t *testing.T) (res *http.Response) {
 		synctest.Test(t, func(t *testing.T) {
-			res = upstreamProblem(mePath, descopetest.Fault{Delay: time.Minute})(t)
+			res = upstreamProblem(kittest.MePath, descopetest.Fault{Delay: time.Minute})(t)
 		})
 		return res
 	}},
-	{"too_many_requests", "too_many_requests", upstreamProblem(verifyPath, descopetest.Fault{Status: 429})},
-	{"unsupported_media_type", "unsupported_media_type", flowProblem(func(*kit) *http.Request {
-		return httptest.NewRequest(http.MethodPost, signUpPath, strings.NewReader(`{}`))
+	{"too_many_requests", "too_many_requests", upstreamProblem(kittest.VerifyPath, descopetest.Fault{Status: 429})},
+	{"unsupported_media_type", "unsupported_media_type", flowProblem(func(*kittest.Kit) *http.Request {
+		return httptest.NewRequest(http.MethodPost, kittest.SignUpPath, strings.NewReader(`{}`))
 	})},
-	{"body_too_large", "body_too_large", flowProblem(func(*kit) *http.Request {
-		return flowPost(signUpPath, `{"x":"`+strings.Repeat("x", 64<<10)+`"}`)
+	{"body_too_large", "body_too_large", flowProblem(func(*kittest.Kit) *http.Request {
+		return kittest.Post(kittest.SignUpPath, `{"x":"`+strings.Repeat("x", 64<<10)+`"}`)
 	})},
-	{"malformed_body", "malformed_body", flowProblem(func(*kit) *http.Request { return flowPost(signUpPath, `{`) })},
-	{"missing_field", "missing_field", flowProblem(func(*kit) *http.Request { return flowPost(signUpPath, `{}`) })},
-	{"invalid_field", "invalid_field", flowProblem(func(*kit) *http.Request {
-		return flowPost(verifyPath, `{"loginId":"a","code":"<b>"}`)
+	{"malformed_body", "malformed_body", flowProblem(func(*kittest.Kit) *http.Request { return kittest.Post(kittest.SignUpPath, `{`) })},
+	{"missing_field", "missing_field", flowProblem(func(*kittest.Kit) *http.Request { return kittest.Post(kittest.SignUpPath, `{}`) })},
+	{"invalid_field", "invalid_field", flowProblem(func(*kittest.Kit) *http.Request {
+		return kittest.Post(kittest.VerifyPath, `{"loginId":"a","code":"<b>"}`)
 	})},
-	{"refused", "refused", upstreamProblem(selectPath, descopetest.Fault{Status: 400, Body: `{"errorCode":"E011004","errorDescription":"x"}`})},
-	{"user_exists", "user_exists", flowProblem(func(*kit) *http.Request { return flowPost(signUpPath, `{"loginId":"`+bob+`"}`) })},
-	{"not_found", "not_found", flowProblem(func(*kit) *http.Request { return get("/v1/auth/<script>") })},
-	{"method_not_allowed", "method_not_allowed", flowProblem(func(*kit) *http.Request { return get(signUpPath) })},
+	{"refused", "refused", upstreamProblem(kittest.SelectPath, descopetest.Fault{Status: 400, Body: `{"errorCode":"E011004","errorDescription":"x"}`})},
+	{"user_exists", "user_exists", flowProblem(func(*kittest.Kit) *http.Request {
+		return kittest.Post(kittest.SignUpPath, `{"loginId":"`+kittest.Bob+`"}`)
+	})},
+	{"not_found", "not_found", flowProblem(func(*kittest.Kit) *http.Request { return kittest.Get("/v1/auth/<script>") })},
+	{"method_not_allowed", "method_not_allowed", flowProblem(func(*kittest.Kit) *http.Request { return kittest.Get(kittest.SignUpPath) })},
 	{"internal", "internal", func(t *testing.T) *http.Response {
-		k := newKit(t)
+		k := kittest.New(t)
 		w := httptest.NewRecorder()
-		k.WriteError(w, get("/"), errors.New("secret reason"))
+		k.WriteError(w, kittest.Get("/"), errors.New("secret reason"))
 		return w.Result()
 	}},
 }
@@ -964,8 +974,8 @@ func TestProblemDocuments(t *testing.T) {
 	for _, c := range problemCases {
 		t.Run(c.name, func(t *testing.T) {
 			res := c.provoke(t)
-			body := bodyOf(t, res)
-			requireProblem(t, res, res.StatusCode, c.code)
+			body := kittest.BodyOf(t, res)
+			kittest.RequireProblem(t, res, res.StatusCode, c.code)
 			path := filepath.Join("testdata", "problem", c.name+".json")
 			if *update {
 				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))

@@ -23,6 +23,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // A callTimes notes when the kit called which path of Descope.
@@ -34,8 +35,8 @@ type callTimes struct {
 
 func (w *callTimes) RoundTrip(r *http.Request) (*http.Response, error) {
 	path := r.URL.Path
-	if strings.HasPrefix(path, keysPath) {
-		path = keysPath
+	if strings.HasPrefix(path, kittest.KeysPath) {
+		path = kittest.KeysPath
 	}
 	w.mu.Lock()
 	w.calls[path] = append(w.calls[path], time.Now())
@@ -79,11 +80,11 @@ func tapped(w *callTimes) func(*descopehttp.Config) {
 func TestFloodOfInventedKids(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tap := new(callTimes)
-		h := newHostile(t, tapped(tap))
+		h := kittest.NewHostile(t, tapped(tap))
 		require.NoError(t, h.Ready(t.Context()))
-		handler := h.RequireSession(new(spy))
-		f := newForgers(t, h)
-		f.thousand(t, handler, time.Second)
+		handler := h.RequireSession(new(kittest.Spy))
+		f := kittest.NewForgers(t, h)
+		f.Thousand(t, handler, time.Second)
 		goroutines := runtime.NumGoroutine()
 		tap.reset()
 		began := time.Now()
@@ -92,26 +93,26 @@ func TestFloodOfInventedKids(t *testing.T) {
 		go func() {
 			defer close(done)
 			for range 3 {
-				f.thousand(t, handler, 700*time.Millisecond)
+				f.Thousand(t, handler, 700*time.Millisecond)
 			}
 		}()
 		for range 5 {
-			elapse(3700 * time.Millisecond)
-			h.srv.RotateKeys()
-			rotated, token := time.Now(), h.srv.SignIn(ada).Session
-			r := func() *http.Request { return from("192.0.2.7", withBearer(get("/"), token)) }
-			for serve(handler, r()).StatusCode != http.StatusOK {
-				elapse(700 * time.Millisecond)
+			kittest.Elapse(3700 * time.Millisecond)
+			h.Project.RotateKeys()
+			rotated, token := time.Now(), h.Project.SignIn(kittest.Ada).Session
+			r := func() *http.Request { return kittest.From("192.0.2.7", kittest.WithBearer(kittest.Get("/"), token)) }
+			for kittest.Serve(handler, r()).StatusCode != http.StatusOK {
+				kittest.Elapse(700 * time.Millisecond)
 				require.LessOrEqual(t, time.Since(rotated), 6*time.Second)
 			}
 			assert.LessOrEqual(t, time.Since(rotated), 5*time.Second+700*time.Millisecond, "one look after the floor")
 		}
 		<-done
 		require.NoError(t, h.Wait(t.Context()))
-		assert.Equal(t, 1, tap.most(keysPath, 5*time.Second), "key fetches in any 5 s")
+		assert.Equal(t, 1, tap.most(kittest.KeysPath, 5*time.Second), "key fetches in any 5 s")
 		seconds := int(time.Since(began)/time.Second) + 1
-		assert.LessOrEqual(t, len(tap.calls[refreshPath]), 5*seconds, "refresh calls in all")
-		assert.LessOrEqual(t, tap.most(refreshPath, time.Second), 5, "refresh calls in any second")
+		assert.LessOrEqual(t, len(tap.calls[kittest.RefreshPath]), 5*seconds, "refresh calls in all")
+		assert.LessOrEqual(t, tap.most(kittest.RefreshPath, time.Second), 5, "refresh calls in any second")
 		synctest.Wait()
 		assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "goroutines left")
 	})
@@ -140,25 +141,25 @@ func TestSlowKeyEndpoint(t *testing.T) {
 		for _, offset := range []time.Duration{10 * time.Millisecond, 500 * time.Millisecond, 990 * time.Millisecond, 1500 * time.Millisecond, 4 * time.Second} {
 			t.Run(fmt.Sprint(name, ", ", offset), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					h := newHostile(t)
-					b := signIn(h.kit, ada)
-					fresh := h.with(map[string]any{"exp": time.Now().Add(24 * time.Hour).Unix()})
-					elapse(past)
+					h := kittest.NewHostile(t)
+					b := kittest.SignIn(h.Kit, kittest.Ada)
+					fresh := h.With(map[string]any{"exp": time.Now().Add(24 * time.Hour).Unix()})
+					kittest.Elapse(kittest.Past)
 					require.NoError(t, h.Ready(t.Context()))
-					elapse(5 * time.Second)
-					handler := h.RequireSession(new(spy))
-					f := newForgers(t, h)
-					h.srv.Fail(keysPath, tt.fault)
+					kittest.Elapse(5 * time.Second)
+					handler := h.RequireSession(new(kittest.Spy))
+					f := kittest.NewForgers(t, h)
+					h.Project.Fail(kittest.KeysPath, tt.fault)
 
 					stop, done := make(chan struct{}), make(chan struct{})
 					go func() {
 						defer close(done)
 						var wg sync.WaitGroup
 						for {
-							session, refresh := f.next()
-							wg.Go(func() { serve(handler, withBearer(get("/"), session)) })
-							wg.Go(func() { serve(handler, withCookies(get("/"), session, "")) })
-							wg.Go(func() { serve(handler, withCookies(get("/"), "", refresh)) })
+							session, refresh := f.Next()
+							wg.Go(func() { kittest.Serve(handler, kittest.WithBearer(kittest.Get("/"), session)) })
+							wg.Go(func() { kittest.Serve(handler, kittest.WithCookies(kittest.Get("/"), session, "")) })
+							wg.Go(func() { kittest.Serve(handler, kittest.WithCookies(kittest.Get("/"), "", refresh)) })
 							select {
 							case <-stop:
 								wg.Wait()
@@ -167,21 +168,21 @@ func TestSlowKeyEndpoint(t *testing.T) {
 							}
 						}
 					}()
-					elapse(offset)
+					kittest.Elapse(offset)
 
 					began := time.Now()
-					assert.Equal(t, http.StatusOK, serve(handler, withBearer(get("/"), fresh)).StatusCode)
-					assert.Equal(t, http.StatusOK, serve(handler, withCookies(get("/"), fresh, "")).StatusCode)
+					assert.Equal(t, http.StatusOK, kittest.Serve(handler, kittest.WithBearer(kittest.Get("/"), fresh)).StatusCode)
+					assert.Equal(t, http.StatusOK, kittest.Serve(handler, kittest.WithCookies(kittest.Get("/"), fresh, "")).StatusCode)
 					assert.Zero(t, time.Since(began), "a request whose key is known")
 
 					if tt.rotate {
-						h.srv.RotateKeys()
+						h.Project.RotateKeys()
 					}
 					if tt.session != "" {
-						b.session, _ = f.next()
+						b.Session, _ = f.Next()
 					}
 					began = time.Now()
-					res := b.do(handler, get("/"))
+					res := b.Do(handler, kittest.Get("/"))
 					assert.Equal(t, http.StatusOK, res.StatusCode, "a legitimate refresh")
 					assert.LessOrEqual(t, time.Since(began), 2*tt.alone)
 					close(stop)
@@ -199,18 +200,18 @@ func TestSlowKeyEndpointOverOneConnection(t *testing.T) {
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2"} {
 		t.Run(proto, func(t *testing.T) {
 			t.Parallel() // each waits for the floor, in real time
-			k := newKit(t)
-			k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = -time.Minute })
-			b := signIn(k, ada)
-			k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 10 * time.Minute })
+			k := kittest.New(t)
+			k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = -time.Minute })
+			b := kittest.SignIn(k, kittest.Ada)
+			k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 10 * time.Minute })
 			release, asked := make(chan struct{}), make(chan struct{}, 100)
 			slow := false
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if slow && strings.HasPrefix(r.URL.Path, keysPath) {
+				if slow && strings.HasPrefix(r.URL.Path, kittest.KeysPath) {
 					asked <- struct{}{}
 					<-release
 				}
-				k.srv.ServeHTTP(w, r)
+				k.Project.ServeHTTP(w, r)
 			}))
 			server.EnableHTTP2 = proto == "HTTP/2"
 			server.StartTLS()
@@ -223,19 +224,21 @@ func TestSlowKeyEndpointOverOneConnection(t *testing.T) {
 				DialContext:       (&net.Dialer{Timeout: time.Second}).DialContext,
 			}
 			t.Cleanup(transport.CloseIdleConnections)
-			a := kitFor(t, k.srv, func(c *descopehttp.Config) {
+			a := kittest.For(t, k.Project, func(c *descopehttp.Config) {
 				c.BaseURL, c.HTTPClient = server.URL, &http.Client{Transport: transport}
 			})
 			require.NoError(t, a.Ready(t.Context()))
 			slow = true
 			// The floor: wait until an invented kid is allowed to start a fetch.
-			h := &hostile{kit: a, t: t}
-			invented := segment(`{"alg":"RS256","kid":"SKinvented"}`) + "." + segment(claimsJSON(t, h.claims(nil))) + "." + segment("x")
+			h := &kittest.Hostile{Kit: a, T: t}
+			invented := kittest.Segment(`{"alg":"RS256","kid":"SKinvented"}`) + "." + kittest.Segment(kittest.ClaimsJSON(t, h.Claims(nil))) + "." + kittest.Segment("x")
 			deadline := time.After(15 * time.Second)
 			var wg sync.WaitGroup
 			t.Cleanup(wg.Wait)
 			for fetching := false; !fetching; {
-				wg.Go(func() { serve(a.RequireSession(new(spy)), withCookies(get("/"), invented, "")) })
+				wg.Go(func() {
+					kittest.Serve(a.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), invented, ""))
+				})
 				select {
 				case <-asked:
 					fetching = true
@@ -245,7 +248,7 @@ func TestSlowKeyEndpointOverOneConnection(t *testing.T) {
 				}
 			}
 			began := time.Now()
-			res := b.do(a.RequireSession(new(spy)), get("/"))
+			res := b.Do(a.RequireSession(new(kittest.Spy)), kittest.Get("/"))
 			assert.Equal(t, http.StatusOK, res.StatusCode)
 			assert.Less(t, time.Since(began), time.Second)
 		})
@@ -258,19 +261,19 @@ func TestRefreshCallsForInventedKids(t *testing.T) {
 	for _, every := range []time.Duration{time.Millisecond, 50 * time.Millisecond, 190 * time.Millisecond, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			tap := new(callTimes)
-			h := newHostile(t, tapped(tap))
+			h := kittest.NewHostile(t, tapped(tap))
 			require.NoError(t, h.Ready(t.Context()))
-			handler := h.RequireSession(new(spy))
-			f := newForgers(t, h)
-			elapse(time.Minute)
+			handler := h.RequireSession(new(kittest.Spy))
+			f := kittest.NewForgers(t, h)
+			kittest.Elapse(time.Minute)
 			for range int(5 * time.Second / every) {
-				_, refresh := f.next()
-				serve(handler, withCookies(get("/"), "", refresh))
-				serve(h.Handler(), withCookies(post(refreshPath, "{}"), "", refresh))
-				elapse(every)
+				_, refresh := f.Next()
+				kittest.Serve(handler, kittest.WithCookies(kittest.Get("/"), "", refresh))
+				kittest.Serve(h.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, "{}"), "", refresh))
+				kittest.Elapse(every)
 			}
-			assert.LessOrEqual(t, tap.most(refreshPath, time.Second), 5, "every %v", every)
-			assert.Equal(t, 1, tap.most(keysPath, time.Hour), "a refresh token of an unknown key fetches no keys")
+			assert.LessOrEqual(t, tap.most(kittest.RefreshPath, time.Second), 5, "every %v", every)
+			assert.Equal(t, 1, tap.most(kittest.KeysPath, time.Hour), "a refresh token of an unknown key fetches no keys")
 		})
 	}
 }
@@ -279,18 +282,18 @@ func TestRefreshCallsForInventedKids(t *testing.T) {
 // use up the budget, though its key is not held here either.
 func TestFloodStopsNobodyWhoIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHostile(t)
-		h.srv.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
-		b := signIn(h.kit, ada)
-		h.srv.RotateKeys()
+		h := kittest.NewHostile(t)
+		h.Project.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
+		b := kittest.SignIn(h.Kit, kittest.Ada)
+		h.Project.RotateKeys()
 		require.NoError(t, h.Ready(t.Context()))
-		elapse(past)
-		handler := h.RequireSession(new(spy))
-		require.Equal(t, http.StatusOK, b.do(handler, get("/")).StatusCode, "of a key that this replica never held")
+		kittest.Elapse(kittest.Past)
+		handler := h.RequireSession(new(kittest.Spy))
+		require.Equal(t, http.StatusOK, b.Do(handler, kittest.Get("/")).StatusCode, "of a key that this replica never held")
 		for range 5 {
-			elapse(past)
-			newForgers(t, h).thousand(t, handler, time.Millisecond)
-			assert.Equal(t, http.StatusOK, b.do(handler, get("/")).StatusCode)
+			kittest.Elapse(kittest.Past)
+			kittest.NewForgers(t, h).Thousand(t, handler, time.Millisecond)
+			assert.Equal(t, http.StatusOK, b.Do(handler, kittest.Get("/")).StatusCode)
 		}
 	})
 }
@@ -298,29 +301,28 @@ func TestFloodStopsNobodyWhoIsKnown(t *testing.T) {
 // Each class of calls has a budget of its own; a flood of one is answered here,
 // and the others go on.
 func TestClassBudgets(t *testing.T) {
-	const mePath, logoutPath = "/v1/auth/me", "/v1/auth/logout"
 	for name, tt := range map[string]struct {
 		path         string
-		flood        func(k *kit, b *browser, i int) *http.Response
+		flood        func(k *kittest.Kit, b *kittest.Browser, i int) *http.Response
 		burst, rate  int
 		status, flow int
 	}{
-		"anonymous": {guessPath, func(k *kit, _ *browser, i int) *http.Response {
-			return guess(k, "203.0.113.9", fmt.Sprint("user", i), "000000")
+		"anonymous": {kittest.VerifyPath, func(k *kittest.Kit, _ *kittest.Browser, i int) *http.Response {
+			return kittest.Guess(k, "203.0.113.9", fmt.Sprint("user", i), "000000")
 		}, 100, 20, http.StatusTooManyRequests, http.StatusUnauthorized},
-		"account": {mePath, func(k *kit, b *browser, _ int) *http.Response {
-			return b.copied().do(k.Handler(), get(mePath))
+		"account": {kittest.MePath, func(k *kittest.Kit, b *kittest.Browser, _ int) *http.Response {
+			return b.Copied().Do(k.Handler(), kittest.Get(kittest.MePath))
 		}, 250, 50, http.StatusBadGateway, http.StatusOK},
-		"session": {logoutPath, func(k *kit, _ *browser, _ int) *http.Response {
-			return signIn(k, ada).do(k.Handler(), post(logoutPath, "{}"))
+		"session": {kittest.LogoutPath, func(k *kittest.Kit, _ *kittest.Browser, _ int) *http.Response {
+			return kittest.SignIn(k, kittest.Ada).Do(k.Handler(), kittest.Post(kittest.LogoutPath, "{}"))
 		}, 500, 100, http.StatusBadGateway, http.StatusOK},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				b, other := signIn(k, ada), signIn(k, ada)
+				k := kittest.New(t)
+				b, other := kittest.SignIn(k, kittest.Ada), kittest.SignIn(k, kittest.Ada)
 				require.NoError(t, k.Ready(t.Context()))
-				elapse(past)
+				kittest.Elapse(kittest.Past)
 				n := 0
 				flood := func() {
 					for range 1000 {
@@ -333,19 +335,19 @@ func TestClassBudgets(t *testing.T) {
 					}
 				}
 				flood()
-				assert.Equal(t, tt.burst, k.srv.Requests(tt.path))
-				elapse(time.Second)
+				assert.Equal(t, tt.burst, k.Project.Requests(tt.path))
+				kittest.Elapse(time.Second)
 				flood()
-				assert.Equal(t, tt.burst+tt.rate, k.srv.Requests(tt.path))
+				assert.Equal(t, tt.burst+tt.rate, k.Project.Requests(tt.path))
 
 				if name != "session" {
-					assert.Equal(t, http.StatusOK, other.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+					assert.Equal(t, http.StatusOK, other.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
 				}
 				if name != "account" {
-					assert.Equal(t, http.StatusOK, signIn(k, ada).do(k.Handler(), get(mePath)).StatusCode)
+					assert.Equal(t, http.StatusOK, kittest.SignIn(k, kittest.Ada).Do(k.Handler(), kittest.Get(kittest.MePath)).StatusCode)
 				}
 				if name != "anonymous" {
-					assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+					assert.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 				}
 			})
 		})

@@ -30,6 +30,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // The tokens that fuzz targets put in place of their placeholders are signed anew
@@ -51,27 +52,27 @@ func (f fuzzTokens) expand(s string) string {
 
 func newFuzzTokens() fuzzTokens {
 	token := func(drn, user string, exp int64, more string) string {
-		return fuzzSign("ES256", `{"alg":"ES256","kid":"`+ecKid+`"}`,
-			fmt.Sprintf(`{"iss":%q,"sub":%q,"drn":%q,"exp":%d,"iat":946684800%s}`, projectID, user, drn, exp, more))
+		return fuzzSign("ES256", `{"alg":"ES256","kid":"`+kittest.ECKid+`"}`,
+			fmt.Sprintf(`{"iss":%q,"sub":%q,"drn":%q,"exp":%d,"iat":946684800%s}`, kittest.ProjectID, user, drn, exp, more))
 	}
 	return fuzzTokens{
 		"{{S}}": token("DS", fuzzAda, farAhead, ""), "{{R}}": token("DSR", fuzzAda, farAhead, ""),
 		"{{T}}": token("DS", fuzzAda, farAhead, `,"n":2`), "{{Q}}": token("DSR", fuzzAda, farAhead, `,"n":2`),
 		"{{X}}": token("DS", fuzzBob, farAhead, ""), "{{Y}}": token("DSR", fuzzBob, farAhead, ""),
 		"{{E}}": token("DS", fuzzAda, 946684801, ""), "{{F}}": token("DSR", fuzzAda, 946684801, ""),
-		"{{U}}": segment(`{"alg":"ES256","kid":"SKunknown"}`) + "." + segment(fmt.Sprintf(`{"iss":%q,"sub":"U2ada","drn":"DSR","exp":%d}`, projectID, farAhead)) + "." + segment("forged"),
-		"{{P}}": projectID,
+		"{{U}}": kittest.Segment(`{"alg":"ES256","kid":"SKunknown"}`) + "." + kittest.Segment(fmt.Sprintf(`{"iss":%q,"sub":"U2ada","drn":"DSR","exp":%d}`, kittest.ProjectID, farAhead)) + "." + kittest.Segment("forged"),
+		"{{P}}": kittest.ProjectID,
 	}
 }
 
 // fuzzSign signs header and payload as they are.
 func fuzzSign(alg, header, payload string) string {
-	r, e := testKeys()
+	r, e := kittest.Keys()
 	method, key := jwt.SigningMethod(jwt.SigningMethodRS256), any(r)
 	if alg == "ES256" {
 		method, key = jwt.SigningMethodES256, e
 	}
-	signed := segment(header) + "." + segment(payload)
+	signed := kittest.Segment(header) + "." + kittest.Segment(payload)
 	signature, err := method.Sign(signed, key)
 	if err != nil {
 		panic(err)
@@ -81,14 +82,14 @@ func fuzzSign(alg, header, payload string) string {
 
 // fuzzKeySet is the key set document of the keys that fuzzSign uses.
 func fuzzKeySet() string {
-	r, e := testKeys()
+	r, e := kittest.Keys()
 	point, err := e.PublicKey.Bytes()
 	if err != nil {
 		panic(err)
 	}
 	b64 := base64.RawURLEncoding.EncodeToString
 	return fmt.Sprintf(`{"keys":[{"kty":"RSA","kid":%q,"alg":"RS256","use":"sig","n":%q,"e":"AQAB"},{"kty":"EC","kid":%q,"alg":"ES256","use":"sig","crv":"P-256","x":%q,"y":%q}]}`,
-		rsaKid, b64(r.N.Bytes()), ecKid, b64(point[1:33]), b64(point[33:]))
+		kittest.RSAKid, b64(r.N.Bytes()), kittest.ECKid, b64(point[1:33]), b64(point[33:]))
 }
 
 // fuzzAuth returns an Auth over a Descope that answers as it is told, but for its
@@ -97,12 +98,12 @@ func fuzzAuth(t testing.TB, answer func(r *http.Request, body []byte) (status in
 	t.Helper()
 	keys := fuzzKeySet()
 	cfg := descopehttp.Config{
-		ProjectID: projectID,
+		ProjectID: kittest.ProjectID,
 		Logger:    slog.New(slog.DiscardHandler),
-		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		HTTPClient: &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 			res := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r}
 			content := keys
-			if !strings.HasPrefix(r.URL.Path, keysPath) {
+			if !strings.HasPrefix(r.URL.Path, kittest.KeysPath) {
 				var body []byte
 				if r.Body != nil {
 					var err error
@@ -238,12 +239,12 @@ func inAnotherCase(name string, registered ...string) bool {
 }
 
 func strictSignature(header map[string]any, signed string, signature []byte) error {
-	r, e := testKeys()
+	r, e := kittest.Keys()
 	sum := sha256.Sum256([]byte(signed))
 	switch {
-	case header["alg"] == "RS256" && header["kid"] == rsaKid:
+	case header["alg"] == "RS256" && header["kid"] == kittest.RSAKid:
 		return rsa.VerifyPKCS1v15(&r.PublicKey, crypto.SHA256, sum[:], signature)
-	case header["alg"] == "ES256" && header["kid"] == ecKid && len(signature) == 64:
+	case header["alg"] == "ES256" && header["kid"] == kittest.ECKid && len(signature) == 64:
 		if ecdsa.Verify(&e.PublicKey, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
 			return nil
 		}
@@ -306,7 +307,7 @@ func strictClaims(claims map[string]any, now time.Time) error {
 }
 
 func strictIssuer(iss string) bool {
-	if iss == projectID {
+	if iss == kittest.ProjectID {
 		return true
 	}
 	u, err := url.Parse(iss)
@@ -314,20 +315,20 @@ func strictIssuer(iss string) bool {
 		return false
 	}
 	segments := strings.Split(u.Path, "/")
-	return slices.Contains(segments[max(0, len(segments)-2):], projectID)
+	return slices.Contains(segments[max(0, len(segments)-2):], kittest.ProjectID)
 }
 
 // Whatever a token is, it is judged without a panic, the same way wherever it
 // comes from, and one that is accepted stands up to a second, independent check.
 func FuzzToken(f *testing.F) {
-	const es256, rs256 = `{"alg":"ES256","kid":"` + ecKid + `"}`, `{"alg":"RS256","kid":"` + rsaKid + `","typ":"JWT"}`
-	good := fmt.Sprintf(`{"iss":%q,"sub":"U2ada","drn":"DS","exp":%d}`, projectID, farAhead)
+	const es256, rs256 = `{"alg":"ES256","kid":"` + kittest.ECKid + `"}`, `{"alg":"RS256","kid":"` + kittest.RSAKid + `","typ":"JWT"}`
+	good := fmt.Sprintf(`{"iss":%q,"sub":"U2ada","drn":"DS","exp":%d}`, kittest.ProjectID, farAhead)
 	f.Add(byte(0), es256, good)
 	f.Add(byte(1), rs256, good)
 	for _, header := range []string{
-		`{"alg":"ES256","kid":"` + ecKid + `","crit":["exp"]}`, `{"alg":"ES256","ALG":"none","kid":"` + ecKid + `"}`, `{"alg":"none","kid":"` + ecKid + `"}`,
-		`{"alg":"ES256","alg":"ES256","kid":"` + ecKid + `"}`, `{"\u0061lg":"ES256","kid":"` + ecKid + `"}`, `{"alg":"ES256"}`, `{"alg":"ES256","kid":7}`,
-		`{"alg":"ES256","kid":"` + ecKid + `","jwk":{"kty":"EC"}}`, `[` + es256 + `]`, es256 + " ", es256 + "//", `{"alg":"RS256","kid":"` + ecKid + `"}`,
+		`{"alg":"ES256","kid":"` + kittest.ECKid + `","crit":["exp"]}`, `{"alg":"ES256","ALG":"none","kid":"` + kittest.ECKid + `"}`, `{"alg":"none","kid":"` + kittest.ECKid + `"}`,
+		`{"alg":"ES256","alg":"ES256","kid":"` + kittest.ECKid + `"}`, `{"\u0061lg":"ES256","kid":"` + kittest.ECKid + `"}`, `{"alg":"ES256"}`, `{"alg":"ES256","kid":7}`,
+		`{"alg":"ES256","kid":"` + kittest.ECKid + `","jwk":{"kty":"EC"}}`, `[` + es256 + `]`, es256 + " ", es256 + "//", `{"alg":"RS256","kid":"` + kittest.ECKid + `"}`,
 	} {
 		f.Add(byte(0), header, good)
 	}
@@ -336,7 +337,7 @@ func FuzzToken(f *testing.F) {
 		{`4102444800`, `253402300799.5`}, {`4102444800`, `1e400`}, {`4102444800`, `-1`}, {`"sub":"U2ada"`, `"sub":"U2ada","sub":"U2bob"`}, {`"sub":"U2ada"`, `"sub":"U2ada","\u0073ub":"U2bob"`},
 		{`"sub":"U2ada"`, `"sub":7`}, {`"sub":"U2ada"`, `"sub":""`}, {`"sub"`, `"cnf":null,"sub"`}, {`"sub"`, `"i\u017fs":1,"sub"`}, {`"sub"`, `"aud":["a",7],"sub"`}, {`"sub"`, `"aud":"a","sub"`},
 		{`"sub"`, `"nbf":1e400,"sub"`}, {`"sub"`, `"iat":"1","sub"`}, {`"sub"`, `"x":"\ud800","sub"`}, {`"sub"`, `"x":"\ud83d\ude00","sub"`}, {`"sub"`, "\"x\":\"\xff\",\"sub\""}, {`"sub"`, `"x":{"a":1,"a":2},"sub"`},
-		{`"sub"`, `"x":[[[[{}]]]],"sub"`}, {`"` + projectID + `"`, `"https://api.descope.com/v1/apps/` + projectID + `/T2"`}, {`"` + projectID + `"`, `"https://x/` + projectID + `/a/b"`}, {`"` + projectID + `"`, `"//x/` + projectID + `"`},
+		{`"sub"`, `"x":[[[[{}]]]],"sub"`}, {`"` + kittest.ProjectID + `"`, `"https://api.descope.com/v1/apps/` + kittest.ProjectID + `/T2"`}, {`"` + kittest.ProjectID + `"`, `"https://x/` + kittest.ProjectID + `/a/b"`}, {`"` + kittest.ProjectID + `"`, `"//x/` + kittest.ProjectID + `"`},
 	} {
 		f.Add(byte(0), es256, strings.Replace(good, edit[0], edit[1], 1))
 	}
@@ -377,21 +378,21 @@ func FuzzToken(f *testing.F) {
 			require.Error(t, err)
 			return
 		}
-		next := new(spy)
-		bearer := serve(a.RequireSession(next), withBearer(get("/"), token))
-		cookie := serve(a.RequireSession(next), withCookies(get("/"), token, ""))
+		next := new(kittest.Spy)
+		bearer := kittest.Serve(a.RequireSession(next), kittest.WithBearer(kittest.Get("/"), token))
+		cookie := kittest.Serve(a.RequireSession(next), kittest.WithCookies(kittest.Get("/"), token, ""))
 		again, err2 := a.VerifyToken(t.Context(), token)
 		if err == nil {
 			require.NoError(t, err2)
 			require.Equal(t, s.Subject(), again.Subject())
 			require.Equal(t, 200, bearer.StatusCode)
 			require.Equal(t, 200, cookie.StatusCode)
-			require.Equal(t, 2, next.calls)
+			require.Equal(t, 2, next.Calls)
 		} else {
 			require.Error(t, err2)
 			require.Contains(t, []int{401, 503}, bearer.StatusCode)
 			require.Contains(t, []int{401, 503}, cookie.StatusCode)
-			require.Zero(t, next.calls)
+			require.Zero(t, next.Calls)
 		}
 	})
 }
@@ -400,7 +401,7 @@ func FuzzToken(f *testing.F) {
 // the members that are allowed, and is about whom the request is about in the
 // eyes of every reader.
 func FuzzRequestBody(f *testing.F) {
-	paths := []string{guessPath, enrolPath, "/v1/auth/totp/update", refreshPath, "/v1/auth/logout", "/v1/auth/me/tenants", "/v1/auth/tenant/select"}
+	paths := []string{kittest.VerifyPath, kittest.SignUpPath, "/v1/auth/totp/update", kittest.RefreshPath, "/v1/auth/logout", "/v1/auth/me/tenants", "/v1/auth/tenant/select"}
 	for i, body := range []string{
 		`{"loginId":"ada@example.com","code":"123456"}`, `{"loginId":"ada@example.com","code":"123456","loginOptions":{"stepup":true,"customClaims":{"a":1},"tenantId":"T"}}`,
 		`{"loginId":"ada@example.com","loginId":"bob","code":"123456"}`, `{"loginId":"ada@example.com","LoginId":"bob","code":"123456"}`, `{"loginid":"bob","code":"1"}`, `{"loginId":7}`, `{"loginId":" "}`,
@@ -428,16 +429,16 @@ func FuzzRequestBody(f *testing.F) {
 			switch r.URL.Path {
 			case "/v1/auth/me":
 				return 200, http.Header{}, `{"loginIds":["ada@example.com"]}`
-			case guessPath:
+			case kittest.VerifyPath:
 				return 401, http.Header{}, `{"errorCode":"E061102"}`
 			}
 			return 200, http.Header{}, `{"key":"k","tenants":[]}`
 		}, func(c *descopehttp.Config) { c.MaxCachedSessions = -1 })
-		r := post(path, body)
+		r := kittest.Post(path, body)
 		if signedIn {
-			withCookies(r, "", tokens["{{R}}"])
+			kittest.WithCookies(r, "", tokens["{{R}}"])
 		}
-		res := serve(a.Handler(), r)
+		res := kittest.Serve(a.Handler(), r)
 		require.NotEqual(t, 500, res.StatusCode)
 		require.Equal(t, "no-store", res.Header.Get("Cache-Control"))
 		content, err := io.ReadAll(res.Body)
@@ -454,7 +455,7 @@ func FuzzRequestBody(f *testing.F) {
 		for name := range out {
 			require.Contains(t, allowed[path], name)
 		}
-		if path == refreshPath || path == "/v1/auth/logout" {
+		if path == kittest.RefreshPath || path == kittest.LogoutPath {
 			return // without a body, or with any
 		}
 		in, err := strictObject([]byte(body))
@@ -487,7 +488,7 @@ func FuzzRequestBody(f *testing.F) {
 // checks or are another user's, nothing of the answer's header gets through, and
 // no script sees a token that belongs into a cookie.
 func FuzzDescopeAnswer(f *testing.F) {
-	paths := []string{"", refreshPath, "/v1/auth/try-refresh", guessPath, "/v1/auth/me", "/v1/auth/tenant/select", enrolPath, "/v1/auth/logout"}
+	paths := []string{"", kittest.RefreshPath, "/v1/auth/try-refresh", kittest.VerifyPath, "/v1/auth/me", "/v1/auth/tenant/select", kittest.SignUpPath, "/v1/auth/logout"}
 	for i, body := range []string{
 		`{"sessionJwt":"{{S}}","refreshJwt":""}`, `{"sessionJwt":"{{S}}","refreshJwt":"{{Q}}","user":{"TOTP":true},"sessionExpiration":1}`, `{"sessionJwt":"{{X}}","refreshJwt":"{{Y}}"}`,
 		`{"sessionJwt":"{{S}}","refreshJwt":"{{Y}}"}`, `{"sessionJwt":"{{R}}","refreshJwt":"{{S}}"}`, `{"sessionJwt":"{{E}}"}`, `{"sessionJwt":"","refreshJwt":"{{Q}}"}`, `{"sessionJwt":"{{S}}","refreshJwt":"{{F}}"}`,
@@ -524,19 +525,19 @@ func FuzzDescopeAnswer(f *testing.F) {
 		a := fuzzAuth(t, func(*http.Request, []byte) (int, http.Header, string) {
 			return 200 + int(status)%400, header, tokens.expand(body)
 		})
-		next := new(spy)
+		next := new(kittest.Spy)
 		var res *http.Response
 		switch path {
 		case "":
-			res = serve(a.RequireSession(next), withCookies(get("/"), tokens["{{E}}"], tokens["{{R}}"]))
+			res = kittest.Serve(a.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens["{{E}}"], tokens["{{R}}"]))
 		case "/v1/auth/me":
-			res = serve(a.Handler(), withCookies(get(path), "", tokens["{{R}}"]))
-		case guessPath, enrolPath:
-			res = serve(a.Handler(), post(path, `{"loginId":"ada@example.com","code":"123456"}`))
+			res = kittest.Serve(a.Handler(), kittest.WithCookies(kittest.Get(path), "", tokens["{{R}}"]))
+		case kittest.VerifyPath, kittest.SignUpPath:
+			res = kittest.Serve(a.Handler(), kittest.Post(path, `{"loginId":"ada@example.com","code":"123456"}`))
 		case "/v1/auth/tenant/select":
-			res = serve(a.Handler(), withCookies(post(path, `{"tenant":"T1"}`), "", tokens["{{R}}"]))
+			res = kittest.Serve(a.Handler(), kittest.WithCookies(kittest.Post(path, `{"tenant":"T1"}`), "", tokens["{{R}}"]))
 		default:
-			res = serve(a.Handler(), withCookies(post(path, `{}`), "", tokens["{{R}}"]))
+			res = kittest.Serve(a.Handler(), kittest.WithCookies(kittest.Post(path, `{}`), "", tokens["{{R}}"]))
 		}
 		require.NoError(t, a.Wait(t.Context()))
 
@@ -551,24 +552,24 @@ func FuzzDescopeAnswer(f *testing.F) {
 			require.Positive(t, seconds)
 			require.LessOrEqual(t, seconds, 600)
 		}
-		cookies := cookiesOf(res)
+		cookies := kittest.CookiesOf(res)
 		for name, c := range cookies {
-			require.Contains(t, []string{sessionCookie, refreshCookie}, name)
+			require.Contains(t, []string{kittest.SessionCookie, kittest.RefreshCookie}, name)
 			require.Empty(t, c.Domain)
 			if c.Value != "" {
 				require.Equal(t, 200, res.StatusCode)
 				require.Contains(t, users, c.Value)
-				if path != guessPath {
+				if path != kittest.VerifyPath {
 					require.Equal(t, fuzzAda, users[c.Value])
 				}
 			}
 		}
-		if s, r := cookies[sessionCookie], cookies[refreshCookie]; s != nil && r != nil {
+		if s, r := cookies[kittest.SessionCookie], cookies[kittest.RefreshCookie]; s != nil && r != nil {
 			require.Equal(t, users[s.Value], users[r.Value])
 		}
-		if next.calls > 0 {
+		if next.Calls > 0 {
 			require.Equal(t, "", path)
-			s, ok := descopehttp.SessionFromContext(next.last().Context())
+			s, ok := descopehttp.SessionFromContext(next.Last().Context())
 			require.True(t, ok)
 			require.Equal(t, fuzzAda, s.Subject())
 			require.NoError(t, strictSession(s.Token(), time.Now()))
@@ -609,9 +610,9 @@ func FuzzHeaders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cookie, authorization, second string, two bool) {
 		a := fuzzAuth(t, func(r *http.Request, _ []byte) (int, http.Header, string) {
 			switch r.Header.Get("Authorization") {
-			case "Bearer " + projectID + ":" + tokens["{{R}}"]:
+			case "Bearer " + kittest.ProjectID + ":" + tokens["{{R}}"]:
 				return 200, http.Header{}, `{"sessionJwt":"` + tokens["{{T}}"] + `","refreshJwt":"` + tokens["{{Q}}"] + `"}`
-			case "Bearer " + projectID + ":" + tokens["{{Y}}"]:
+			case "Bearer " + kittest.ProjectID + ":" + tokens["{{Y}}"]:
 				return 200, http.Header{}, `{"sessionJwt":"` + tokens["{{X}}"] + `","refreshJwt":""}`
 			}
 			return 401, http.Header{}, `{"errorCode":"E061005"}`
@@ -628,19 +629,19 @@ func FuzzHeaders(f *testing.F) {
 			r.Header["Authorization"] = append(r.Header["Authorization"], tokens.expand(second))
 		}
 		header := r.Header.Clone()
-		next := new(spy)
-		res := serve(a.RequireSession(next), r)
+		next := new(kittest.Spy)
+		res := kittest.Serve(a.RequireSession(next), r)
 		require.NoError(t, a.Wait(t.Context()))
 		require.Equal(t, header, r.Header, "the request is left as it came")
 		require.Contains(t, []int{200, 401, 503}, res.StatusCode)
-		require.Equal(t, res.StatusCode == 200, next.calls == 1)
+		require.Equal(t, res.StatusCode == 200, next.Calls == 1)
 		if res.StatusCode != 200 {
 			for _, c := range res.Cookies() {
 				require.Empty(t, c.Value)
 			}
 			return
 		}
-		s, ok := descopehttp.SessionFromContext(next.last().Context())
+		s, ok := descopehttp.SessionFromContext(next.Last().Context())
 		require.True(t, ok)
 		require.NoError(t, strictSession(s.Token(), time.Now()))
 
@@ -648,7 +649,7 @@ func FuzzHeaders(f *testing.F) {
 		require.LessOrEqual(t, len(lines), 1)
 		scheme, value, _ := strings.Cut(strings.ReplaceAll(strings.Join(lines, ""), "\t", " "), " ")
 		value = strings.Trim(value, " ")
-		if strings.EqualFold(scheme, "Bearer") && !strings.HasPrefix(value+":", projectID+":") {
+		if strings.EqualFold(scheme, "Bearer") && !strings.HasPrefix(value+":", kittest.ProjectID+":") {
 			require.Equal(t, value, s.Token())
 			require.Empty(t, res.Cookies())
 			return
@@ -666,7 +667,7 @@ func FuzzHeaders(f *testing.F) {
 		}
 		// Of an ordinary header every reader makes the same.
 		counted := make(map[string]bool)
-		for name, good := range map[string][]string{sessionCookie: {"{{S}}", "{{T}}", "{{E}}", "{{X}}"}, refreshCookie: {"{{R}}", "{{Q}}", "{{Y}}"}} {
+		for name, good := range map[string][]string{kittest.SessionCookie: {"{{S}}", "{{T}}", "{{E}}", "{{X}}"}, kittest.RefreshCookie: {"{{R}}", "{{Q}}", "{{Y}}"}} {
 			n := 0
 			for _, c := range r.CookiesNamed(name) {
 				if c.Value == "" || n == 4 {
@@ -681,10 +682,10 @@ func FuzzHeaders(f *testing.F) {
 			}
 		}
 		require.Equal(t, map[string]bool{s.Subject(): true}, counted)
-		seen := next.last()
+		seen := next.Last()
 		if len(res.Cookies()) > 0 {
-			require.Empty(t, seen.CookiesNamed(refreshCookie))
-			require.Len(t, seen.CookiesNamed(sessionCookie), 1)
+			require.Empty(t, seen.CookiesNamed(kittest.RefreshCookie))
+			require.Len(t, seen.CookiesNamed(kittest.SessionCookie), 1)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 func tenant(id string) func(*http.Request) string {
@@ -91,13 +93,13 @@ func TestGuardsByClaims(t *testing.T) {
 		{"claims of the caller", `{"nsec":{"roles":["admin"],"permissions":["write"],"su":true,"amr":["mfa"],"tenants":{"T1":{"roles":["admin"]}}}}`, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHostile(t)
+			h := kittest.NewHostile(t)
 			changes := map[string]any{"roles": nil, "permissions": nil, "tenants": nil, "dct": nil, "amr": nil}
 			require.NoError(t, json.Unmarshal([]byte(tt.claims), &changes))
-			token := signRaw(t, h.rsa, rs256Header, claimsWithNulls(t, h.claims(nil), changes, tt.claims))
+			token := kittest.SignRaw(t, h.RSA, kittest.RS256Header, claimsWithNulls(t, h.Claims(nil), changes, tt.claims))
 			for name, guard := range guards {
-				next := new(spy)
-				res := serve(h.Require(guard)(next), withCookies(get("/"), token, ""))
+				next := new(kittest.Spy)
+				res := kittest.Serve(h.Require(guard)(next), kittest.WithCookies(kittest.Get("/"), token, ""))
 				assert.Empty(t, res.Cookies(), "a guard never signs out")
 				opens := false
 				for _, open := range tt.open {
@@ -107,13 +109,13 @@ func TestGuardsByClaims(t *testing.T) {
 					assert.Equal(t, http.StatusOK, res.StatusCode, name)
 					continue
 				}
-				p := requireProblem(t, res, refusals[name].status, refusals[name].code)
-				assert.Zero(t, next.calls, name)
+				p := kittest.RequireProblem(t, res, refusals[name].status, refusals[name].code)
+				assert.Zero(t, next.Calls, name)
 				for _, value := range []string{"admin", "write", "T1"} {
 					assert.NotContains(t, p.Detail, value, "what was missing is told by kind, not by value")
 				}
 			}
-			assert.Equal(t, http.StatusOK, serve(h.RequireSession(new(spy)), withCookies(get("/"), token, "")).StatusCode)
+			assert.Equal(t, http.StatusOK, kittest.Serve(h.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), token, "")).StatusCode)
 		})
 	}
 }
@@ -130,58 +132,58 @@ func claimsWithNulls(t *testing.T, claims, changes map[string]any, text string) 
 	for name, raw := range given {
 		claims[name] = raw
 	}
-	return claimsJSON(t, claims)
+	return kittest.ClaimsJSON(t, claims)
 }
 
 func TestStepUpChallenge(t *testing.T) {
-	k := newKit(t)
-	token := k.srv.SignIn(ada).Session
+	k := kittest.New(t)
+	token := k.Project.SignIn(kittest.Ada).Session
 	for guard, want := range map[string]string{"stepup": "stepup", "mfa": "mfa"} {
 		g := descopehttp.StepUp()
 		if guard == "mfa" {
 			g = descopehttp.MFA()
 		}
-		res := serve(k.Require(g)(new(spy)), withBearer(get("/"), token))
+		res := kittest.Serve(k.Require(g)(new(kittest.Spy)), kittest.WithBearer(kittest.Get("/"), token))
 		assert.Equal(t, `Bearer error="insufficient_user_authentication", acr_values="`+want+`"`, res.Header.Get("WWW-Authenticate"))
 	}
 	own := func(*http.Request, *descopehttp.Session) error {
 		return fmt.Errorf("own reason: %w", descopehttp.ErrStepUpRequired)
 	}
-	requireProblem(t, serve(k.Require(own)(new(spy)), withBearer(get("/"), token)), http.StatusUnauthorized, "step_up_required")
+	kittest.RequireProblem(t, kittest.Serve(k.Require(own)(new(kittest.Spy)), kittest.WithBearer(kittest.Get("/"), token)), http.StatusUnauthorized, "step_up_required")
 }
 
 func TestTenantFromThePath(t *testing.T) {
-	k := newKit(t)
-	k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {Roles: []string{"admin"}}}})
-	b := signIn(k, "eve")
+	k := kittest.New(t)
+	k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {Roles: []string{"admin"}}}})
+	b := kittest.SignIn(k, "eve")
 	mux := http.NewServeMux()
 	guard := descopehttp.TenantRole(func(r *http.Request) string { return r.PathValue("tenant") }, "admin")
-	mux.Handle("/t/{tenant}/", k.Require(guard)(new(spy)))
-	mux.Handle("/none/", k.Require(guard)(new(spy)))
-	assert.Equal(t, http.StatusOK, b.do(mux, get("/t/T1/x")).StatusCode)
-	requireProblem(t, b.do(mux, get("/t/T2/x")), http.StatusForbidden, "missing_role")
-	requireProblem(t, b.do(mux, get("/none/")), http.StatusForbidden, "missing_role")
+	mux.Handle("/t/{tenant}/", k.Require(guard)(new(kittest.Spy)))
+	mux.Handle("/none/", k.Require(guard)(new(kittest.Spy)))
+	assert.Equal(t, http.StatusOK, b.Do(mux, kittest.Get("/t/T1/x")).StatusCode)
+	kittest.RequireProblem(t, b.Do(mux, kittest.Get("/t/T2/x")), http.StatusForbidden, "missing_role")
+	kittest.RequireProblem(t, b.Do(mux, kittest.Get("/none/")), http.StatusForbidden, "missing_role")
 
 	// What somebody may in the project as a whole says nothing of a tenant, and the
 	// lack of one is not the project.
-	k.srv.AddUser(descopetest.User{LoginID: "root", Roles: []string{"admin"}, Permissions: []string{"write"}})
-	b = signIn(k, "root")
+	k.Project.AddUser(descopetest.User{LoginID: "root", Roles: []string{"admin"}, Permissions: []string{"write"}})
+	b = kittest.SignIn(k, "root")
 	for path, id := range map[string]string{"/": "", "/T1": "T1"} {
 		tenant := func(*http.Request) string { return id }
-		role := k.Require(descopehttp.TenantRole(tenant, "admin"))(new(spy))
-		requireProblem(t, b.do(role, get(path)), http.StatusForbidden, "missing_role")
-		permission := k.Require(descopehttp.TenantPermission(tenant, "write"))(new(spy))
-		requireProblem(t, b.do(permission, get(path)), http.StatusForbidden, "missing_permission")
+		role := k.Require(descopehttp.TenantRole(tenant, "admin"))(new(kittest.Spy))
+		kittest.RequireProblem(t, b.Do(role, kittest.Get(path)), http.StatusForbidden, "missing_role")
+		permission := k.Require(descopehttp.TenantPermission(tenant, "write"))(new(kittest.Spy))
+		kittest.RequireProblem(t, b.Do(permission, kittest.Get(path)), http.StatusForbidden, "missing_permission")
 	}
-	assert.Equal(t, http.StatusOK, b.do(k.Require(descopehttp.Role("admin"), descopehttp.Permission("write"))(new(spy)), get("/")).StatusCode)
+	assert.Equal(t, http.StatusOK, b.Do(k.Require(descopehttp.Role("admin"), descopehttp.Permission("write"))(new(kittest.Spy)), kittest.Get("/")).StatusCode)
 }
 
 // No order of middleware serves a guarded route to someone who lacks the role.
 func TestNoCompositionOpensAGuardedRoute(t *testing.T) {
-	k := newKit(t)
-	k.srv.AddUser(descopetest.User{LoginID: "guest"})
-	other := kitFor(t, k.srv)
-	admin, guest := k.srv.SignIn(ada).Session, k.srv.SignIn("guest").Session
+	k := kittest.New(t)
+	k.Project.AddUser(descopetest.User{LoginID: "guest"})
+	other := kittest.For(t, k.Project)
+	admin, guest := k.Project.SignIn(kittest.Ada).Session, k.Project.SignIn("guest").Session
 	made, err := descopehttp.NewSession(map[string]any{"sub": "x", "roles": []string{"admin"}})
 	require.NoError(t, err)
 	plant := func(next http.Handler) http.Handler {
@@ -196,7 +198,7 @@ func TestNoCompositionOpensAGuardedRoute(t *testing.T) {
 	const seed = 7
 	random := rand.New(rand.NewPCG(seed, seed))
 	for i := range 500 {
-		next := new(spy)
+		next := new(kittest.Spy)
 		h := http.Handler(next)
 		guardAt := random.IntN(6)
 		for at := range 6 {
@@ -205,13 +207,13 @@ func TestNoCompositionOpensAGuardedRoute(t *testing.T) {
 			}
 			h = layers[random.IntN(len(layers))](h)
 		}
-		for _, r := range []*http.Request{get("/"), withCookies(get("/"), guest, ""), withBearer(get("/"), guest), withBearer(get("/"), "x.y.z")} {
-			res := serve(h, r)
-			require.Zero(t, next.calls, "composition %d of seed %d", i, seed)
+		for _, r := range []*http.Request{kittest.Get("/"), kittest.WithCookies(kittest.Get("/"), guest, ""), kittest.WithBearer(kittest.Get("/"), guest), kittest.WithBearer(kittest.Get("/"), "x.y.z")} {
+			res := kittest.Serve(h, r)
+			require.Zero(t, next.Calls, "composition %d of seed %d", i, seed)
 			require.Contains(t, []int{401, 403}, res.StatusCode)
 		}
-		require.Equal(t, http.StatusOK, serve(h, withCookies(get("/"), admin, "")).StatusCode)
-		require.Equal(t, 1, next.calls)
+		require.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), admin, "")).StatusCode)
+		require.Equal(t, 1, next.Calls)
 	}
 }
 
@@ -219,60 +221,60 @@ func TestNoCompositionOpensAGuardedRoute(t *testing.T) {
 // again.
 func TestStepUpFlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.StepUpTTL = 3 * time.Minute })
-		b := signIn(k, ada)
-		h := k.Require(descopehttp.StepUp())(new(spy))
-		requireProblem(t, b.do(h, get("/")), http.StatusUnauthorized, "step_up_required")
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.StepUpTTL = 3 * time.Minute })
+		b := kittest.SignIn(k, kittest.Ada)
+		h := k.Require(descopehttp.StepUp())(new(kittest.Spy))
+		kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusUnauthorized, "step_up_required")
 		verify := func() *http.Request {
-			return post("/v1/auth/totp/verify", `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":{"stepup":true}}`)
+			return kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`","loginOptions":{"stepup":true}}`)
 		}
-		require.Equal(t, http.StatusOK, b.do(k.Handler(), verify()).StatusCode)
-		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		elapse(4 * time.Minute)
-		res := b.do(h, get("/"))
-		requireProblem(t, res, http.StatusUnauthorized, "step_up_required")
-		assert.Contains(t, cookiesOf(res), sessionCookie, "the session itself was renewed")
-		assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-		require.Equal(t, http.StatusOK, b.do(k.Handler(), verify()).StatusCode)
-		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.Do(k.Handler(), verify()).StatusCode)
+		assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(4 * time.Minute)
+		res := b.Do(h, kittest.Get("/"))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "step_up_required")
+		assert.Contains(t, kittest.CookiesOf(res), kittest.SessionCookie, "the session itself was renewed")
+		assert.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.Do(k.Handler(), verify()).StatusCode)
+		assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
 	})
 }
 
 func TestStepUpForUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		update := func() *http.Request { return post("/v1/auth/totp/update", `{"loginId":"`+ada+`"}`) }
-		k := newKit(t, func(c *descopehttp.Config) { c.StepUpForUpdate = true })
-		b := signIn(k, ada)
-		requireProblem(t, b.do(k.Handler(), update()), http.StatusUnauthorized, "step_up_required")
-		assert.Zero(t, k.srv.Requests("/v1/auth/totp/update"))
+		update := func() *http.Request { return kittest.Post(kittest.UpdatePath, `{"loginId":"`+kittest.Ada+`"}`) }
+		k := kittest.New(t, func(c *descopehttp.Config) { c.StepUpForUpdate = true })
+		b := kittest.SignIn(k, kittest.Ada)
+		kittest.RequireProblem(t, b.Do(k.Handler(), update()), http.StatusUnauthorized, "step_up_required")
+		assert.Zero(t, k.Project.Requests(kittest.UpdatePath))
 
 		// A refresh token alone, in the header, shows no step-up either.
 		r := update()
-		r.Header.Set("Authorization", "Bearer "+k.srv.ProjectID()+":"+b.refresh)
-		requireProblem(t, serve(k.Handler(), r), http.StatusUnauthorized, "step_up_required")
+		r.Header.Set("Authorization", "Bearer "+k.Project.ProjectID()+":"+b.Refresh)
+		kittest.RequireProblem(t, kittest.Serve(k.Handler(), r), http.StatusUnauthorized, "step_up_required")
 
-		tokens := k.srv.StepUp(ada)
-		stepped := &browser{session: tokens.Session, refresh: tokens.Refresh}
-		assert.Equal(t, http.StatusOK, stepped.do(k.Handler(), update()).StatusCode)
-		elapse(past)
-		requireProblem(t, stepped.do(k.Handler(), update()), http.StatusUnauthorized, "step_up_required")
+		tokens := k.Project.StepUp(kittest.Ada)
+		stepped := &kittest.Browser{Session: tokens.Session, Refresh: tokens.Refresh}
+		assert.Equal(t, http.StatusOK, stepped.Do(k.Handler(), update()).StatusCode)
+		kittest.Elapse(kittest.Past)
+		kittest.RequireProblem(t, stepped.Do(k.Handler(), update()), http.StatusUnauthorized, "step_up_required")
 	})
-	_, err := descopehttp.New(descopehttp.Config{ProjectID: projectID, StepUpForUpdate: true, Tokens: descopehttp.InBody})
+	_, err := descopehttp.New(descopehttp.Config{ProjectID: kittest.ProjectID, StepUpForUpdate: true, Tokens: descopehttp.InBody})
 	assert.ErrorContains(t, err, "StepUpForUpdate")
 }
 
 func TestSessionAccessors(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	s, err := descopehttp.NewSession(map[string]any{
-		"sub": "U2ada", "iss": projectID, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+		"sub": "U2ada", "iss": kittest.ProjectID, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 		"rexp": now.Add(24 * time.Hour).Format(time.RFC3339), "amr": []string{"totp"}, "dct": "T1",
 		"roles": []string{"admin"}, "tenants": map[string]any{"T1": map[string]any{"roles": []string{"owner"}, "permissions": []string{"pay"}}},
 		"plan": "gold", "seats": 7,
 	})
 	require.NoError(t, err)
 	assert.Equal(t, "U2ada", s.Subject())
-	assert.Equal(t, projectID, s.Issuer())
+	assert.Equal(t, kittest.ProjectID, s.Issuer())
 	assert.Equal(t, "T1", s.Tenant())
 	assert.Equal(t, now.Unix(), s.IssuedAt().Unix())
 	assert.Equal(t, now.Add(time.Hour).Unix(), s.Expiry().Unix())
@@ -307,8 +309,8 @@ func TestSessionAccessors(t *testing.T) {
 
 func TestReturnTo(t *testing.T) {
 	for _, back := range []string{"/", "/app", "/app/?q=1&r=//x", "/a%20b", "/app?u=https://x.example", "/app/..%2f", "/" + strings.Repeat("a", 2047)} {
-		r := get("/signin")
-		r.URL.RawQuery = "return_to=" + urlQuery(back)
+		r := kittest.Get("/signin")
+		r.URL.RawQuery = "return_to=" + url.QueryEscape(back)
 		assert.Equal(t, back, descopehttp.ReturnTo(r))
 	}
 	evil := []string{
@@ -322,8 +324,8 @@ func TestReturnTo(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, len(evil), 40)
 	for _, back := range evil {
-		r := get("/signin")
-		r.URL.RawQuery = "return_to=" + urlQuery(back)
+		r := kittest.Get("/signin")
+		r.URL.RawQuery = "return_to=" + url.QueryEscape(back)
 		got := descopehttp.ReturnTo(r)
 		assert.True(t, staysOnOrigin(got), "%q became %q", back, got)
 		assert.Equal(t, "/", got, "%q", back)
@@ -331,8 +333,8 @@ func TestReturnTo(t *testing.T) {
 }
 
 func TestLoginURL(t *testing.T) {
-	k := newKit(t, func(c *descopehttp.Config) { c.LoginURL = "/signin?lang=en" })
-	next := new(spy)
+	k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = "/signin?lang=en" })
+	next := new(kittest.Spy)
 	navigate := func(method, target string) *http.Request {
 		r := httptest.NewRequest(method, "http://example.com/", nil)
 		r.RequestURI = target
@@ -341,24 +343,24 @@ func TestLoginURL(t *testing.T) {
 		r.Header.Set("Sec-Fetch-Mode", "navigate")
 		return r
 	}
-	res := serve(k.RequireSession(next), navigate(http.MethodGet, "/app?x=1&y=2"))
+	res := kittest.Serve(k.RequireSession(next), navigate(http.MethodGet, "/app?x=1&y=2"))
 	assert.Equal(t, http.StatusSeeOther, res.StatusCode)
 	assert.Equal(t, "/signin?lang=en&return_to=%2Fapp%3Fx%3D1%26y%3D2", res.Header.Get("Location"))
 	assert.Equal(t, "no-store", res.Header.Get("Cache-Control"))
 	for _, target := range []string{"//evil.example/x", `/\evil.example`, "/\t/evil"} {
-		res := serve(k.RequireSession(next), navigate(http.MethodGet, target))
+		res := kittest.Serve(k.RequireSession(next), navigate(http.MethodGet, target))
 		assert.Equal(t, "/signin?lang=en", res.Header.Get("Location"), target)
 	}
 
 	// A step-up is asked for on the same page.
-	r := withCookies(navigate(http.MethodGet, "/pay"), k.srv.SignIn(ada).Session, "")
-	res = serve(k.Require(descopehttp.StepUp())(next), r)
+	r := kittest.WithCookies(navigate(http.MethodGet, "/pay"), k.Project.SignIn(kittest.Ada).Session, "")
+	res = kittest.Serve(k.Require(descopehttp.StepUp())(next), r)
 	assert.Equal(t, "/signin?acr_values=stepup&lang=en&return_to=%2Fpay", res.Header.Get("Location"))
-	res = serve(k.Require(descopehttp.MFA())(next), r)
+	res = kittest.Serve(k.Require(descopehttp.MFA())(next), r)
 	assert.Equal(t, "/signin?acr_values=mfa&lang=en&return_to=%2Fpay", res.Header.Get("Location"))
 	assert.Contains(t, res.Header.Get("Vary"), "Sec-Fetch-Mode")
-	assert.Equal(t, http.StatusSeeOther, serve(k.RequireSession(next), navigate(http.MethodHead, "/app")).StatusCode)
-	requireProblem(t, serve(kitFor(t, k.srv).RequireSession(next), navigate(http.MethodGet, "/app")), http.StatusUnauthorized, "no_session")
+	assert.Equal(t, http.StatusSeeOther, kittest.Serve(k.RequireSession(next), navigate(http.MethodHead, "/app")).StatusCode)
+	kittest.RequireProblem(t, kittest.Serve(kittest.For(t, k.Project).RequireSession(next), navigate(http.MethodGet, "/app")), http.StatusUnauthorized, "no_session")
 
 	// What is no navigation gets the problem document.
 	for name, edit := range map[string]func(*http.Request){
@@ -369,24 +371,41 @@ func TestLoginURL(t *testing.T) {
 		"POST":           func(r *http.Request) { r.Method = http.MethodPost; r.Header.Set("Accept", "text/html") },
 		"upgrade":        func(r *http.Request) { r.Header.Set("Upgrade", "websocket"); r.Header.Set("Accept", "text/html") },
 	} {
-		r := get("/app")
+		r := kittest.Get("/app")
 		edit(r)
-		requireProblem(t, serve(k.RequireSession(next), r), http.StatusUnauthorized, "no_session")
+		kittest.RequireProblem(t, kittest.Serve(k.RequireSession(next), r), http.StatusUnauthorized, "no_session")
 		_ = name
 	}
-	r = get("/app")
+	r = kittest.Get("/app")
 	r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
-	assert.Equal(t, http.StatusSeeOther, serve(k.RequireSession(next), r).StatusCode, "an older browser")
+	assert.Equal(t, http.StatusSeeOther, kittest.Serve(k.RequireSession(next), r).StatusCode, "an older browser")
 
 	// An outage is not a sign-out.
-	k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
-	other := kitFor(t, k.srv, func(c *descopehttp.Config) { c.LoginURL = "/signin" })
-	r = withCookies(navigate(http.MethodGet, "/app"), k.srv.SignIn(ada).Session, "")
-	requireProblem(t, serve(other.RequireSession(next), r), http.StatusServiceUnavailable, "unavailable")
-	assert.Zero(t, next.calls)
+	k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500, Times: -1})
+	other := kittest.For(t, k.Project, func(c *descopehttp.Config) { c.LoginURL = "/signin" })
+	r = kittest.WithCookies(navigate(http.MethodGet, "/app"), k.Project.SignIn(kittest.Ada).Session, "")
+	kittest.RequireProblem(t, kittest.Serve(other.RequireSession(next), r), http.StatusServiceUnavailable, "unavailable")
+	assert.Zero(t, next.Calls)
 
 	for _, login := range []string{"signin", "//evil.example", "http://x.example/", "javascript:x", "https://u:p@x.example/", "/x#y"} {
-		_, err := descopehttp.New(descopehttp.Config{ProjectID: projectID, LoginURL: login})
+		_, err := descopehttp.New(descopehttp.Config{ProjectID: kittest.ProjectID, LoginURL: login})
 		assert.ErrorContains(t, err, "LoginURL", login)
 	}
+}
+
+// staysOnOrigin resolves a redirect the way browsers do: backslashes are slashes,
+// and control characters are dropped first.
+func staysOnOrigin(location string) bool {
+	cleaned := strings.Map(func(r rune) rune {
+		switch {
+		case r == '\\':
+			return '/'
+		case r < ' ' || r == 0x7f:
+			return -1
+		}
+		return r
+	}, location)
+	base := &url.URL{Scheme: "https", Host: "own.example", Path: "/signin"}
+	u, err := base.Parse(cleaned)
+	return err == nil && u.Scheme == "https" && u.Host == "own.example"
 }

@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"image/png"
-	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,182 +23,15 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
-
-const (
-	signUpPath     = "/v1/auth/totp/signup"
-	verifyPath     = "/v1/auth/totp/verify"
-	updatePath     = "/v1/auth/totp/update"
-	tryRefreshPath = "/v1/auth/try-refresh"
-	logoutPath     = "/v1/auth/logout"
-	logoutAllPath  = "/v1/auth/logoutall"
-	mePath         = "/v1/auth/me"
-	historyPath    = "/v1/auth/me/history"
-	tenantsPath    = "/v1/auth/me/tenants"
-	selectPath     = "/v1/auth/tenant/select"
-)
-
-const bob = "bob@example.com"
 
 // codeStep is the life of a code; after it, the next one is another.
 const codeStep = 31 * time.Second
 
-// A wiretap stands between a kit and its project: it notes what is sent to
-// Descope, and may answer in its place.
-type wiretap struct {
-	inner  http.RoundTripper
-	answer func(*http.Request) *http.Response // may be nil, and may return nil
-	edit   func(path string, body []byte) []byte
-
-	mu   sync.Mutex
-	sent []sentCall
-}
-
-// A sentCall is a request to Descope; those for keys are not noted.
-type sentCall struct {
-	method, path, authorization, body string
-	header                            http.Header
-}
-
-func (w *wiretap) config(c *descopehttp.Config) {
-	w.inner = c.HTTPClient.Transport
-	c.HTTPClient = &http.Client{Transport: w}
-}
-
-func (w *wiretap) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !strings.HasPrefix(r.URL.Path, keysPath) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		r = r.Clone(r.Context())
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		w.mu.Lock()
-		w.sent = append(w.sent, sentCall{r.Method, r.URL.Path, r.Header.Get("Authorization"), string(body), r.Header})
-		w.mu.Unlock()
-	}
-	w.mu.Lock()
-	answer := w.answer
-	w.mu.Unlock()
-	if answer != nil {
-		if res := answer(r); res != nil {
-			res.Request = r
-			return res, nil
-		}
-	}
-	res, err := w.inner.RoundTrip(r)
-	if err != nil || w.edit == nil {
-		return res, err
-	}
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, err
-	}
-	body = w.edit(r.URL.Path, body)
-	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	return res, nil
-}
-
-// answerWith has answer take the place of Descope from now on; calls may be under way.
-func (w *wiretap) answerWith(answer func(*http.Request) *http.Response) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.answer = answer
-}
-
-// calls returns what was sent, in order.
-func (w *wiretap) calls() []sentCall {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return append([]sentCall(nil), w.sent...)
-}
-
-// paths returns where calls went, in order.
-func (w *wiretap) paths() []string {
-	var paths []string
-	for _, c := range w.calls() {
-		paths = append(paths, c.path)
-	}
-	return paths
-}
-
-// only returns the one call that was made to path.
-func (w *wiretap) only(t testing.TB, path string) sentCall {
-	t.Helper()
-	var found []sentCall
-	for _, c := range w.calls() {
-		if c.path == path {
-			found = append(found, c)
-		}
-	}
-	require.Len(t, found, 1, path)
-	return found[0]
-}
-
-func (w *wiretap) forget() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sent = nil
-}
-
-// jsonAnswer is an answer of Descope.
-func jsonAnswer(status int, body string) *http.Response {
-	return &http.Response{
-		StatusCode: status,
-		Header:     http.Header{"Content-Type": {"application/json"}},
-		Body:       io.NopCloser(strings.NewReader(body)),
-	}
-}
-
-// flowPost is what a script sends to a flow.
-func flowPost(path, body string) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
-	r.Header.Set("Content-Type", "application/json")
-	return r
-}
-
-// inHeader adds the Authorization header of Descope's own clients.
-func inHeader(r *http.Request, parts ...string) *http.Request {
-	return withBearer(r, strings.Join(parts, ":"))
-}
-
-// bodyOf returns the body, which can be read again afterwards.
-func bodyOf(t testing.TB, res *http.Response) []byte {
-	t.Helper()
-	body, err := io.ReadAll(res.Body)
-	require.NoError(t, err)
-	res.Body = io.NopCloser(bytes.NewReader(body))
-	return body
-}
-
-// requireOK checks that a flow has answered 200 with a JSON object that nobody
-// may keep, and returns it.
-func requireOK(t testing.TB, res *http.Response) map[string]any {
-	t.Helper()
-	body := bodyOf(t, res)
-	require.Equal(t, http.StatusOK, res.StatusCode, "%s", body)
-	require.Equal(t, "application/json", res.Header.Get("Content-Type"))
-	require.Equal(t, "no-store", res.Header.Get("Cache-Control"))
-	var object map[string]any
-	require.NoError(t, json.Unmarshal(body, &object), "%s", body)
-	return object
-}
-
-// claimsOf decodes the claims of a token without judging it.
-func claimsOf(t testing.TB, token string) map[string]any {
-	t.Helper()
-	parts := strings.Split(token, ".")
-	require.Len(t, parts, 3, "not a token: %q", token)
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	require.NoError(t, err)
-	var claims map[string]any
-	require.NoError(t, json.Unmarshal(payload, &claims))
-	return claims
-}
-
 func expiryOf(t testing.TB, token string) time.Time {
 	t.Helper()
-	exp, ok := claimsOf(t, token)["exp"].(float64)
+	exp, ok := kittest.ClaimsOf(t, token)["exp"].(float64)
 	require.True(t, ok)
 	return time.Unix(int64(exp), 0)
 }
@@ -216,7 +47,7 @@ func codeFor(t testing.TB, key string) string {
 // An app is what a user of the kit builds: the flows under a prefix and a page
 // that needs a session.
 type app struct {
-	*kit
+	*kittest.Kit
 	delivery descopehttp.Delivery
 	handler  http.Handler
 	flows    string // the prefix of the flows
@@ -232,7 +63,7 @@ type pageView struct {
 	Session    string   // the session cookie that the page sees
 }
 
-func newApp(k *kit, delivery descopehttp.Delivery, prefix string, strip bool) *app {
+func newApp(k *kittest.Kit, delivery descopehttp.Delivery, prefix string, strip bool) *app {
 	mux := http.NewServeMux()
 	flows := k.Handler()
 	if strip {
@@ -250,7 +81,7 @@ func newApp(k *kit, delivery descopehttp.Delivery, prefix string, strip bool) *a
 		}
 		_ = json.NewEncoder(w).Encode(view)
 	})))
-	return &app{kit: k, delivery: delivery, handler: mux, flows: prefix}
+	return &app{Kit: k, delivery: delivery, handler: mux, flows: prefix}
 }
 
 // A visitor is a browser, or a native client, that begins with nothing. It keeps
@@ -267,10 +98,10 @@ type visitor struct {
 // visit returns a visitor who reaches the application without a socket, so that
 // it works in a synctest bubble.
 func (a *app) visit(t testing.TB) *visitor {
-	transport := roundTripper(func(r *http.Request) (*http.Response, error) {
+	transport := kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 		in := httptest.NewRequest(r.Method, r.URL.String(), r.Body)
 		in.Header = r.Header.Clone()
-		res := serve(a.handler, in.WithContext(r.Context()))
+		res := kittest.Serve(a.handler, in.WithContext(r.Context()))
 		res.Request = r
 		return res, nil
 	})
@@ -305,7 +136,7 @@ func (v *visitor) send(method, path, authorization, body string) *http.Response 
 	res, err := v.client.Do(r)
 	require.NoError(v.t, err)
 	stream := res.Body
-	bodyOf(v.t, res)
+	kittest.BodyOf(v.t, res)
 	require.NoError(v.t, stream.Close())
 	v.checkCookies(res)
 	return res
@@ -315,7 +146,7 @@ func (v *visitor) send(method, path, authorization, body string) *http.Response 
 // the client holds it, the refresh token.
 func (v *visitor) flow(method, path, body string) *http.Response {
 	v.t.Helper()
-	authorization := v.srv.ProjectID()
+	authorization := v.Project.ProjectID()
 	if v.refresh != "" {
 		authorization += ":" + v.refresh
 	}
@@ -329,7 +160,7 @@ func (v *visitor) page() (*http.Response, pageView) {
 	res := v.send(http.MethodGet, pagePath, v.session, "")
 	var view pageView
 	if res.StatusCode == http.StatusOK {
-		require.NoError(v.t, json.Unmarshal(bodyOf(v.t, res), &view))
+		require.NoError(v.t, json.Unmarshal(kittest.BodyOf(v.t, res), &view))
 	}
 	return res, view
 }
@@ -397,22 +228,22 @@ func (v *visitor) checkCookies(res *http.Response) {
 // whether the answer must bring a refresh token.
 func (v *visitor) take(res *http.Response, withRefresh bool) {
 	v.t.Helper()
-	body := requireOK(v.t, res)
+	body := kittest.RequireOK(v.t, res)
 	session, _ := body["sessionJwt"].(string)
 	refresh, _ := body["refreshJwt"].(string)
-	set := cookiesOf(res)
+	set := kittest.CookiesOf(res)
 	switch v.delivery {
 	case descopehttp.InCookies:
 		assert.Equal(v.t, "", body["sessionJwt"])
 		assert.Equal(v.t, "", body["refreshJwt"])
-		assert.Contains(v.t, set, sessionCookie)
-		assert.Equal(v.t, withRefresh, set[refreshCookie] != nil)
+		assert.Contains(v.t, set, kittest.SessionCookie)
+		assert.Equal(v.t, withRefresh, set[kittest.RefreshCookie] != nil)
 		if withRefresh {
-			assert.Equal(v.t, set[refreshCookie].MaxAge, set[sessionCookie].MaxAge)
+			assert.Equal(v.t, set[kittest.RefreshCookie].MaxAge, set[kittest.SessionCookie].MaxAge)
 		}
 	case descopehttp.SessionInBody:
 		assert.Equal(v.t, "", body["refreshJwt"])
-		assert.Equal(v.t, withRefresh, set[refreshCookie] != nil)
+		assert.Equal(v.t, withRefresh, set[kittest.RefreshCookie] != nil)
 		v.session = session
 	case descopehttp.InBody:
 		assert.Equal(v.t, withRefresh, refresh != "")
@@ -421,10 +252,10 @@ func (v *visitor) take(res *http.Response, withRefresh bool) {
 			v.refresh = refresh
 		}
 	}
-	assert.Equal(v.t, "DS", claimsOf(v.t, v.currentSession())["drn"])
-	assert.Equal(v.t, "DSR", claimsOf(v.t, v.currentRefresh())["drn"])
+	assert.Equal(v.t, "DS", kittest.ClaimsOf(v.t, v.currentSession())["drn"])
+	assert.Equal(v.t, "DSR", kittest.ClaimsOf(v.t, v.currentRefresh())["drn"])
 	assert.EqualValues(v.t, expiryOf(v.t, v.currentSession()).Unix(), body["sessionExpiration"], "clients plan the next refresh by it")
-	raw := string(bodyOf(v.t, res))
+	raw := string(kittest.BodyOf(v.t, res))
 	for _, name := range []string{"TOTP", "SAML", "OAuth", "SCIM", "OIDC"} {
 		assert.Contains(v.t, raw, `"`+name+`":`, "clients read the user's members in this case")
 	}
@@ -437,7 +268,7 @@ func (v *visitor) take(res *http.Response, withRefresh bool) {
 // authenticator app does, and returns the key.
 func (v *visitor) signUp(loginID string) (key string) {
 	v.t.Helper()
-	answer := requireOK(v.t, v.flow(http.MethodPost, signUpPath, `{"loginId":"`+loginID+`","user":{"name":"New"}}`))
+	answer := kittest.RequireOK(v.t, v.flow(http.MethodPost, kittest.SignUpPath, `{"loginId":"`+loginID+`","user":{"name":"New"}}`))
 	key, _ = answer["key"].(string)
 	require.NotEmpty(v.t, key)
 	provisioning, _ := answer["provisioningURL"].(string)
@@ -450,7 +281,7 @@ func (v *visitor) signUp(loginID string) (key string) {
 	_, err = png.Decode(bytes.NewReader(image))
 	require.NoError(v.t, err)
 
-	v.take(v.flow(http.MethodPost, verifyPath, `{"loginId":"`+loginID+`","code":"`+codeFor(v.t, key)+`"}`), true)
+	v.take(v.flow(http.MethodPost, kittest.VerifyPath, `{"loginId":"`+loginID+`","code":"`+codeFor(v.t, key)+`"}`), true)
 	return key
 }
 
@@ -473,26 +304,26 @@ func TestSessionLifeOverHTTP(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			k := newKit(t, tt.edit)
+			k := kittest.New(t, tt.edit)
 			a := newApp(k, descopehttp.InCookies, tt.prefix, tt.strip)
 			server := tt.server(a.handler)
 			t.Cleanup(server.Close)
 			v := a.visitWith(t, server.URL, server.Client())
 
 			res, _ := v.page()
-			requireProblem(t, res, http.StatusUnauthorized, "no_session")
-			answer := requireOK(t, v.flow(http.MethodPost, signUpPath, `{"loginId":"new@example.com"}`))
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
+			answer := kittest.RequireOK(t, v.flow(http.MethodPost, kittest.SignUpPath, `{"loginId":"new@example.com"}`))
 			key, _ := answer["key"].(string)
-			requireOK(t, v.flow(http.MethodPost, verifyPath, `{"loginId":"new@example.com","code":"`+codeFor(t, key)+`"}`))
+			kittest.RequireOK(t, v.flow(http.MethodPost, kittest.VerifyPath, `{"loginId":"new@example.com","code":"`+codeFor(t, key)+`"}`))
 			res, view := v.page()
 			require.Equal(t, http.StatusOK, res.StatusCode)
 			user := view.Subject
 			require.NotEmpty(t, user)
 			assert.Empty(t, res.Cookies(), "nothing is set anew while the session is good")
 
-			claims := k.srv.SessionClaims("new@example.com")
+			claims := k.Project.SessionClaims("new@example.com")
 			claims["exp"] = time.Now().Add(-time.Minute).Unix()
-			old := k.srv.Sign(nil, claims)
+			old := k.Project.Sign(nil, claims)
 			for _, c := range v.client.Jar.Cookies(v.base) {
 				if strings.HasSuffix(c.Name, "DS") {
 					v.client.Jar.SetCookies(v.base, []*http.Cookie{{Name: c.Name, Value: old, Path: "/", Secure: v.base.Scheme == "https"}})
@@ -507,13 +338,13 @@ func TestSessionLifeOverHTTP(t *testing.T) {
 			assert.Equal(t, v.cookie("DS"), view.Session, "the page sees the new session")
 
 			refresh := v.cookie("DSR")
-			requireOK(t, v.flow(http.MethodPost, logoutPath, `{}`))
+			kittest.RequireOK(t, v.flow(http.MethodPost, kittest.LogoutPath, `{}`))
 			assert.Empty(t, v.client.Jar.Cookies(v.base))
 			res, _ = v.page()
-			requireProblem(t, res, http.StatusUnauthorized, "no_session")
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
 			v.refresh = refresh
-			requireProblem(t, v.flow(http.MethodPost, refreshPath, `{}`), http.StatusUnauthorized, "session_ended")
-			assert.False(t, k.srv.Honours(refresh))
+			kittest.RequireProblem(t, v.flow(http.MethodPost, kittest.RefreshPath, `{}`), http.StatusUnauthorized, "session_ended")
+			assert.False(t, k.Project.Honours(refresh))
 		})
 	}
 }
@@ -530,8 +361,8 @@ func TestSessionLife(t *testing.T) {
 					t.Run(fmt.Sprintf("%s, rotate=%v, cookies=%v, strip=%v", name, rotate, cookies, strip), func(t *testing.T) {
 						t.Parallel()
 						synctest.Test(t, func(t *testing.T) {
-							k := newKit(t, func(c *descopehttp.Config) { c.Tokens = delivery })
-							k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.TokensInCookies = rotate, cookies })
+							k := kittest.New(t, func(c *descopehttp.Config) { c.Tokens = delivery })
+							k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.TokensInCookies = rotate, cookies })
 							lifeOfASession(newApp(k, delivery, "/deep/auth", strip).visit(t), rotate)
 							require.NoError(t, k.Wait(t.Context()))
 						})
@@ -545,7 +376,7 @@ func TestSessionLife(t *testing.T) {
 func lifeOfASession(v *visitor, rotate bool) {
 	t := v.t
 	res, _ := v.page()
-	requireProblem(t, res, http.StatusUnauthorized, "no_session")
+	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
 
 	key := v.signUp("new@example.com")
 	res, view := v.page()
@@ -556,60 +387,60 @@ func lifeOfASession(v *visitor, rotate bool) {
 
 	// The session expires. Cookies are renewed on the way to the page; a client
 	// that holds its token itself is told, and refreshes.
-	elapse(past)
+	kittest.Elapse(kittest.Past)
 	firstSession, firstRefresh := v.currentSession(), v.currentRefresh()
 	if v.delivery != descopehttp.InCookies {
 		res, _ = v.page()
-		requireProblem(t, res, http.StatusUnauthorized, "session_expired")
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_expired")
 		assert.Empty(t, res.Cookies())
-		v.take(v.flow(http.MethodPost, refreshPath, `{}`), rotate)
+		v.take(v.flow(http.MethodPost, kittest.RefreshPath, `{}`), rotate)
 	}
 	res, view = v.page()
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	assert.Equal(t, user, view.Subject)
 	assert.NotEqual(t, firstSession, v.currentSession())
 	if v.delivery == descopehttp.InCookies {
-		assert.Equal(t, rotate, cookiesOf(res)[refreshCookie] != nil)
+		assert.Equal(t, rotate, kittest.CookiesOf(res)[kittest.RefreshCookie] != nil)
 		assert.Equal(t, len(res.Cookies()), view.SetCookies, "all are set before the page runs")
 		assert.NotZero(t, view.SetCookies)
 		assert.Equal(t, v.cookie("DS"), view.Session, "the page sees the new session")
-		assert.NotContains(t, view.Cookies, refreshCookie, "the page must not spend the refresh token again")
+		assert.NotContains(t, view.Cookies, kittest.RefreshCookie, "the page must not spend the refresh token again")
 		res, view = v.page()
 		require.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Zero(t, view.SetCookies)
 	}
 	assert.Equal(t, rotate, firstRefresh != v.currentRefresh())
-	assert.Equal(t, !rotate, v.srv.Honours(firstRefresh))
-	assert.True(t, v.srv.Honours(v.currentRefresh()))
+	assert.Equal(t, !rotate, v.Project.Honours(firstRefresh))
+	assert.True(t, v.Project.Honours(v.currentRefresh()))
 
 	// The same at the client's own request.
-	elapse(past)
-	v.take(v.flow(http.MethodPost, refreshPath, ``), rotate) // Descope's Go client sends no body
-	elapse(past)
-	v.take(v.flow(http.MethodPost, tryRefreshPath+"?dcs=t&dcr=t", `{"externalToken":""}`), rotate)
+	kittest.Elapse(kittest.Past)
+	v.take(v.flow(http.MethodPost, kittest.RefreshPath, ``), rotate) // Descope's Go client sends no body
+	kittest.Elapse(kittest.Past)
+	v.take(v.flow(http.MethodPost, kittest.TryRefreshPath+"?dcs=t&dcr=t", `{"externalToken":""}`), rotate)
 	res, _ = v.page()
 	require.Equal(t, http.StatusOK, res.StatusCode)
 
-	res = v.flow(http.MethodGet, mePath, "")
-	me := requireOK(t, res)
+	res = v.flow(http.MethodGet, kittest.MePath, "")
+	me := kittest.RequireOK(t, res)
 	assert.Equal(t, user, me["userId"])
 	assert.Equal(t, []any{"new@example.com"}, me["loginIds"])
-	assert.Contains(t, string(bodyOf(t, res)), `"TOTP":true`)
+	assert.Contains(t, string(kittest.BodyOf(t, res)), `"TOTP":true`)
 
 	last := v.currentRefresh()
-	requireOK(t, v.flow(http.MethodPost, logoutPath, `{}`))
+	kittest.RequireOK(t, v.flow(http.MethodPost, kittest.LogoutPath, `{}`))
 	assert.Empty(t, v.client.Jar.Cookies(v.base))
-	assert.False(t, v.srv.Honours(last))
+	assert.False(t, v.Project.Honours(last))
 	v.session, v.refresh = "", ""
 	res, _ = v.page()
-	requireProblem(t, res, http.StatusUnauthorized, "no_session")
+	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
 	v.refresh = last
-	requireProblem(t, v.flow(http.MethodPost, refreshPath, `{}`), http.StatusUnauthorized, "session_ended")
+	kittest.RequireProblem(t, v.flow(http.MethodPost, kittest.RefreshPath, `{}`), http.StatusUnauthorized, "session_ended")
 	v.refresh = ""
 
 	// And in again.
-	elapse(codeStep)
-	v.take(v.flow(http.MethodPost, verifyPath, `{"loginId":"new@example.com","code":"`+codeFor(t, key)+`","loginOptions":{}}`), true)
+	kittest.Elapse(codeStep)
+	v.take(v.flow(http.MethodPost, kittest.VerifyPath, `{"loginId":"new@example.com","code":"`+codeFor(t, key)+`","loginOptions":{}}`), true)
 	res, view = v.page()
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	assert.Equal(t, user, view.Subject)
@@ -626,27 +457,27 @@ func TestSignInCookies(t *testing.T) {
 		sameSite         http.SameSite
 		ttl              time.Duration
 	}{
-		{"default", descopehttp.Cookies{}, sessionCookie, refreshCookie, http.SameSiteLaxMode, month},
-		{"refresh token shorter than the session", descopehttp.Cookies{}, sessionCookie, refreshCookie, http.SameSiteLaxMode, 5 * time.Minute},
+		{"default", descopehttp.Cookies{}, kittest.SessionCookie, kittest.RefreshCookie, http.SameSiteLaxMode, month},
+		{"refresh token shorter than the session", descopehttp.Cookies{}, kittest.SessionCookie, kittest.RefreshCookie, http.SameSiteLaxMode, 5 * time.Minute},
 		{"plain names", descopehttp.Cookies{PlainNames: true}, "DS", "DSR", http.SameSiteLaxMode, month},
 		{"domain", descopehttp.Cookies{Domain: "example.com"}, "DS", "DSR", http.SameSiteLaxMode, month},
 		{"insecure", descopehttp.Cookies{InsecureHTTP: true}, "DS", "DSR", http.SameSiteLaxMode, month},
-		{"strict", descopehttp.Cookies{SameSite: http.SameSiteStrictMode}, sessionCookie, refreshCookie, http.SameSiteStrictMode, month},
-		{"none", descopehttp.Cookies{SameSite: http.SameSiteNoneMode}, sessionCookie, refreshCookie, http.SameSiteNoneMode, month},
+		{"strict", descopehttp.Cookies{SameSite: http.SameSiteStrictMode}, kittest.SessionCookie, kittest.RefreshCookie, http.SameSiteStrictMode, month},
+		{"none", descopehttp.Cookies{SameSite: http.SameSiteNoneMode}, kittest.SessionCookie, kittest.RefreshCookie, http.SameSiteNoneMode, month},
 	} {
 		for _, inCookies := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, project's cookies=%v", tt.name, inCookies), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					k := newKit(t, func(c *descopehttp.Config) { c.Cookies = tt.cookies })
-					k.srv.Configure(func(s *descopetest.Settings) { s.RefreshTTL, s.TokensInCookies = tt.ttl, inCookies })
-					res := serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
-					body := requireOK(t, res)
+					k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies = tt.cookies })
+					k.Project.Configure(func(s *descopetest.Settings) { s.RefreshTTL, s.TokensInCookies = tt.ttl, inCookies })
+					res := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+					body := kittest.RequireOK(t, res)
 					assert.Equal(t, []any{"", ""}, []any{body["sessionJwt"], body["refreshJwt"]}, "no script sees them")
 					require.Len(t, res.Cookies(), 2)
 					for name, drn := range map[string]string{tt.session: "DS", tt.refresh: "DSR"} {
-						c := cookiesOf(res)[name]
+						c := kittest.CookiesOf(res)[name]
 						require.NotNil(t, c, name)
-						assert.Equal(t, drn, claimsOf(t, c.Value)["drn"])
+						assert.Equal(t, drn, kittest.ClaimsOf(t, c.Value)["drn"])
 						assert.Equal(t, int(tt.ttl/time.Second), c.MaxAge, name)
 						assert.Equal(t, tt.cookies.Domain, c.Domain, name)
 						assert.Equal(t, "/", c.Path, name)
@@ -662,105 +493,105 @@ func TestSignInCookies(t *testing.T) {
 
 // Cookies of two users are nobody's in the flows as well.
 func TestFlowsRefuseTwoUsers(t *testing.T) {
-	k := newKit(t)
-	k.srv.AddUser(descopetest.User{LoginID: bob})
-	adas, bobs := k.srv.SignIn(ada), k.srv.SignIn(bob)
+	k := kittest.New(t)
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	adas, bobs := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Bob)
 	require.NoError(t, k.Ready(t.Context()))
-	k.srv.Reset()
+	k.Project.Reset()
 	for _, r := range []*http.Request{
-		get(mePath), flowPost(refreshPath, ""), flowPost(updatePath, `{"loginId":"`+ada+`"}`), flowPost(selectPath, `{"tenant":"T1"}`),
-		flowPost(verifyPath, `{"loginId":"`+ada+`","code":"000000","loginOptions":{"mfa":true}}`),
+		kittest.Get(kittest.MePath), kittest.Post(kittest.RefreshPath, ""), kittest.Post(kittest.UpdatePath, `{"loginId":"`+kittest.Ada+`"}`), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`),
+		kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000","loginOptions":{"mfa":true}}`),
 	} {
-		res := serve(k.Handler(), withCookies(r, adas.Session, bobs.Refresh))
-		requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
-		assert.Len(t, cookiesOf(res), 2)
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(r, adas.Session, bobs.Refresh))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+		assert.Len(t, kittest.CookiesOf(res), 2)
 		for _, c := range res.Cookies() {
 			assert.Negative(t, c.MaxAge)
 		}
 	}
-	assert.Zero(t, k.srv.Requests(""))
+	assert.Zero(t, k.Project.Requests(""))
 }
 
 // A refresh cookie whose time has passed is the end of a session, and goes; beside a
 // good one it is nothing.
 func TestFlowsWithAnExpiredRefreshCookie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
-		old := k.srv.SignIn(ada).Refresh
-		elapse(2 * time.Hour)
-		good := k.srv.SignIn(ada).Refresh
-		for _, r := range []*http.Request{get(mePath), flowPost(refreshPath, "")} {
-			res := serve(k.Handler(), withCookies(r, "", old))
-			requireProblem(t, res, http.StatusUnauthorized, "session_expired")
-			assert.Len(t, cookiesOf(res), 2)
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
+		old := k.Project.SignIn(kittest.Ada).Refresh
+		kittest.Elapse(2 * time.Hour)
+		good := k.Project.SignIn(kittest.Ada).Refresh
+		for _, r := range []*http.Request{kittest.Get(kittest.MePath), kittest.Post(kittest.RefreshPath, "")} {
+			res := kittest.Serve(k.Handler(), kittest.WithCookies(r, "", old))
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_expired")
+			assert.Len(t, kittest.CookiesOf(res), 2)
 			for _, c := range res.Cookies() {
 				assert.Negative(t, c.MaxAge)
 			}
-			r.Header.Set("Cookie", refreshCookie+"="+old+"; "+refreshCookie+"="+good)
-			assert.Equal(t, http.StatusOK, serve(k.Handler(), r).StatusCode)
+			r.Header.Set("Cookie", kittest.RefreshCookie+"="+old+"; "+kittest.RefreshCookie+"="+good)
+			assert.Equal(t, http.StatusOK, kittest.Serve(k.Handler(), r).StatusCode)
 		}
 	})
 }
 
 // A session token that no browser stores must not leave the former one in place.
 func TestSessionTokenTooLargeForACookie(t *testing.T) {
-	k := newKit(t)
-	k.srv.Configure(func(s *descopetest.Settings) {
+	k := kittest.New(t)
+	k.Project.Configure(func(s *descopetest.Settings) {
 		s.EditClaims = func(kind string, claims map[string]any) {
 			if kind == "DS" {
 				claims["big"] = strings.Repeat("x", 4096)
 			}
 		}
 	})
-	res := serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
-	requireOK(t, res)
-	requireDeleted(t, res, sessionCookie)
-	assert.Positive(t, cookiesOf(res)[refreshCookie].MaxAge)
-	assert.Contains(t, k.logs.String(), "too large for a cookie")
+	res := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+	kittest.RequireOK(t, res)
+	kittest.RequireDeleted(t, res, kittest.SessionCookie)
+	assert.Positive(t, kittest.CookiesOf(res)[kittest.RefreshCookie].MaxAge)
+	assert.Contains(t, k.Logs.String(), "too large for a cookie")
 }
 
 // The same of the refresh token: a browser would drop it without a word, and
 // the user be signed out ten minutes later for no reason that anybody can see.
 func TestRefreshTokenTooLargeForACookie(t *testing.T) {
-	k := newKit(t)
-	k.srv.Configure(func(s *descopetest.Settings) {
+	k := kittest.New(t)
+	k.Project.Configure(func(s *descopetest.Settings) {
 		s.EditClaims = func(kind string, claims map[string]any) {
 			if kind == "DSR" {
 				claims["big"] = strings.Repeat("x", 4096)
 			}
 		}
 	})
-	serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
-	assert.Contains(t, k.logs.String(), "too large for a cookie")
+	kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+	assert.Contains(t, k.Logs.String(), "too large for a cookie")
 }
 
 // Members that this package has never heard of reach the client as they came.
 func TestAnswersKeepWhatIsUnknown(t *testing.T) {
-	tap := &wiretap{edit: func(path string, body []byte) []byte {
+	tap := &kittest.Wiretap{Edit: func(path string, body []byte) []byte {
 		if !strings.HasPrefix(path, "/v1/") {
 			return body
 		}
 		return bytes.Replace(body, []byte("{"), []byte(`{"zz":12345678901234567890,"new":{"b":[1.50,null],"a":"\u00e9"},`), 1)
 	}}
-	k := newKit(t, tap.config)
-	tokens := k.srv.SignIn(ada)
+	k := kittest.New(t, tap.Config)
+	tokens := k.Project.SignIn(kittest.Ada)
 	for path, body := range map[string]string{
-		signUpPath:     `{"loginId":"new"}`,
-		verifyPath:     `{"loginId":"` + ada + `","code":"` + k.srv.Code(ada) + `"}`,
-		updatePath:     `{"loginId":"` + ada + `"}`,
-		refreshPath:    `{}`,
-		tryRefreshPath: `{}`,
-		mePath:         "",
-		tenantsPath:    `{}`,
+		kittest.SignUpPath:     `{"loginId":"new"}`,
+		kittest.VerifyPath:     `{"loginId":"` + kittest.Ada + `","code":"` + k.Project.Code(kittest.Ada) + `"}`,
+		kittest.UpdatePath:     `{"loginId":"` + kittest.Ada + `"}`,
+		kittest.RefreshPath:    `{}`,
+		kittest.TryRefreshPath: `{}`,
+		kittest.MePath:         "",
+		kittest.TenantsPath:    `{}`,
 	} {
-		r := flowPost(path, body)
-		if path == mePath {
-			r = get(path)
+		r := kittest.Post(path, body)
+		if path == kittest.MePath {
+			r = kittest.Get(path)
 		}
-		res := serve(k.Handler(), withCookies(r, tokens.Session, tokens.Refresh))
-		answer := requireOK(t, res)
-		raw := string(bodyOf(t, res))
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(r, tokens.Session, tokens.Refresh))
+		answer := kittest.RequireOK(t, res)
+		raw := string(kittest.BodyOf(t, res))
 		assert.True(t, strings.HasPrefix(raw, `{"zz":12345678901234567890,"new":{`), "%s: %s", path, raw)
 		assert.Contains(t, raw, `1.50`, path)
 		assert.Equal(t, map[string]any{"b": []any{1.5, nil}, "a": "é"}, answer["new"], path)
@@ -770,16 +601,16 @@ func TestAnswersKeepWhatIsUnknown(t *testing.T) {
 // Of Descope's headers none is the client's business; its cookies would go past
 // the policy, and its caching rules are about other answers.
 func TestHeadersOfDescopeStayHere(t *testing.T) {
-	tap := new(wiretap)
-	k := newKit(t, tap.config)
-	tokens := k.srv.SignIn(ada)
-	answers := map[string]string{mePath: `{"userId":"U"}`, refreshPath: `{"sessionJwt":"` + tokens.Session + `","refreshJwt":""}`}
-	tap.answerWith(func(r *http.Request) *http.Response {
+	tap := new(kittest.Wiretap)
+	k := kittest.New(t, tap.Config)
+	tokens := k.Project.SignIn(kittest.Ada)
+	answers := map[string]string{kittest.MePath: `{"userId":"U"}`, kittest.RefreshPath: `{"sessionJwt":"` + tokens.Session + `","refreshJwt":""}`}
+	tap.AnswerWith(func(r *http.Request) *http.Response {
 		body, ok := answers[r.URL.Path]
 		if !ok {
 			return nil
 		}
-		res := jsonAnswer(http.StatusOK, body)
+		res := kittest.JSONAnswer(http.StatusOK, body)
 		res.Header["Set-Cookie"] = []string{"tracker=1; Path=/", "DTD=x", "DSR="}
 		res.Header.Set("X-Upstream", "1")
 		res.Header.Set("Access-Control-Allow-Origin", "*")
@@ -787,50 +618,50 @@ func TestHeadersOfDescopeStayHere(t *testing.T) {
 		res.Header.Set("Retry-After", "7")
 		return res
 	})
-	for _, r := range []*http.Request{get(mePath), flowPost(refreshPath, "")} {
-		res := serve(k.Handler(), withCookies(r, "", tokens.Refresh))
-		requireOK(t, res)
+	for _, r := range []*http.Request{kittest.Get(kittest.MePath), kittest.Post(kittest.RefreshPath, "")} {
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(r, "", tokens.Refresh))
+		kittest.RequireOK(t, res)
 		for _, name := range []string{"X-Upstream", "Access-Control-Allow-Origin", "Retry-After"} {
 			assert.Empty(t, res.Header.Get(name), name)
 		}
-		for name := range cookiesOf(res) {
-			assert.Equal(t, sessionCookie, name)
+		for name := range kittest.CookiesOf(res) {
+			assert.Equal(t, kittest.SessionCookie, name)
 		}
 	}
 }
 
 // Projects may name their cookies; the answer then says how.
 func TestProjectsOwnCookieNames(t *testing.T) {
-	tap := new(wiretap)
-	k := newKit(t, tap.config)
-	presented, next := k.srv.SignIn(ada), k.srv.SignIn(ada)
-	tap.answerWith(func(r *http.Request) *http.Response {
-		if r.URL.Path != refreshPath {
+	tap := new(kittest.Wiretap)
+	k := kittest.New(t, tap.Config)
+	presented, next := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Ada)
+	tap.AnswerWith(func(r *http.Request) *http.Response {
+		if r.URL.Path != kittest.RefreshPath {
 			return nil
 		}
-		res := jsonAnswer(http.StatusOK, `{"sessionJwt":"","refreshJwt":"","cookieName":"shopR","sessionCookieName":"shopS"}`)
+		res := kittest.JSONAnswer(http.StatusOK, `{"sessionJwt":"","refreshJwt":"","cookieName":"shopR","sessionCookieName":"shopS"}`)
 		res.Header["Set-Cookie"] = []string{"DS=planted", "DSR=planted", "shopS=" + next.Session + "; HttpOnly", "shopR=" + next.Refresh}
 		return res
 	})
-	res := serve(k.Handler(), withCookies(flowPost(refreshPath, ""), "", presented.Refresh))
-	requireOK(t, res)
-	cookies := cookiesOf(res)
+	res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, ""), "", presented.Refresh))
+	kittest.RequireOK(t, res)
+	cookies := kittest.CookiesOf(res)
 	require.Len(t, cookies, 2)
-	assert.Equal(t, next.Session, cookies[sessionCookie].Value)
-	assert.Equal(t, next.Refresh, cookies[refreshCookie].Value)
+	assert.Equal(t, next.Session, cookies[kittest.SessionCookie].Value)
+	assert.Equal(t, next.Refresh, cookies[kittest.RefreshCookie].Value)
 }
 
 func TestUpdateGivesANewKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		v := newApp(k, descopehttp.InCookies, "/auth", true).visit(t)
 		oldKey := v.signUp("new@example.com")
 		verify := func(key string) *http.Response {
-			elapse(codeStep) // a code works once
-			return v.flow(http.MethodPost, verifyPath, `{"loginId":"new@example.com","code":"`+codeFor(t, key)+`"}`)
+			kittest.Elapse(codeStep) // a code works once
+			return v.flow(http.MethodPost, kittest.VerifyPath, `{"loginId":"new@example.com","code":"`+codeFor(t, key)+`"}`)
 		}
 
-		answer := requireOK(t, v.flow(http.MethodPost, updatePath, `{"loginId":"new@example.com"}`))
+		answer := kittest.RequireOK(t, v.flow(http.MethodPost, kittest.UpdatePath, `{"loginId":"new@example.com"}`))
 		newKey, _ := answer["key"].(string)
 		require.NotEmpty(t, newKey)
 		assert.NotEqual(t, oldKey, newKey)
@@ -839,7 +670,7 @@ func TestUpdateGivesANewKey(t *testing.T) {
 
 		v.take(verify(oldKey), true)
 		v.take(verify(newKey), true)
-		requireProblem(t, verify(oldKey), http.StatusUnauthorized, "invalid_code")
+		kittest.RequireProblem(t, verify(oldKey), http.StatusUnauthorized, "invalid_code")
 		v.take(verify(newKey), true)
 	})
 }
@@ -847,30 +678,30 @@ func TestUpdateGivesANewKey(t *testing.T) {
 // A new key for somebody else would be a way into their account, and whether
 // Descope compares is not documented; this project does not.
 func TestUpdateOfSomebodyElse(t *testing.T) {
-	tap := new(wiretap)
-	k := newKit(t, tap.config)
-	k.srv.AddUser(descopetest.User{LoginID: bob})
-	tokens := k.srv.SignIn(ada)
-	for _, loginID := range []string{bob, ada + " ", "unknown@example.com", ada + "," + bob} {
-		res := serve(k.Handler(), withCookies(flowPost(updatePath, `{"loginId":"`+loginID+`"}`), tokens.Session, tokens.Refresh))
-		requireProblem(t, res, http.StatusForbidden, "foreign_login_id")
+	tap := new(kittest.Wiretap)
+	k := kittest.New(t, tap.Config)
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	tokens := k.Project.SignIn(kittest.Ada)
+	for _, loginID := range []string{kittest.Bob, kittest.Ada + " ", "unknown@example.com", kittest.Ada + "," + kittest.Bob} {
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.UpdatePath, `{"loginId":"`+loginID+`"}`), tokens.Session, tokens.Refresh))
+		kittest.RequireProblem(t, res, http.StatusForbidden, "foreign_login_id")
 	}
-	assert.NotContains(t, tap.paths(), updatePath)
+	assert.NotContains(t, tap.Paths(), kittest.UpdatePath)
 
 	// What is sent is spelled as Descope spells it.
-	res := serve(k.Handler(), withCookies(flowPost(updatePath, `{"loginId":"ADA@example.com"}`), tokens.Session, tokens.Refresh))
-	requireOK(t, res)
-	assert.Equal(t, `{"loginId":"`+ada+`"}`, tap.only(t, updatePath).body)
+	res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.UpdatePath, `{"loginId":"ADA@example.com"}`), tokens.Session, tokens.Refresh))
+	kittest.RequireOK(t, res)
+	assert.Equal(t, `{"loginId":"`+kittest.Ada+`"}`, tap.Only(t, kittest.UpdatePath).Body)
 }
 
 // A step-up in a session that was ended elsewhere is no wrong code.
 func TestSecondFactorOfAnEndedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
-		k.srv.LogOut(ada)
-		res := b.do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":{"stepup":true}}`))
-		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
+		k.Project.LogOut(kittest.Ada)
+		res := b.Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`","loginOptions":{"stepup":true}}`))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 	})
 }
 
@@ -886,30 +717,30 @@ func TestSecondFactor(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tap := new(wiretap)
-				k := newKit(t, tap.config)
-				project, tokens := k.srv.ProjectID(), k.srv.SignIn(ada)
+				tap := new(kittest.Wiretap)
+				k := kittest.New(t, tap.Config)
+				project, tokens := k.Project.ProjectID(), k.Project.SignIn(kittest.Ada)
 				request := func() *http.Request {
-					return flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":`+tt.options+`}`)
+					return kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`","loginOptions":`+tt.options+`}`)
 				}
-				requireProblem(t, serve(k.Handler(), request()), http.StatusUnauthorized, "no_refresh_token")
-				requireProblem(t, serve(k.Handler(), inHeader(request(), project, tokens.Session)),
+				kittest.RequireProblem(t, kittest.Serve(k.Handler(), request()), http.StatusUnauthorized, "no_refresh_token")
+				kittest.RequireProblem(t, kittest.Serve(k.Handler(), kittest.InHeader(request(), project, tokens.Session)),
 					http.StatusUnauthorized, "invalid_refresh_token")
-				assert.Empty(t, tap.paths(), "no code is spent")
+				assert.Empty(t, tap.Paths(), "no code is spent")
 
 				for way, prepare := range map[string]func(*http.Request) *http.Request{
-					"cookie": func(r *http.Request) *http.Request { return withCookies(r, tokens.Session, tokens.Refresh) },
-					"header": func(r *http.Request) *http.Request { return inHeader(r, project, tokens.Refresh) },
+					"cookie": func(r *http.Request) *http.Request { return kittest.WithCookies(r, tokens.Session, tokens.Refresh) },
+					"header": func(r *http.Request) *http.Request { return kittest.InHeader(r, project, tokens.Refresh) },
 				} {
-					elapse(codeStep)
-					tokens = k.srv.SignIn(ada)
-					tap.forget()
-					res := serve(k.Handler(), prepare(request()))
-					requireOK(t, res)
-					claims := claimsOf(t, cookiesOf(res)[sessionCookie].Value)
+					kittest.Elapse(codeStep)
+					tokens = k.Project.SignIn(kittest.Ada)
+					tap.Forget()
+					res := kittest.Serve(k.Handler(), prepare(request()))
+					kittest.RequireOK(t, res)
+					claims := kittest.ClaimsOf(t, kittest.CookiesOf(res)[kittest.SessionCookie].Value)
 					assert.Equal(t, tt.stepUp, claims["su"] == true, way)
 					assert.Equal(t, tt.amr, claims["amr"], way)
-					assert.Equal(t, "Bearer "+project+":"+tokens.Refresh, tap.only(t, verifyPath).authorization, way)
+					assert.Equal(t, "Bearer "+project+":"+tokens.Refresh, tap.Only(t, kittest.VerifyPath).Authorization, way)
 				}
 			})
 		})
@@ -919,10 +750,10 @@ func TestSecondFactor(t *testing.T) {
 // A step-up with somebody else's code would add their proof to this session.
 // Descope refuses that, as far as anybody knows; here it does not.
 func TestSecondFactorOfAnotherUser(t *testing.T) {
-	tap := new(wiretap)
-	k := newKit(t, tap.config)
-	k.srv.AddUser(descopetest.User{LoginID: bob})
-	adas, bobs := k.srv.SignIn(ada), k.srv.SignIn(bob)
+	tap := new(kittest.Wiretap)
+	k := kittest.New(t, tap.Config)
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	adas, bobs := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Bob)
 	for _, tt := range []struct{ name, session, refresh, options string }{
 		{"both are another's, stepup", bobs.Session, bobs.Refresh, `{"stepup":true}`},
 		{"both are another's, mfa", bobs.Session, bobs.Refresh, `{"mfa":true}`},
@@ -930,15 +761,15 @@ func TestSecondFactorOfAnotherUser(t *testing.T) {
 		{"refresh token is another's", adas.Session, bobs.Refresh, `{"stepup":true}`},
 		{"of two users, plain sign-in", adas.Session, bobs.Refresh, `{}`},
 	} {
-		tap.answerWith(func(r *http.Request) *http.Response {
-			if r.URL.Path != verifyPath {
+		tap.AnswerWith(func(r *http.Request) *http.Response {
+			if r.URL.Path != kittest.VerifyPath {
 				return nil
 			}
-			return jsonAnswer(http.StatusOK, `{"sessionJwt":"`+tt.session+`","refreshJwt":"`+tt.refresh+`"}`)
+			return kittest.JSONAnswer(http.StatusOK, `{"sessionJwt":"`+tt.session+`","refreshJwt":"`+tt.refresh+`"}`)
 		})
-		body := `{"loginId":"` + bob + `","code":"123456","loginOptions":` + tt.options + `}`
-		res := serve(k.Handler(), withCookies(flowPost(verifyPath, body), adas.Session, adas.Refresh))
-		requireProblem(t, res, http.StatusUnauthorized, "other_user")
+		body := `{"loginId":"` + kittest.Bob + `","code":"123456","loginOptions":` + tt.options + `}`
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.VerifyPath, body), adas.Session, adas.Refresh))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "other_user")
 		assert.Empty(t, res.Cookies(), tt.name)
 	}
 }
@@ -947,26 +778,26 @@ func TestSecondFactorOfAnotherUser(t *testing.T) {
 // tried with.
 func TestRefusedSecondFactorLeavesTheSessionAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tap := new(wiretap)
-		k := newKit(t, tap.config)
-		k.srv.AddUser(descopetest.User{LoginID: bob})
-		adas := k.srv.SignIn(ada)
-		elapse(past)
-		bobs := k.srv.SignIn(bob)
-		tap.answerWith(func(r *http.Request) *http.Response {
-			if r.URL.Path != verifyPath {
+		tap := new(kittest.Wiretap)
+		k := kittest.New(t, tap.Config)
+		k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+		adas := k.Project.SignIn(kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		bobs := k.Project.SignIn(kittest.Bob)
+		tap.AnswerWith(func(r *http.Request) *http.Response {
+			if r.URL.Path != kittest.VerifyPath {
 				return nil
 			}
-			return jsonAnswer(http.StatusOK, `{"sessionJwt":"`+bobs.Session+`","refreshJwt":"`+bobs.Refresh+`"}`)
+			return kittest.JSONAnswer(http.StatusOK, `{"sessionJwt":"`+bobs.Session+`","refreshJwt":"`+bobs.Refresh+`"}`)
 		})
-		body := `{"loginId":"` + bob + `","code":"123456","loginOptions":{"stepup":true}}`
-		res := serve(k.Handler(), withCookies(flowPost(verifyPath, body), "", adas.Refresh))
-		requireProblem(t, res, http.StatusUnauthorized, "other_user")
+		body := `{"loginId":"` + kittest.Bob + `","code":"123456","loginOptions":{"stepup":true}}`
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.VerifyPath, body), "", adas.Refresh))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "other_user")
 
-		next := new(spy)
-		res = serve(k.RequireSession(next), withCookies(get("/"), adas.Session, adas.Refresh))
-		assert.Equal(t, http.StatusOK, res.StatusCode, "%s", bodyOf(t, res))
-		assert.Equal(t, 1, next.calls)
+		next := new(kittest.Spy)
+		res = kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), adas.Session, adas.Refresh))
+		assert.Equal(t, http.StatusOK, res.StatusCode, "%s", kittest.BodyOf(t, res))
+		assert.Equal(t, 1, next.Calls)
 	})
 }
 
@@ -977,32 +808,32 @@ func TestSecondFactorIsNotLentToTheTokenBefore(t *testing.T) {
 		for _, presented := range []bool{false, true} {
 			t.Run(fmt.Sprintf("rotate=%v, presented=%v", rotate, presented), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					k := newKit(t)
-					k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-					before := k.srv.SignIn(ada)
-					body := `{"loginId":"` + ada + `","code":"` + k.srv.Code(ada) + `","loginOptions":{"mfa":true}}`
-					res := serve(k.Handler(), withCookies(flowPost(verifyPath, body), before.Session, before.Refresh))
-					requireOK(t, res)
-					cookies := cookiesOf(res)
-					require.Equal(t, []any{"totp", "mfa"}, claimsOf(t, cookies[sessionCookie].Value)["amr"])
+					k := kittest.New(t)
+					k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+					before := k.Project.SignIn(kittest.Ada)
+					body := `{"loginId":"` + kittest.Ada + `","code":"` + k.Project.Code(kittest.Ada) + `","loginOptions":{"mfa":true}}`
+					res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.VerifyPath, body), before.Session, before.Refresh))
+					kittest.RequireOK(t, res)
+					cookies := kittest.CookiesOf(res)
+					require.Equal(t, []any{"totp", "mfa"}, kittest.ClaimsOf(t, cookies[kittest.SessionCookie].Value)["amr"])
 					if presented {
-						next := new(spy)
-						serve(k.RequireSession(next), withCookies(get("/"), cookies[sessionCookie].Value, cookies[refreshCookie].Value))
-						require.Equal(t, 1, next.calls)
+						next := new(kittest.Spy)
+						kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), cookies[kittest.SessionCookie].Value, cookies[kittest.RefreshCookie].Value))
+						require.Equal(t, 1, next.Calls)
 					}
 
-					elapse(time.Second)
-					next := new(spy)
+					kittest.Elapse(time.Second)
+					next := new(kittest.Spy)
 					for _, h := range []http.Handler{k.RequireSession(next), k.Handler()} {
-						res := serve(h, withCookies(flowPost(refreshPath, ``), "", before.Refresh))
+						res := kittest.Serve(h, kittest.WithCookies(kittest.Post(kittest.RefreshPath, ``), "", before.Refresh))
 						for _, c := range res.Cookies() {
 							if c.Value != "" {
-								assert.NotContains(t, claimsOf(t, c.Value)["amr"], "mfa", c.Name)
+								assert.NotContains(t, kittest.ClaimsOf(t, c.Value)["amr"], "mfa", c.Name)
 							}
 						}
 					}
-					if next.calls > 0 {
-						s, _ := descopehttp.SessionFromContext(next.last().Context())
+					if next.Calls > 0 {
+						s, _ := descopehttp.SessionFromContext(next.Last().Context())
 						assert.NotContains(t, s.AuthMethods(), "mfa", "a page behind the MFA guard would open")
 					}
 				})
@@ -1014,41 +845,41 @@ func TestSecondFactorIsNotLentToTheTokenBefore(t *testing.T) {
 // Descope's browser client sends the refresh token it has stored with every
 // call. For signing in it does not matter, so a dead one must not be in the way.
 func TestStaleRefreshTokenDoesNotHinderSigningIn(t *testing.T) {
-	tap := new(wiretap)
-	h := newHostile(t, tap.config)
-	h.srv.AddUser(descopetest.User{LoginID: bob})
-	revoked := h.srv.SignIn(bob).Refresh
-	h.srv.LogOut(bob)
-	project := h.srv.ProjectID()
+	tap := new(kittest.Wiretap)
+	h := kittest.NewHostile(t, tap.Config)
+	h.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	revoked := h.Project.SignIn(kittest.Bob).Refresh
+	h.Project.LogOut(kittest.Bob)
+	project := h.Project.ProjectID()
 	clients := 0
 	for name, token := range map[string]string{
 		"somebody else's, revoked": revoked,
-		"expired":                  h.with(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Hour).Unix()}),
+		"expired":                  h.With(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Hour).Unix()}),
 		"garbage":                  "a.b.c",
-		"a session token":          h.srv.SignIn(ada).Session,
+		"a session token":          h.Project.SignIn(kittest.Ada).Session,
 	} {
 		for way, prepare := range map[string]func(*http.Request) *http.Request{
-			"header":           func(r *http.Request) *http.Request { return inHeader(r, project, token) },
-			"header, with key": func(r *http.Request) *http.Request { return inHeader(r, project, token, "K2key") },
-			"cookie":           func(r *http.Request) *http.Request { return withCookies(r, "x", token) },
+			"header":           func(r *http.Request) *http.Request { return kittest.InHeader(r, project, token) },
+			"header, with key": func(r *http.Request) *http.Request { return kittest.InHeader(r, project, token, "K2key") },
+			"cookie":           func(r *http.Request) *http.Request { return kittest.WithCookies(r, "x", token) },
 		} {
 			for i, options := range []string{``, `,"loginOptions":{"stepup":false,"mfa":false}`} {
 				about := fmt.Sprintf("%s, %s, %q", name, way, options)
-				tap.forget()
+				tap.Forget()
 				clients++
 				prepare := func(r *http.Request) *http.Request {
 					r.RemoteAddr = fmt.Sprintf("10.0.0.%d:1234", clients) // sign-ups from one are limited
 					return prepare(r)
 				}
 				loginID := strings.ReplaceAll(fmt.Sprintf("%s-%s-%d@example.com", name, way, i), " ", "")
-				res := serve(h.Handler(), prepare(flowPost(signUpPath, `{"loginId":"`+loginID+`"}`)))
-				requireOK(t, res)
+				res := kittest.Serve(h.Handler(), prepare(kittest.Post(kittest.SignUpPath, `{"loginId":"`+loginID+`"}`)))
+				kittest.RequireOK(t, res)
 				assert.Empty(t, res.Cookies(), about)
-				assert.Equal(t, "Bearer "+project, tap.only(t, signUpPath).authorization, about)
+				assert.Equal(t, "Bearer "+project, tap.Only(t, kittest.SignUpPath).Authorization, about)
 
-				res = serve(h.Handler(), prepare(flowPost(verifyPath, `{"loginId":"`+loginID+`","code":"`+h.srv.Code(loginID)+`"`+options+`}`)))
-				requireOK(t, res)
-				assert.Equal(t, "Bearer "+project, tap.only(t, verifyPath).authorization, about)
+				res = kittest.Serve(h.Handler(), prepare(kittest.Post(kittest.VerifyPath, `{"loginId":"`+loginID+`","code":"`+h.Project.Code(loginID)+`"`+options+`}`)))
+				kittest.RequireOK(t, res)
+				assert.Equal(t, "Bearer "+project, tap.Only(t, kittest.VerifyPath).Authorization, about)
 			}
 		}
 	}
@@ -1069,114 +900,108 @@ func TestLoginOptions(t *testing.T) {
 			options["tenantId"], options["ssoAppId"] = "T2ours", "ours"
 			return nil
 		}, `{"locale":"de","templateOptions":{"a":"b"},"revokeOtherSessions":true,
-			"customClaims":{"plan":"gold","who":"` + ada + `"},"tenantId":"T2ours","ssoAppId":"ours"}`,
-			map[string]any{"plan": "gold", "who": ada}},
+			"customClaims":{"plan":"gold","who":"` + kittest.Ada + `"},"tenantId":"T2ours","ssoAppId":"ours"}`,
+			map[string]any{"plan": "gold", "who": kittest.Ada}},
 		"removes": {func(_ *http.Request, _ string, options map[string]any) error {
 			clear(options)
 			return nil
 		}, ``, nil},
 	} {
-		tap := new(wiretap)
-		k := newKit(t, tap.config, func(c *descopehttp.Config) { c.LoginOptions = tt.hook })
-		code := k.srv.Code(ada)
-		r := flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+code+`","loginOptions":`+all+`}`)
+		tap := new(kittest.Wiretap)
+		k := kittest.New(t, tap.Config, func(c *descopehttp.Config) { c.LoginOptions = tt.hook })
+		code := k.Project.Code(kittest.Ada)
+		r := kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+code+`","loginOptions":`+all+`}`)
 		r.Header.Set("X-Plan", "gold")
-		res := serve(k.Handler(), r)
-		requireOK(t, res)
-		want := `{"loginId":"` + ada + `","code":"` + code + `"}`
+		res := kittest.Serve(k.Handler(), r)
+		kittest.RequireOK(t, res)
+		want := `{"loginId":"` + kittest.Ada + `","code":"` + code + `"}`
 		if tt.options != "" {
 			want = want[:len(want)-1] + `,"loginOptions":` + tt.options + `}`
 		}
-		assert.JSONEq(t, want, tap.only(t, verifyPath).body, name)
-		assert.Equal(t, tt.nsec, claimsOf(t, cookiesOf(res)[sessionCookie].Value)["nsec"], name)
+		assert.JSONEq(t, want, tap.Only(t, kittest.VerifyPath).Body, name)
+		assert.Equal(t, tt.nsec, kittest.ClaimsOf(t, kittest.CookiesOf(res)[kittest.SessionCookie].Value)["nsec"], name)
 	}
 }
 
 func TestLoginOptionsCanAskForAStepUp(t *testing.T) {
-	tap := new(wiretap)
-	k := newKit(t, tap.config, func(c *descopehttp.Config) {
+	tap := new(kittest.Wiretap)
+	k := kittest.New(t, tap.Config, func(c *descopehttp.Config) {
 		c.LoginOptions = func(_ *http.Request, _ string, options map[string]any) error {
 			options["stepup"] = true
 			return nil
 		}
 	})
-	body := `{"loginId":"` + ada + `","code":"` + k.srv.Code(ada) + `"}`
-	requireProblem(t, serve(k.Handler(), flowPost(verifyPath, body)), http.StatusUnauthorized, "no_refresh_token")
-	assert.Empty(t, tap.paths())
-	tokens := k.srv.SignIn(ada)
-	res := serve(k.Handler(), withCookies(flowPost(verifyPath, body), tokens.Session, tokens.Refresh))
-	requireOK(t, res)
-	assert.Equal(t, true, claimsOf(t, cookiesOf(res)[sessionCookie].Value)["su"])
+	body := `{"loginId":"` + kittest.Ada + `","code":"` + k.Project.Code(kittest.Ada) + `"}`
+	kittest.RequireProblem(t, kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, body)), http.StatusUnauthorized, "no_refresh_token")
+	assert.Empty(t, tap.Paths())
+	tokens := k.Project.SignIn(kittest.Ada)
+	res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.VerifyPath, body), tokens.Session, tokens.Refresh))
+	kittest.RequireOK(t, res)
+	assert.Equal(t, true, kittest.ClaimsOf(t, kittest.CookiesOf(res)[kittest.SessionCookie].Value)["su"])
 }
 
 func TestLoginOptionsRefuses(t *testing.T) {
-	tap := new(wiretap)
-	k := newKit(t, tap.config, func(c *descopehttp.Config) {
+	tap := new(kittest.Wiretap)
+	k := kittest.New(t, tap.Config, func(c *descopehttp.Config) {
 		c.LoginOptions = func(*http.Request, string, map[string]any) error {
 			return errors.New("blocked because of secret-reason")
 		}
 	})
-	res := serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
-	assert.NotContains(t, string(bodyOf(t, res)), "secret-reason")
-	requireProblem(t, res, http.StatusForbidden, "forbidden")
-	assert.Empty(t, tap.paths())
+	res := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+	assert.NotContains(t, string(kittest.BodyOf(t, res)), "secret-reason")
+	kittest.RequireProblem(t, res, http.StatusForbidden, "forbidden")
+	assert.Empty(t, tap.Paths())
 }
 
 // Options that do not encode are a mistake on this side, not the client's.
 func TestLoginOptionsThatDoNotEncode(t *testing.T) {
-	tap := new(wiretap)
-	k := newKit(t, tap.config, func(c *descopehttp.Config) {
+	tap := new(kittest.Wiretap)
+	k := kittest.New(t, tap.Config, func(c *descopehttp.Config) {
 		c.LoginOptions = func(_ *http.Request, _ string, options map[string]any) error {
 			options["customClaims"] = make(chan int)
 			return nil
 		}
 	})
-	res := serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
-	requireProblem(t, res, http.StatusInternalServerError, "internal")
-	assert.Empty(t, tap.paths())
+	res := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+	kittest.RequireProblem(t, res, http.StatusInternalServerError, "internal")
+	assert.Empty(t, tap.Paths())
 }
 
 // Whoever tries login ids must not learn from the answers which of them exist.
 func TestWrongCodeAndUnknownUserLookAlike(t *testing.T) {
-	k := newKit(t)
-	k.srv.Configure(func(s *descopetest.Settings) {
+	k := kittest.New(t)
+	k.Project.Configure(func(s *descopetest.Settings) {
 		s.WrongCode = descopetest.Failure{Status: 400, Code: "E061102", Description: "a"}
 		s.ReplayedCode = descopetest.Failure{Status: 401, Code: "E061104", Description: "b"}
 		s.UnknownUser = descopetest.Failure{Status: 404, Code: "E062108", Description: "c"}
 	})
-	code := k.srv.Code(ada)
-	requireOK(t, serve(k.Handler(), flowPost(verifyPath, `{"loginId":"`+ada+`","code":"`+code+`"}`)))
-	requireOK(t, serve(k.Handler(), flowPost(signUpPath, `{"loginId":"pending@example.com"}`)))
+	code := k.Project.Code(kittest.Ada)
+	kittest.RequireOK(t, kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+code+`"}`)))
+	kittest.RequireOK(t, kittest.Serve(k.Handler(), kittest.Post(kittest.SignUpPath, `{"loginId":"pending@example.com"}`)))
 
-	first := serve(k.Handler(), flowPost(verifyPath, `{"loginId":"unknown@example.com","code":"000000"}`))
-	want := string(bodyOf(t, first))
-	requireProblem(t, first, http.StatusUnauthorized, "invalid_code")
+	first := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"unknown@example.com","code":"000000"}`))
+	want := string(kittest.BodyOf(t, first))
+	kittest.RequireProblem(t, first, http.StatusUnauthorized, "invalid_code")
 	for name, body := range map[string]string{
-		"wrong code":            `{"loginId":"` + ada + `","code":"` + otherCode(code) + `"}`,
-		"replayed code":         `{"loginId":"` + ada + `","code":"` + code + `"}`,
-		"code of another shape": `{"loginId":"` + ada + `","code":"12345678"}`,
-		"pending user":          `{"loginId":"pending@example.com","code":"` + otherCode(k.srv.Code("pending@example.com")) + `"}`,
+		"wrong code":            `{"loginId":"` + kittest.Ada + `","code":"` + kittest.OtherCode(code) + `"}`,
+		"replayed code":         `{"loginId":"` + kittest.Ada + `","code":"` + code + `"}`,
+		"code of another shape": `{"loginId":"` + kittest.Ada + `","code":"12345678"}`,
+		"pending user":          `{"loginId":"pending@example.com","code":"` + kittest.OtherCode(k.Project.Code("pending@example.com")) + `"}`,
 	} {
-		res := serve(k.Handler(), flowPost(verifyPath, body))
+		res := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, body))
 		assert.Equal(t, first.StatusCode, res.StatusCode, name)
-		assert.Equal(t, want, string(bodyOf(t, res)), name)
+		assert.Equal(t, want, string(kittest.BodyOf(t, res)), name)
 		assert.Equal(t, first.Header, res.Header, name)
 	}
 }
 
-// otherCode returns a code that is wrong in this step and, all but certainly, in
-// the two beside it.
-func otherCode(code string) string {
-	return strings.Map(func(r rune) rune { return '0' + (r-'0'+5)%10 }, code)
-}
-
 // What the Authorization header of a flow may be.
 func TestFlowAuthorization(t *testing.T) {
-	h := newHostile(t)
-	h.srv.AddUser(descopetest.User{LoginID: bob})
-	project := h.srv.ProjectID()
-	adas, bobs := h.srv.SignIn(ada), h.srv.SignIn(bob)
-	dead := h.with(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Minute).Unix()})
+	h := kittest.NewHostile(t)
+	h.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	project := h.Project.ProjectID()
+	adas, bobs := h.Project.SignIn(kittest.Ada), h.Project.SignIn(kittest.Bob)
+	dead := h.With(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Minute).Unix()})
 	forged := adas.Refresh[:len(adas.Refresh)-6] + "AAAAAA"
 	require.NoError(t, h.Ready(t.Context()))
 
@@ -1187,16 +1012,16 @@ func TestFlowAuthorization(t *testing.T) {
 		want          string // login id of whom it is about, or code of the problem
 	}{
 		{"nothing", nil, "", "no_refresh_token"},
-		{"cookie", nil, adas.Refresh, ada},
+		{"cookie", nil, adas.Refresh, kittest.Ada},
 		{"project", []string{"Bearer " + project}, "", "no_refresh_token"},
-		{"project, cookie", []string{"Bearer " + project}, adas.Refresh, ada},
-		{"project and a colon, cookie", []string{"Bearer " + project + ":"}, adas.Refresh, ada},
-		{"project and token", []string{"Bearer " + project + ":" + adas.Refresh}, "", ada},
-		{"scheme in lower case", []string{"bearer " + project + ":" + adas.Refresh}, "", ada},
-		{"project, token and key", []string{"Bearer " + project + ":" + adas.Refresh + ":K2key"}, "", ada},
+		{"project, cookie", []string{"Bearer " + project}, adas.Refresh, kittest.Ada},
+		{"project and a colon, cookie", []string{"Bearer " + project + ":"}, adas.Refresh, kittest.Ada},
+		{"project and token", []string{"Bearer " + project + ":" + adas.Refresh}, "", kittest.Ada},
+		{"scheme in lower case", []string{"bearer " + project + ":" + adas.Refresh}, "", kittest.Ada},
+		{"project, token and key", []string{"Bearer " + project + ":" + adas.Refresh + ":K2key"}, "", kittest.Ada},
 		{"project and key", []string{"Bearer " + project + ":K2key"}, "", "no_refresh_token"},
-		{"project and key, cookie", []string{"Bearer " + project + ":K2key"}, adas.Refresh, ada},
-		{"the header beats the cookie", []string{"Bearer " + project + ":" + bobs.Refresh}, adas.Refresh, bob},
+		{"project and key, cookie", []string{"Bearer " + project + ":K2key"}, adas.Refresh, kittest.Ada},
+		{"the header beats the cookie", []string{"Bearer " + project + ":" + bobs.Refresh}, adas.Refresh, kittest.Bob},
 		{"dead token in the header, good cookie", []string{"Bearer " + project + ":" + dead}, adas.Refresh, "invalid_refresh_token"},
 		{"forged token", []string{"Bearer " + project + ":" + forged}, "", "invalid_refresh_token"},
 		{"forged cookie", nil, forged, "no_refresh_token"},
@@ -1211,21 +1036,21 @@ func TestFlowAuthorization(t *testing.T) {
 		{"empty bearer", []string{"Bearer "}, adas.Refresh, "foreign_project"},
 		{"two headers", []string{"Bearer " + project, "Bearer " + project + ":" + adas.Refresh}, "", "invalid_token"},
 		{"DPoP", []string{"DPoP " + project + ":" + adas.Refresh}, adas.Refresh, "invalid_token"},
-		{"basic, for a proxy in front", []string{"Basic YTpi"}, adas.Refresh, ada},
+		{"basic, for a proxy in front", []string{"Basic YTpi"}, adas.Refresh, kittest.Ada},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for _, r := range []*http.Request{get(mePath), flowPost(refreshPath, "")} {
-				h.srv.Reset()
+			for _, r := range []*http.Request{kittest.Get(kittest.MePath), kittest.Post(kittest.RefreshPath, "")} {
+				h.Project.Reset()
 				r.Header["Authorization"] = tt.authorization
-				res := serve(h.Handler(), withCookies(r, "", tt.cookie))
+				res := kittest.Serve(h.Handler(), kittest.WithCookies(r, "", tt.cookie))
 				if !strings.Contains(tt.want, "@") {
-					requireProblem(t, res, http.StatusUnauthorized, tt.want)
+					kittest.RequireProblem(t, res, http.StatusUnauthorized, tt.want)
 					assert.NotEmpty(t, res.Header.Get("WWW-Authenticate"))
-					assert.Zero(t, h.srv.Requests(""), "it is judged before Descope hears of it")
+					assert.Zero(t, h.Project.Requests(""), "it is judged before Descope hears of it")
 					continue
 				}
-				user := requireOK(t, res)
-				if r.URL.Path == refreshPath {
+				user := kittest.RequireOK(t, res)
+				if r.URL.Path == kittest.RefreshPath {
 					user, _ = user["user"].(map[string]any)
 				}
 				assert.Equal(t, []any{tt.want}, user["loginIds"])
@@ -1241,11 +1066,11 @@ func TestManagementKey(t *testing.T) {
 		for _, theirs := range []string{"", "K2theirs", "K2theirs.with.dots"} {
 			t.Run(fmt.Sprintf("ours=%q, theirs=%q", ours, theirs), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					tap := new(wiretap)
-					k := newKit(t, tap.config, func(c *descopehttp.Config) { c.AuthManagementKey = descopehttp.NewSecret(ours) })
-					k.srv.AddUser(descopetest.User{LoginID: bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
-					k.srv.Configure(func(s *descopetest.Settings) { s.AuthManagementKey = ours })
-					project, refresh := k.srv.ProjectID(), k.srv.SignIn(bob).Refresh
+					tap := new(kittest.Wiretap)
+					k := kittest.New(t, tap.Config, func(c *descopehttp.Config) { c.AuthManagementKey = descopehttp.NewSecret(ours) })
+					k.Project.AddUser(descopetest.User{LoginID: kittest.Bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
+					k.Project.Configure(func(s *descopetest.Settings) { s.AuthManagementKey = ours })
+					project, refresh := k.Project.ProjectID(), k.Project.SignIn(kittest.Bob).Refresh
 					call := func(r *http.Request, refresh string) {
 						t.Helper()
 						join := func(parts ...string) string {
@@ -1257,24 +1082,24 @@ func TestManagementKey(t *testing.T) {
 							}
 							return s
 						}
-						tap.forget()
-						require.Equal(t, http.StatusOK, serve(k.Handler(), withBearer(r, join(refresh, theirs))).StatusCode)
-						require.NotEmpty(t, tap.calls())
-						for _, c := range tap.calls() {
-							assert.Equal(t, "Bearer "+join(refresh, ours), c.authorization, c.path)
-							assert.NotContains(t, fmt.Sprint(c.header)+c.body, "K2theirs")
+						tap.Forget()
+						require.Equal(t, http.StatusOK, kittest.Serve(k.Handler(), kittest.WithBearer(r, join(refresh, theirs))).StatusCode)
+						require.NotEmpty(t, tap.Calls())
+						for _, c := range tap.Calls() {
+							assert.Equal(t, "Bearer "+join(refresh, ours), c.Authorization, c.Path)
+							assert.NotContains(t, fmt.Sprint(c.Header)+c.Body, "K2theirs")
 						}
 					}
-					call(flowPost(signUpPath, `{"loginId":"new"}`), "")
-					call(flowPost(verifyPath, `{"loginId":"new","code":"`+k.srv.Code("new")+`"}`), "")
-					call(flowPost(verifyPath, `{"loginId":"`+bob+`","code":"`+k.srv.Code(bob)+`","loginOptions":{"mfa":true}}`), k.srv.SignIn(bob).Refresh)
-					call(flowPost(refreshPath, ``), refresh)
-					call(get(mePath), refresh)
-					call(get(historyPath), refresh)
-					call(flowPost(tenantsPath, `{}`), refresh)
-					call(flowPost(updatePath, `{"loginId":"`+bob+`"}`), refresh)
-					call(flowPost(selectPath, `{"tenant":"T2"}`), k.srv.SignIn(bob).Refresh)
-					call(flowPost(logoutPath, `{}`), k.srv.SignIn(bob).Refresh)
+					call(kittest.Post(kittest.SignUpPath, `{"loginId":"new"}`), "")
+					call(kittest.Post(kittest.VerifyPath, `{"loginId":"new","code":"`+k.Project.Code("new")+`"}`), "")
+					call(kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+k.Project.Code(kittest.Bob)+`","loginOptions":{"mfa":true}}`), k.Project.SignIn(kittest.Bob).Refresh)
+					call(kittest.Post(kittest.RefreshPath, ``), refresh)
+					call(kittest.Get(kittest.MePath), refresh)
+					call(kittest.Get(kittest.HistoryPath), refresh)
+					call(kittest.Post(kittest.TenantsPath, `{}`), refresh)
+					call(kittest.Post(kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`), refresh)
+					call(kittest.Post(kittest.SelectPath, `{"tenant":"T2"}`), k.Project.SignIn(kittest.Bob).Refresh)
+					call(kittest.Post(kittest.LogoutPath, `{}`), k.Project.SignIn(kittest.Bob).Refresh)
 				})
 			})
 		}
@@ -1282,73 +1107,61 @@ func TestManagementKey(t *testing.T) {
 }
 
 func TestTryRefreshWithoutASession(t *testing.T) {
-	h := newHostile(t)
-	h.srv.AddUser(descopetest.User{LoginID: bob})
-	project := h.srv.ProjectID()
-	revoked := h.srv.SignIn(bob).Refresh
-	h.srv.LogOut(bob)
-	expired := h.with(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Minute).Unix()})
+	h := kittest.NewHostile(t)
+	h.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	project := h.Project.ProjectID()
+	revoked := h.Project.SignIn(kittest.Bob).Refresh
+	h.Project.LogOut(kittest.Bob)
+	expired := h.With(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Minute).Unix()})
 	for name, r := range map[string]*http.Request{
-		"nothing":               flowPost(tryRefreshPath, `{}`),
-		"no body":               flowPost(tryRefreshPath, ``),
-		"project":               inHeader(flowPost(tryRefreshPath, `{}`), project),
-		"garbage in the header": inHeader(flowPost(tryRefreshPath, `{}`), project, "a.b.c"),
-		"garbage in the cookie": withCookies(flowPost(tryRefreshPath, `{}`), "", "garbage"),
-		"session, no refresh":   withCookies(flowPost(tryRefreshPath, `{}`), h.srv.SignIn(ada).Session, ""),
-		"expired, header":       inHeader(flowPost(tryRefreshPath, `{}`), project, expired),
-		"expired, cookie":       withCookies(flowPost(tryRefreshPath, `{}`), "", expired),
-		"revoked, header":       inHeader(flowPost(tryRefreshPath, `{}`), project, revoked),
-		"revoked, cookie":       withCookies(flowPost(tryRefreshPath, `{}`), "", revoked),
+		"nothing":               kittest.Post(kittest.TryRefreshPath, `{}`),
+		"no body":               kittest.Post(kittest.TryRefreshPath, ``),
+		"project":               kittest.InHeader(kittest.Post(kittest.TryRefreshPath, `{}`), project),
+		"garbage in the header": kittest.InHeader(kittest.Post(kittest.TryRefreshPath, `{}`), project, "a.b.c"),
+		"garbage in the cookie": kittest.WithCookies(kittest.Post(kittest.TryRefreshPath, `{}`), "", "garbage"),
+		"session, no refresh":   kittest.WithCookies(kittest.Post(kittest.TryRefreshPath, `{}`), h.Project.SignIn(kittest.Ada).Session, ""),
+		"expired, header":       kittest.InHeader(kittest.Post(kittest.TryRefreshPath, `{}`), project, expired),
+		"expired, cookie":       kittest.WithCookies(kittest.Post(kittest.TryRefreshPath, `{}`), "", expired),
+		"revoked, header":       kittest.InHeader(kittest.Post(kittest.TryRefreshPath, `{}`), project, revoked),
+		"revoked, cookie":       kittest.WithCookies(kittest.Post(kittest.TryRefreshPath, `{}`), "", revoked),
 	} {
-		res := serve(h.Handler(), r)
-		requireOK(t, res)
-		assert.Equal(t, "{}", string(bodyOf(t, res)), name)
+		res := kittest.Serve(h.Handler(), r)
+		kittest.RequireOK(t, res)
+		assert.Equal(t, "{}", string(kittest.BodyOf(t, res)), name)
 		for _, c := range res.Cookies() {
 			assert.Empty(t, c.Value, name)
 		}
 	}
 }
 
-func requireDeleted(t testing.TB, res *http.Response, names ...string) {
-	t.Helper()
-	cookies := cookiesOf(res)
-	for _, name := range names {
-		require.Contains(t, cookies, name)
-		assert.Negative(t, cookies[name].MaxAge, name)
-		assert.Empty(t, cookies[name].Value, name)
-		assert.Equal(t, "/", cookies[name].Path, "else it deletes another one")
-		assert.True(t, cookies[name].Secure, "without it a browser ignores the deletion of a __Host- cookie")
-	}
-}
-
 func TestLogout(t *testing.T) {
-	h := newHostile(t)
-	h.srv.AddUser(descopetest.User{LoginID: bob})
-	project := h.srv.ProjectID()
-	revoked := h.srv.SignIn(bob)
-	h.srv.LogOut(bob)
-	good, kept := h.srv.SignIn(ada), h.srv.SignIn(ada)
-	expired := h.with(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Minute).Unix()})
+	h := kittest.NewHostile(t)
+	h.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	project := h.Project.ProjectID()
+	revoked := h.Project.SignIn(kittest.Bob)
+	h.Project.LogOut(kittest.Bob)
+	good, kept := h.Project.SignIn(kittest.Ada), h.Project.SignIn(kittest.Ada)
+	expired := h.With(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Minute).Unix()})
 	for _, r := range []*http.Request{
-		withCookies(flowPost(logoutPath, `{}`), good.Session, good.Refresh),
-		withCookies(flowPost(logoutPath, `{}`), good.Session, good.Refresh), // again
-		inHeader(flowPost(logoutPath, ``), project, good.Refresh),
-		flowPost(logoutPath, `{}`),
-		httptest.NewRequest(http.MethodPost, logoutPath, nil), // no type either
-		inHeader(flowPost(logoutPath, ``), project),
-		inHeader(flowPost(logoutPath, `{}`), project, "a.b.c"),
-		inHeader(flowPost(logoutPath, `{}`), project, revoked.Refresh),
-		withCookies(flowPost(logoutPath, `{}`), "garbage", "garbage"),
-		withCookies(flowPost(logoutPath, `{}`), "", expired),
-		withCookies(flowPost(logoutPath, `{}`), revoked.Session, revoked.Refresh),
-		withCookies(flowPost(logoutPath, `{}`), kept.Session, revoked.Refresh), // two users
+		kittest.WithCookies(kittest.Post(kittest.LogoutPath, `{}`), good.Session, good.Refresh),
+		kittest.WithCookies(kittest.Post(kittest.LogoutPath, `{}`), good.Session, good.Refresh), // again
+		kittest.InHeader(kittest.Post(kittest.LogoutPath, ``), project, good.Refresh),
+		kittest.Post(kittest.LogoutPath, `{}`),
+		httptest.NewRequest(http.MethodPost, kittest.LogoutPath, nil), // no type either
+		kittest.InHeader(kittest.Post(kittest.LogoutPath, ``), project),
+		kittest.InHeader(kittest.Post(kittest.LogoutPath, `{}`), project, "a.b.c"),
+		kittest.InHeader(kittest.Post(kittest.LogoutPath, `{}`), project, revoked.Refresh),
+		kittest.WithCookies(kittest.Post(kittest.LogoutPath, `{}`), "garbage", "garbage"),
+		kittest.WithCookies(kittest.Post(kittest.LogoutPath, `{}`), "", expired),
+		kittest.WithCookies(kittest.Post(kittest.LogoutPath, `{}`), revoked.Session, revoked.Refresh),
+		kittest.WithCookies(kittest.Post(kittest.LogoutPath, `{}`), kept.Session, revoked.Refresh), // two users
 	} {
-		res := serve(h.Handler(), r)
-		requireOK(t, res)
-		requireDeleted(t, res, sessionCookie, refreshCookie)
+		res := kittest.Serve(h.Handler(), r)
+		kittest.RequireOK(t, res)
+		kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
 	}
-	assert.False(t, h.srv.Honours(good.Refresh))
-	assert.True(t, h.srv.Honours(kept.Refresh), "a logout ends one session")
+	assert.False(t, h.Project.Honours(good.Refresh))
+	assert.True(t, h.Project.Honours(kept.Refresh), "a logout ends one session")
 }
 
 // Descope's absence or refusal does not keep anybody signed in on this machine.
@@ -1360,86 +1173,86 @@ func TestLogoutWhileDescopeIsAway(t *testing.T) {
 		"HTML":    {Status: 200, Body: "<html>"},
 		"refusal": {Status: 401, Body: `{"errorCode":"E061004"}`},
 	} {
-		k := newKit(t)
-		k.srv.Fail(logoutPath, fault)
-		tokens := k.srv.SignIn(ada)
-		res := serve(k.Handler(), withCookies(flowPost(logoutPath, `{}`), tokens.Session, tokens.Refresh))
+		k := kittest.New(t)
+		k.Project.Fail(kittest.LogoutPath, fault)
+		tokens := k.Project.SignIn(kittest.Ada)
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.LogoutPath, `{}`), tokens.Session, tokens.Refresh))
 		if name == "refusal" {
 			assert.NotEqual(t, http.StatusOK, res.StatusCode)
 		} else {
 			assert.Equal(t, http.StatusBadGateway, res.StatusCode, name)
 		}
-		requireDeleted(t, res, sessionCookie, refreshCookie)
+		kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
 	}
 }
 
 func TestLogoutAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.AddUser(descopetest.User{LoginID: bob})
-		bobs := k.srv.SignIn(bob)
-		phone, laptop := k.srv.SignIn(ada), k.srv.SignIn(ada)
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+		bobs := k.Project.SignIn(kittest.Bob)
+		phone, laptop := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Ada)
 
-		requireProblem(t, serve(k.Handler(), flowPost(logoutAllPath, `{}`)), http.StatusUnauthorized, "no_refresh_token")
-		requireProblem(t, serve(k.Handler(), inHeader(flowPost(logoutAllPath, `{}`), k.srv.ProjectID(), "a.b.c")),
+		kittest.RequireProblem(t, kittest.Serve(k.Handler(), kittest.Post(kittest.LogoutAllPath, `{}`)), http.StatusUnauthorized, "no_refresh_token")
+		kittest.RequireProblem(t, kittest.Serve(k.Handler(), kittest.InHeader(kittest.Post(kittest.LogoutAllPath, `{}`), k.Project.ProjectID(), "a.b.c")),
 			http.StatusUnauthorized, "invalid_refresh_token")
-		assert.True(t, k.srv.Honours(phone.Refresh))
+		assert.True(t, k.Project.Honours(phone.Refresh))
 
 		// While Descope is away nothing has been ended, and the cookies are what
 		// it can be tried again with.
-		k.srv.Fail(logoutAllPath, descopetest.Fault{Status: 500})
-		res := serve(k.Handler(), withCookies(flowPost(logoutAllPath, `{}`), phone.Session, phone.Refresh))
-		requireProblem(t, res, http.StatusBadGateway, "unavailable")
+		k.Project.Fail(kittest.LogoutAllPath, descopetest.Fault{Status: 500})
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.LogoutAllPath, `{}`), phone.Session, phone.Refresh))
+		kittest.RequireProblem(t, res, http.StatusBadGateway, "unavailable")
 		assert.Empty(t, res.Cookies())
 
-		res = serve(k.Handler(), withCookies(flowPost(logoutAllPath, `{}`), phone.Session, phone.Refresh))
-		requireOK(t, res)
-		requireDeleted(t, res, sessionCookie, refreshCookie)
-		elapse(past)
+		res = kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.LogoutAllPath, `{}`), phone.Session, phone.Refresh))
+		kittest.RequireOK(t, res)
+		kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
+		kittest.Elapse(kittest.Past)
 		for _, tokens := range []descopetest.Tokens{phone, laptop} {
-			assert.False(t, k.srv.Honours(tokens.Refresh))
-			next := new(spy)
-			res := serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh))
-			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
-			assert.Zero(t, next.calls)
+			assert.False(t, k.Project.Honours(tokens.Refresh))
+			next := new(kittest.Spy)
+			res := kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			assert.Zero(t, next.Calls)
 		}
-		assert.True(t, k.srv.Honours(bobs.Refresh))
+		assert.True(t, k.Project.Honours(bobs.Refresh))
 	})
 }
 
 // A body that two readers could take for two is refused in every flow that reads one.
 func TestAmbiguousBodies(t *testing.T) {
-	k := newKit(t)
-	tokens := k.srv.SignIn(ada)
+	k := kittest.New(t)
+	tokens := k.Project.SignIn(kittest.Ada)
 	require.NoError(t, k.Ready(t.Context()))
-	k.srv.Reset()
+	k.Project.Reset()
 	for path, body := range map[string]string{
-		signUpPath:            `{"loginId":"` + ada + `","loginId":"bob"}`,
-		verifyPath:            `{"loginId":"` + ada + `","code":"000000","code":"000001"}`,
-		updatePath:            `{"loginId":"` + ada + `","loginId":"bob"}`,
-		selectPath:            `{"tenant":"T1","tenant":"T2"}`,
+		kittest.SignUpPath:    `{"loginId":"` + kittest.Ada + `","loginId":"bob"}`,
+		kittest.VerifyPath:    `{"loginId":"` + kittest.Ada + `","code":"000000","code":"000001"}`,
+		kittest.UpdatePath:    `{"loginId":"` + kittest.Ada + `","loginId":"bob"}`,
+		kittest.SelectPath:    `{"tenant":"T1","tenant":"T2"}`,
 		"/v1/auth/me/tenants": `{"dct":true,"dct":false}`,
 	} {
-		res := serve(k.Handler(), withCookies(flowPost(path, body), tokens.Session, tokens.Refresh))
-		requireProblem(t, res, http.StatusBadRequest, "malformed_body")
+		res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(path, body), tokens.Session, tokens.Refresh))
+		kittest.RequireProblem(t, res, http.StatusBadRequest, "malformed_body")
 	}
-	assert.Zero(t, k.srv.Requests(""))
+	assert.Zero(t, k.Project.Requests(""))
 }
 
 // A flow is answered within nine seconds.
 func TestFlowsEndInTime(t *testing.T) {
-	for path, body := range map[string]string{mePath: "", signUpPath: `{"loginId":"new"}`, verifyPath: `{"loginId":"` + ada + `","code":"000000"}`, logoutPath: "{}"} {
+	for path, body := range map[string]string{kittest.MePath: "", kittest.SignUpPath: `{"loginId":"new"}`, kittest.VerifyPath: `{"loginId":"` + kittest.Ada + `","code":"000000"}`, kittest.LogoutPath: "{}"} {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t)
-			tokens := k.srv.SignIn(ada)
+			k := kittest.New(t)
+			tokens := k.Project.SignIn(kittest.Ada)
 			require.NoError(t, k.Ready(t.Context()))
-			k.srv.Fail(path, descopetest.Fault{Delay: time.Hour})
-			r := get(path)
+			k.Project.Fail(path, descopetest.Fault{Delay: time.Hour})
+			r := kittest.Get(path)
 			if body != "" {
-				r = flowPost(path, body)
+				r = kittest.Post(path, body)
 			}
 			began := time.Now()
-			res := serve(k.Handler(), withCookies(r, "", tokens.Refresh))
+			res := kittest.Serve(k.Handler(), kittest.WithCookies(r, "", tokens.Refresh))
 			assert.Equal(t, http.StatusGatewayTimeout, res.StatusCode, path)
 			assert.Equal(t, 9*time.Second, time.Since(began), path)
 		})
@@ -1451,7 +1264,7 @@ func TestFlowsEndInTime(t *testing.T) {
 func TestLogoutAllCookies(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault   descopetest.Fault
-		prepare func(*kit, descopetest.Tokens)
+		prepare func(*kittest.Kit, descopetest.Tokens)
 		session bool // there is none
 		gone    bool
 	}{
@@ -1461,29 +1274,29 @@ func TestLogoutAllCookies(t *testing.T) {
 		"refused otherwise": {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`, Times: -1}},
 		"asks to wait":      {fault: descopetest.Fault{Status: 429, Body: `{"errorCode":"E061005"}`, Times: -1}},
 		"away":              {fault: descopetest.Fault{Drop: true, Times: -1}},
-		"logged out here": {prepare: func(k *kit, tokens descopetest.Tokens) {
-			serve(k.Handler(), withCookies(flowPost(logoutPath, `{}`), "", tokens.Refresh))
+		"logged out here": {prepare: func(k *kittest.Kit, tokens descopetest.Tokens) {
+			kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.LogoutPath, `{}`), "", tokens.Refresh))
 		}, gone: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				tokens := k.srv.SignIn(ada)
+				k := kittest.New(t)
+				tokens := k.Project.SignIn(kittest.Ada)
 				require.NoError(t, k.Ready(t.Context()))
 				if tt.prepare != nil {
 					tt.prepare(k, tokens)
 				}
 				if tt.fault.Times != 0 {
-					k.srv.Fail(logoutAllPath, tt.fault)
+					k.Project.Fail(kittest.LogoutAllPath, tt.fault)
 				}
-				r := withCookies(flowPost(logoutAllPath, `{}`), tokens.Session, tokens.Refresh)
+				r := kittest.WithCookies(kittest.Post(kittest.LogoutAllPath, `{}`), tokens.Session, tokens.Refresh)
 				if tt.session {
-					r = withCookies(flowPost(logoutAllPath, `{}`), tokens.Session, "")
+					r = kittest.WithCookies(kittest.Post(kittest.LogoutAllPath, `{}`), tokens.Session, "")
 				}
-				res := serve(k.Handler(), r)
+				res := kittest.Serve(k.Handler(), r)
 				require.NotEqual(t, http.StatusOK, res.StatusCode)
 				if tt.gone {
-					requireDeleted(t, res, sessionCookie, refreshCookie)
+					kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
 				} else {
 					assert.Empty(t, res.Cookies())
 				}
@@ -1495,46 +1308,46 @@ func TestLogoutAllCookies(t *testing.T) {
 // A client that brings its refresh token in the header gets it as a cookie as well,
 // from where the middleware renews.
 func TestRefreshTokenInTheHeaderBecomesACookie(t *testing.T) {
-	k := newKit(t)
-	tokens := k.srv.SignIn(ada)
-	res := serve(k.Handler(), inHeader(flowPost(refreshPath, "{}"), k.srv.ProjectID(), tokens.Refresh))
-	requireOK(t, res)
-	require.Contains(t, cookiesOf(res), refreshCookie)
-	assert.Equal(t, tokens.Refresh, cookiesOf(res)[refreshCookie].Value)
-	res = serve(k.Handler(), withCookies(flowPost(refreshPath, "{}"), "", tokens.Refresh))
-	requireOK(t, res)
-	assert.NotContains(t, cookiesOf(res), refreshCookie, "it is there already")
+	k := kittest.New(t)
+	tokens := k.Project.SignIn(kittest.Ada)
+	res := kittest.Serve(k.Handler(), kittest.InHeader(kittest.Post(kittest.RefreshPath, "{}"), k.Project.ProjectID(), tokens.Refresh))
+	kittest.RequireOK(t, res)
+	require.Contains(t, kittest.CookiesOf(res), kittest.RefreshCookie)
+	assert.Equal(t, tokens.Refresh, kittest.CookiesOf(res)[kittest.RefreshCookie].Value)
+	res = kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, "{}"), "", tokens.Refresh))
+	kittest.RequireOK(t, res)
+	assert.NotContains(t, kittest.CookiesOf(res), kittest.RefreshCookie, "it is there already")
 
 	// With rotation it is the new one that counts.
-	k.srv.Configure(rotating)
-	tokens = k.srv.SignIn(ada)
-	res = serve(k.Handler(), inHeader(flowPost(refreshPath, "{}"), k.srv.ProjectID(), tokens.Refresh))
-	requireOK(t, res)
-	require.Contains(t, cookiesOf(res), refreshCookie)
-	assert.NotEqual(t, tokens.Refresh, cookiesOf(res)[refreshCookie].Value)
+	k.Project.Configure(kittest.Rotating)
+	tokens = k.Project.SignIn(kittest.Ada)
+	res = kittest.Serve(k.Handler(), kittest.InHeader(kittest.Post(kittest.RefreshPath, "{}"), k.Project.ProjectID(), tokens.Refresh))
+	kittest.RequireOK(t, res)
+	require.Contains(t, kittest.CookiesOf(res), kittest.RefreshCookie)
+	assert.NotEqual(t, tokens.Refresh, kittest.CookiesOf(res)[kittest.RefreshCookie].Value)
 }
 
 func TestMe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.AddUser(descopetest.User{LoginID: bob, Name: "Bob", Tenant: "T2a", Tenants: map[string]descopetest.Tenant{
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: kittest.Bob, Name: "Bob", Tenant: "T2a", Tenants: map[string]descopetest.Tenant{
 			"T2a": {Name: "Acme", Roles: []string{"owner"}}, "T2b": {Name: "Bolt"},
 		}})
-		tokens := k.srv.SignIn(bob)
-		cookies := func(r *http.Request) *http.Request { return withCookies(r, tokens.Session, tokens.Refresh) }
+		tokens := k.Project.SignIn(kittest.Bob)
+		cookies := func(r *http.Request) *http.Request { return kittest.WithCookies(r, tokens.Session, tokens.Refresh) }
 
-		res := serve(k.Handler(), cookies(get(mePath)))
-		me := requireOK(t, res)
-		assert.Equal(t, []any{bob}, me["loginIds"])
-		assert.Equal(t, subjectOf(t, k, tokens.Session), me["userId"])
+		res := kittest.Serve(k.Handler(), cookies(kittest.Get(kittest.MePath)))
+		me := kittest.RequireOK(t, res)
+		assert.Equal(t, []any{kittest.Bob}, me["loginIds"])
+		assert.Equal(t, kittest.SubjectOf(t, k, tokens.Session), me["userId"])
 		assert.Empty(t, res.Cookies())
 
-		res = serve(k.Handler(), cookies(get(historyPath)))
+		res = kittest.Serve(k.Handler(), cookies(kittest.Get(kittest.HistoryPath)))
 		require.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Equal(t, "application/json", res.Header.Get("Content-Type"))
 		assert.Equal(t, "no-store", res.Header.Get("Cache-Control"))
 		var history []map[string]any
-		require.NoError(t, json.Unmarshal(bodyOf(t, res), &history), "an array, as Descope's clients expect")
+		require.NoError(t, json.Unmarshal(kittest.BodyOf(t, res), &history), "an array, as Descope's clients expect")
 		require.NotEmpty(t, history)
 		assert.Equal(t, me["userId"], history[0]["userId"])
 
@@ -1544,7 +1357,7 @@ func TestMe(t *testing.T) {
 			`{}`:                     {"Acme", "Bolt"},
 			`{"dct":false,"ids":[]}`: {"Acme", "Bolt"},
 		} {
-			answer := requireOK(t, serve(k.Handler(), cookies(flowPost(tenantsPath, body))))
+			answer := kittest.RequireOK(t, kittest.Serve(k.Handler(), cookies(kittest.Post(kittest.TenantsPath, body))))
 			tenants, _ := answer["tenants"].([]any)
 			var got []string
 			for _, tenant := range tenants {
@@ -1555,8 +1368,8 @@ func TestMe(t *testing.T) {
 		}
 
 		// An expired session is no reason against these: they take the refresh token.
-		elapse(past)
-		requireOK(t, serve(k.Handler(), cookies(get(mePath))))
+		kittest.Elapse(kittest.Past)
+		kittest.RequireOK(t, kittest.Serve(k.Handler(), cookies(kittest.Get(kittest.MePath))))
 	})
 }
 
@@ -1565,14 +1378,14 @@ func TestSelectTenant(t *testing.T) {
 		for _, rotate := range []bool{false, true} {
 			t.Run(fmt.Sprintf("delivery=%d, rotate=%v", delivery, rotate), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					k := newKit(t, func(c *descopehttp.Config) { c.Tokens = delivery })
-					k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-					k.srv.AddUser(descopetest.User{LoginID: bob, Tenants: map[string]descopetest.Tenant{"T2a": {}, "T2b": {}}})
+					k := kittest.New(t, func(c *descopehttp.Config) { c.Tokens = delivery })
+					k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+					k.Project.AddUser(descopetest.User{LoginID: kittest.Bob, Tenants: map[string]descopetest.Tenant{"T2a": {}, "T2b": {}}})
 					v := newApp(k, delivery, "/auth", false).visit(t)
-					v.take(v.flow(http.MethodPost, verifyPath, `{"loginId":"`+bob+`","code":"`+k.srv.Code(bob)+`"}`), true)
-					user := subjectOf(t, k, v.currentSession())
+					v.take(v.flow(http.MethodPost, kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+k.Project.Code(kittest.Bob)+`"}`), true)
+					user := kittest.SubjectOf(t, k, v.currentSession())
 
-					v.take(v.flow(http.MethodPost, selectPath, `{"tenant":"T2b"}`), true)
+					v.take(v.flow(http.MethodPost, kittest.SelectPath, `{"tenant":"T2b"}`), true)
 					s, err := k.VerifyToken(t.Context(), v.currentSession())
 					require.NoError(t, err)
 					assert.Equal(t, "T2b", s.Tenant())
@@ -1581,12 +1394,12 @@ func TestSelectTenant(t *testing.T) {
 					assert.Equal(t, user, view.Subject)
 
 					// The tenant stays selected when the session is renewed.
-					elapse(past)
-					v.take(v.flow(http.MethodPost, refreshPath, `{}`), rotate)
-					assert.Equal(t, "T2b", claimsOf(t, v.currentSession())["dct"])
+					kittest.Elapse(kittest.Past)
+					v.take(v.flow(http.MethodPost, kittest.RefreshPath, `{}`), rotate)
+					assert.Equal(t, "T2b", kittest.ClaimsOf(t, v.currentSession())["dct"])
 
-					res = v.flow(http.MethodPost, selectPath, `{"tenant":"T2stranger"}`)
-					requireProblem(t, res, http.StatusBadRequest, "refused")
+					res = v.flow(http.MethodPost, kittest.SelectPath, `{"tenant":"T2stranger"}`)
+					kittest.RequireProblem(t, res, http.StatusBadRequest, "refused")
 					assert.Empty(t, res.Cookies())
 				})
 			})
@@ -1595,8 +1408,8 @@ func TestSelectTenant(t *testing.T) {
 }
 
 func TestPaths(t *testing.T) {
-	k := newKit(t)
-	tokens := k.srv.SignIn(ada)
+	k := kittest.New(t)
+	tokens := k.Project.SignIn(kittest.Ada)
 	whole, stripped := k.Handler(), http.StripPrefix("/auth", k.Handler())
 	for _, tt := range []struct {
 		handler http.Handler
@@ -1623,26 +1436,26 @@ func TestPaths(t *testing.T) {
 		{whole, "/v1/auth/me/../me", false},
 		{whole, "/v1/auth//me", false},
 		{whole, "/v1/mgmt/user", false},
-		{whole, "/v2/keys/" + k.srv.ProjectID(), false},
+		{whole, "/v2/keys/" + k.Project.ProjectID(), false},
 		{whole, "/auth-v1/auth/me", false},
 		{stripped, "/auth", false},
 		{stripped, "/auth/", false},
 	} {
-		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
+		r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
 		u, err := url.Parse("http://app.example" + tt.path)
 		require.NoError(t, err)
 		r.URL = u
-		res := serve(tt.handler, r)
+		res := kittest.Serve(tt.handler, r)
 		if tt.ok {
-			assert.Equal(t, []any{ada}, requireOK(t, res)["loginIds"], tt.path)
+			assert.Equal(t, []any{kittest.Ada}, kittest.RequireOK(t, res)["loginIds"], tt.path)
 		} else {
-			requireProblem(t, res, http.StatusNotFound, "not_found")
+			kittest.RequireProblem(t, res, http.StatusNotFound, "not_found")
 		}
 	}
 }
 
 func TestSingleHandlers(t *testing.T) {
-	k := newKit(t)
+	k := kittest.New(t)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/join", k.TOTPSignUp)
 	mux.HandleFunc("/enter", k.TOTPVerify)
@@ -1651,24 +1464,24 @@ func TestSingleHandlers(t *testing.T) {
 	mux.HandleFunc("/leave", k.Logout)
 	mux.HandleFunc("/leave-all", k.LogoutAll)
 	mux.HandleFunc("/who", k.Me)
-	requireOK(t, serve(mux, flowPost("/join", `{"loginId":"new"}`)))
-	res := serve(mux, flowPost("/enter", `{"loginId":"new","code":"`+k.srv.Code("new")+`"}`))
-	requireOK(t, res)
-	cookies := cookiesOf(res)
-	session, refresh := cookies[sessionCookie].Value, cookies[refreshCookie].Value
+	kittest.RequireOK(t, kittest.Serve(mux, kittest.Post("/join", `{"loginId":"new"}`)))
+	res := kittest.Serve(mux, kittest.Post("/enter", `{"loginId":"new","code":"`+k.Project.Code("new")+`"}`))
+	kittest.RequireOK(t, res)
+	cookies := kittest.CookiesOf(res)
+	session, refresh := cookies[kittest.SessionCookie].Value, cookies[kittest.RefreshCookie].Value
 	for _, r := range []*http.Request{
-		flowPost("/new-key", `{"loginId":"new"}`), flowPost("/renew", `{}`), get("/who"), flowPost("/leave", `{}`),
+		kittest.Post("/new-key", `{"loginId":"new"}`), kittest.Post("/renew", `{}`), kittest.Get("/who"), kittest.Post("/leave", `{}`),
 	} {
-		requireOK(t, serve(mux, withCookies(r, session, refresh)))
+		kittest.RequireOK(t, kittest.Serve(mux, kittest.WithCookies(r, session, refresh)))
 	}
-	tokens := k.srv.SignIn(ada)
-	requireOK(t, serve(mux, withCookies(flowPost("/leave-all", ``), tokens.Session, tokens.Refresh)))
+	tokens := k.Project.SignIn(kittest.Ada)
+	kittest.RequireOK(t, kittest.Serve(mux, kittest.WithCookies(kittest.Post("/leave-all", ``), tokens.Session, tokens.Refresh)))
 
 	for path, method := range map[string]string{
 		"/join": "POST", "/enter": "POST", "/new-key": "POST", "/renew": "POST", "/leave": "POST", "/leave-all": "POST", "/who": "GET",
 	} {
-		res := serve(mux, httptest.NewRequest(http.MethodDelete, path, nil))
-		requireProblem(t, res, http.StatusMethodNotAllowed, "method_not_allowed")
+		res := kittest.Serve(mux, httptest.NewRequest(http.MethodDelete, path, nil))
+		kittest.RequireProblem(t, res, http.StatusMethodNotAllowed, "method_not_allowed")
 		assert.Equal(t, method, res.Header.Get("Allow"))
 	}
 }
@@ -1681,58 +1494,58 @@ func TestOnlyWhatWasJudgedIsSent(t *testing.T) {
 		sent             string // "" if nothing
 		problem          string
 	}{
-		{"duplicate loginId", signUpPath, `{"loginId":"a","loginId":"b"}`, "", "malformed_body"},
-		{"duplicate, escaped", signUpPath, `{"loginId":"a","login\u0049d":"b"}`, "", "malformed_body"},
-		{"duplicate in the user", signUpPath, `{"loginId":"a","user":{"email":"a","email":"b"}}`, "", "malformed_body"},
-		{"duplicate in what is dropped", signUpPath, `{"loginId":"a","x":{"y":1,"y":2}}`, "", "malformed_body"},
-		{"other cases", signUpPath, `{"loginId":"a","LoginId":"b","LOGINID":"c","loginid":"d"}`, `{"loginId":"a"}`, ""},
-		{"other case only", signUpPath, `{"LoginId":"b"}`, "", "missing_field"},
-		{"unknown members", signUpPath,
+		{"duplicate loginId", kittest.SignUpPath, `{"loginId":"a","loginId":"b"}`, "", "malformed_body"},
+		{"duplicate, escaped", kittest.SignUpPath, `{"loginId":"a","login\u0049d":"b"}`, "", "malformed_body"},
+		{"duplicate in the user", kittest.SignUpPath, `{"loginId":"a","user":{"email":"a","email":"b"}}`, "", "malformed_body"},
+		{"duplicate in what is dropped", kittest.SignUpPath, `{"loginId":"a","x":{"y":1,"y":2}}`, "", "malformed_body"},
+		{"other cases", kittest.SignUpPath, `{"loginId":"a","LoginId":"b","LOGINID":"c","loginid":"d"}`, `{"loginId":"a"}`, ""},
+		{"other case only", kittest.SignUpPath, `{"LoginId":"b"}`, "", "missing_field"},
+		{"unknown members", kittest.SignUpPath,
 			`{"loginId":"a","ssoAppId":"x","admin":true,"user":{"name":"N","roles":["admin"],"customAttributes":{"a":1},"loginId":"b"}}`,
 			`{"loginId":"a","user":{"name":"N"}}`, ""},
-		{"all of the profile", signUpPath,
+		{"all of the profile", kittest.SignUpPath,
 			`{"loginId":"a","user":{"name":"1","email":"2","phone":"3","givenName":"4","middleName":"5","familyName":"6"}}`,
 			`{"loginId":"a","user":{"name":"1","email":"2","phone":"3","givenName":"4","middleName":"5","familyName":"6"}}`, ""},
-		{"null for a member", signUpPath, `{"loginId":"a","user":null}`, `{"loginId":"a"}`, ""},
-		{"empty user", signUpPath, `{"loginId":"a","user":{}}`, `{"loginId":"a"}`, ""},
-		{"long s in a name", verifyPath, `{"loginId":"CARL","code":"CODE","loginOptionſ":{"stepup":true}}`, `{"loginId":"CARL","code":"CODE"}`, ""},
-		{"options in other cases", verifyPath,
+		{"null for a member", kittest.SignUpPath, `{"loginId":"a","user":null}`, `{"loginId":"a"}`, ""},
+		{"empty user", kittest.SignUpPath, `{"loginId":"a","user":{}}`, `{"loginId":"a"}`, ""},
+		{"long s in a name", kittest.VerifyPath, `{"loginId":"CARL","code":"CODE","loginOptionſ":{"stepup":true}}`, `{"loginId":"CARL","code":"CODE"}`, ""},
+		{"options in other cases", kittest.VerifyPath,
 			`{"loginId":"CARL","code":"CODE","LoginOptions":{"mfa":true},"loginOptions":{"CustomClaims":{"a":1},"StepUp":true}}`,
 			`{"loginId":"CARL","code":"CODE"}`, ""},
-		{"duplicate option", verifyPath, `{"loginId":"CARL","code":"CODE","loginOptions":{"mfa":false,"mfa":true}}`, "", "malformed_body"},
-		{"duplicate template option", verifyPath,
+		{"duplicate option", kittest.VerifyPath, `{"loginId":"CARL","code":"CODE","loginOptions":{"mfa":false,"mfa":true}}`, "", "malformed_body"},
+		{"duplicate template option", kittest.VerifyPath,
 			`{"loginId":"CARL","code":"CODE","loginOptions":{"templateOptions":{"a":"1","a":"2"}}}`, "", "malformed_body"},
-		{"update in two cases", updatePath, `{"loginId":"CARL","LOGINID":"` + ada + `"}`, `{"loginId":"CARL"}`, ""},
-		{"tenant in two cases", selectPath, `{"tenant":"T2","Tenant":"T3","tenantId":"T4"}`, `{"tenant":"T2"}`, ""},
-		{"tenants", tenantsPath, `{"dct":true,"DCT":false,"x":1}`, `{"dct":true}`, ""},
-		{"refresh", refreshPath, `{"externalToken":"x","a":1,"a":2}`, `{}`, ""},
-		{"logout", logoutPath, `{"logoutType":["x"]}`, `{}`, ""},
+		{"update in two cases", kittest.UpdatePath, `{"loginId":"CARL","LOGINID":"` + kittest.Ada + `"}`, `{"loginId":"CARL"}`, ""},
+		{"tenant in two cases", kittest.SelectPath, `{"tenant":"T2","Tenant":"T3","tenantId":"T4"}`, `{"tenant":"T2"}`, ""},
+		{"tenants", kittest.TenantsPath, `{"dct":true,"DCT":false,"x":1}`, `{"dct":true}`, ""},
+		{"refresh", kittest.RefreshPath, `{"externalToken":"x","a":1,"a":2}`, `{}`, ""},
+		{"logout", kittest.LogoutPath, `{"logoutType":["x"]}`, `{}`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tap := new(wiretap)
-			k := newKit(t, tap.config)
-			k.srv.AddUser(descopetest.User{LoginID: "carl", Tenants: map[string]descopetest.Tenant{"T2": {}}})
-			refresh := k.srv.SignIn("carl").Refresh
-			fill := strings.NewReplacer("CARL", "carl", "CODE", k.srv.Code("carl"))
-			r := withCookies(flowPost(tt.path, fill.Replace(tt.body)), "", refresh)
+			tap := new(kittest.Wiretap)
+			k := kittest.New(t, tap.Config)
+			k.Project.AddUser(descopetest.User{LoginID: "carl", Tenants: map[string]descopetest.Tenant{"T2": {}}})
+			refresh := k.Project.SignIn("carl").Refresh
+			fill := strings.NewReplacer("CARL", "carl", "CODE", k.Project.Code("carl"))
+			r := kittest.WithCookies(kittest.Post(tt.path, fill.Replace(tt.body)), "", refresh)
 			// As a browser would, on behalf of a page that sets these.
 			r.Header.Set("X-Forwarded-For", "10.0.0.1")
 			r.Header.Set("X-Descope-Project-Id", "P2theirs")
-			res := serve(k.Handler(), r)
+			res := kittest.Serve(k.Handler(), r)
 			if tt.problem != "" {
-				requireProblem(t, res, http.StatusBadRequest, tt.problem)
-				assert.Empty(t, tap.paths())
+				kittest.RequireProblem(t, res, http.StatusBadRequest, tt.problem)
+				assert.Empty(t, tap.Paths())
 				return
 			}
-			requireOK(t, res)
-			sent := tap.only(t, tt.path)
-			assert.Equal(t, fill.Replace(tt.sent), sent.body)
-			assert.Equal(t, "application/json", sent.header.Get("Content-Type"))
-			assert.NotEmpty(t, sent.header.Get("User-Agent"), "Descope's edge turns away clients without one")
+			kittest.RequireOK(t, res)
+			sent := tap.Only(t, tt.path)
+			assert.Equal(t, fill.Replace(tt.sent), sent.Body)
+			assert.Equal(t, "application/json", sent.Header.Get("Content-Type"))
+			assert.NotEmpty(t, sent.Header.Get("User-Agent"), "Descope's edge turns away clients without one")
 			for _, name := range []string{"Cookie", "X-Forwarded-For"} {
-				assert.Empty(t, sent.header.Get(name), name)
+				assert.Empty(t, sent.Header.Get(name), name)
 			}
-			assert.NotEqual(t, "P2theirs", sent.header.Get("X-Descope-Project-Id"))
+			assert.NotEqual(t, "P2theirs", sent.Header.Get("X-Descope-Project-Id"))
 		})
 	}
 }
@@ -1741,27 +1554,29 @@ func TestOnlyWhatWasJudgedIsSent(t *testing.T) {
 // answer breaks them.
 func TestEveryAnswerIsJSON(t *testing.T) {
 	bodies := map[string]string{
-		signUpPath: `{"loginId":"new"}`, verifyPath: `{"loginId":"` + bob + `","code":"000000"}`, updatePath: `{"loginId":"` + bob + `"}`,
-		refreshPath: ``, tryRefreshPath: ``, logoutPath: ``, logoutAllPath: `{}`, tenantsPath: `{}`, selectPath: `{"tenant":"T2"}`,
-		mePath: ``, historyPath: ``, "/v1/auth/nothing": `{}`, "/": ``,
+		kittest.SignUpPath: `{"loginId":"new"}`, kittest.VerifyPath: `{"loginId":"` + kittest.Bob + `","code":"000000"}`, kittest.UpdatePath: `{"loginId":"` + kittest.Bob + `"}`,
+		kittest.RefreshPath: ``, kittest.TryRefreshPath: ``, kittest.LogoutPath: ``, kittest.LogoutAllPath: `{}`, kittest.TenantsPath: `{}`, kittest.SelectPath: `{"tenant":"T2"}`,
+		kittest.MePath: ``, kittest.HistoryPath: ``, "/v1/auth/nothing": `{}`, "/": ``,
 	}
-	k := newKit(t)
-	k.srv.AddUser(descopetest.User{LoginID: bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
+	k := kittest.New(t)
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
 	for path, body := range bodies {
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "X"} {
 			for name, prepare := range map[string]func(*http.Request) *http.Request{
-				"nobody":        func(r *http.Request) *http.Request { return r },
-				"signed in":     func(r *http.Request) *http.Request { return withCookies(r, "", k.srv.SignIn(bob).Refresh) },
-				"other project": func(r *http.Request) *http.Request { return inHeader(r, "P2other") },
+				"nobody": func(r *http.Request) *http.Request { return r },
+				"signed in": func(r *http.Request) *http.Request {
+					return kittest.WithCookies(r, "", k.Project.SignIn(kittest.Bob).Refresh)
+				},
+				"other project": func(r *http.Request) *http.Request { return kittest.InHeader(r, "P2other") },
 			} {
-				r := flowPost(path, body)
+				r := kittest.Post(path, body)
 				r.Method = method
-				res := serve(k.Handler(), prepare(r))
+				res := kittest.Serve(k.Handler(), prepare(r))
 				about := fmt.Sprintf("%s %s, %s: %d", method, path, name, res.StatusCode)
 				assert.Contains(t, []string{"application/json", "application/problem+json"}, res.Header.Get("Content-Type"), about)
 				assert.Equal(t, "no-store", res.Header.Get("Cache-Control"), about)
 				assert.Equal(t, "nosniff", res.Header.Get("X-Content-Type-Options"), about)
-				assert.True(t, json.Valid(bodyOf(t, res)), about)
+				assert.True(t, json.Valid(kittest.BodyOf(t, res)), about)
 				assert.NotEqual(t, 3, res.StatusCode/100, about)
 				assert.Less(t, res.StatusCode, 500, about)
 				assert.Empty(t, res.Header.Get("Location"), about)

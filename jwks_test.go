@@ -1,10 +1,10 @@
 package descopehttp_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -18,21 +18,20 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
-
-const keysPath = "/v2/keys"
 
 func TestReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Fail(keysPath, descopetest.Fault{Status: 500})
+		k := kittest.New(t)
+		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500})
 		assert.ErrorIs(t, k.Ready(t.Context()), descopehttp.ErrUnavailable)
 		assert.ErrorIs(t, k.Ready(t.Context()), descopehttp.ErrUnavailable, "the floor holds for failures too")
-		assert.Equal(t, 1, k.srv.Requests(keysPath))
-		elapse(5 * time.Second)
+		assert.Equal(t, 1, k.Project.Requests(kittest.KeysPath))
+		kittest.Elapse(5 * time.Second)
 		assert.NoError(t, k.Ready(t.Context()))
 		assert.NoError(t, k.Ready(t.Context()))
-		assert.Equal(t, 2, k.srv.Requests(keysPath))
+		assert.Equal(t, 2, k.Project.Requests(kittest.KeysPath))
 	})
 }
 
@@ -40,64 +39,64 @@ func TestReady(t *testing.T) {
 // fetch again, and not before.
 func TestRotatedKeyIsAcceptedAfterTheFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.RotateKeys()
-		token := k.srv.SignIn(ada).Session
-		h := k.RequireSession(new(spy))
+		k.Project.RotateKeys()
+		token := k.Project.SignIn(kittest.Ada).Session
+		h := k.RequireSession(new(kittest.Spy))
 
-		elapse(4 * time.Second)
-		res := serve(h, withBearer(get("/"), token))
-		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		kittest.Elapse(4 * time.Second)
+		res := kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token))
+		kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 		wait, err := strconv.Atoi(res.Header.Get("Retry-After"))
 		require.NoError(t, err)
 		assert.Equal(t, 1, wait, "the floor allows the next fetch in a second")
-		assert.Equal(t, 1, k.srv.Requests(keysPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.KeysPath))
 
-		elapse(time.Second)
-		assert.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode)
-		assert.Equal(t, 2, k.srv.Requests(keysPath))
+		kittest.Elapse(time.Second)
+		assert.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token)).StatusCode)
+		assert.Equal(t, 2, k.Project.Requests(kittest.KeysPath))
 	})
 }
 
 // A kid is refused only after a fetch that began when it had been seen already.
 func TestUnknownKeyIsRefusedOnlyAfterAFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHostile(t)
+		h := kittest.NewHostile(t)
 		require.NoError(t, h.Ready(t.Context()))
-		invented := h.header(`{"alg":"RS256","kid":"SKinvented"}`)
-		handler := h.RequireSession(new(spy))
+		invented := h.Header(`{"alg":"RS256","kid":"SKinvented"}`)
+		handler := h.RequireSession(new(kittest.Spy))
 
-		elapse(time.Second)
-		requireProblem(t, serve(handler, withBearer(get("/"), invented)), http.StatusServiceUnavailable, "unavailable")
-		elapse(4 * time.Second)
-		requireProblem(t, serve(handler, withBearer(get("/"), invented)), http.StatusUnauthorized, "invalid_token")
-		assert.Equal(t, 2, h.srv.Requests(keysPath))
-		elapse(time.Second)
-		requireProblem(t, serve(handler, withBearer(get("/"), invented)), http.StatusUnauthorized, "invalid_token")
-		assert.Equal(t, 2, h.srv.Requests(keysPath), "the refusal is remembered")
+		kittest.Elapse(time.Second)
+		kittest.RequireProblem(t, kittest.Serve(handler, kittest.WithBearer(kittest.Get("/"), invented)), http.StatusServiceUnavailable, "unavailable")
+		kittest.Elapse(4 * time.Second)
+		kittest.RequireProblem(t, kittest.Serve(handler, kittest.WithBearer(kittest.Get("/"), invented)), http.StatusUnauthorized, "invalid_token")
+		assert.Equal(t, 2, h.Project.Requests(kittest.KeysPath))
+		kittest.Elapse(time.Second)
+		kittest.RequireProblem(t, kittest.Serve(handler, kittest.WithBearer(kittest.Get("/"), invented)), http.StatusUnauthorized, "invalid_token")
+		assert.Equal(t, 2, h.Project.Requests(kittest.KeysPath), "the refusal is remembered")
 	})
 }
 
 func TestInventedKidsDoNotFloodTheKeyEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHostile(t)
+		h := kittest.NewHostile(t)
 		require.NoError(t, h.Ready(t.Context()))
-		payload := claimsJSON(t, h.claims(map[string]any{"exp": time.Now().Add(time.Hour).Unix()}))
-		handler := h.RequireSession(new(spy))
+		payload := kittest.ClaimsJSON(t, h.Claims(map[string]any{"exp": time.Now().Add(time.Hour).Unix()}))
+		handler := h.RequireSession(new(kittest.Spy))
 		began := time.Now()
 		var wg sync.WaitGroup
 		for i := range 1000 {
-			token := segment(fmt.Sprintf(`{"alg":"RS256","kid":"SK%d"}`, i)) + "." + segment(payload) + "." + segment("forged")
+			token := kittest.Segment(fmt.Sprintf(`{"alg":"RS256","kid":"SK%d"}`, i)) + "." + kittest.Segment(payload) + "." + kittest.Segment("forged")
 			wg.Go(func() {
-				elapse(time.Duration(i) * 20 * time.Millisecond) // 20 s of flood
-				res := serve(handler, withBearer(get("/"), token))
+				kittest.Elapse(time.Duration(i) * 20 * time.Millisecond) // 20 s of flood
+				res := kittest.Serve(handler, kittest.WithBearer(kittest.Get("/"), token))
 				assert.Contains(t, []int{401, 503}, res.StatusCode)
 			})
 		}
 		wg.Wait()
 		seconds := int(time.Since(began) / time.Second)
-		assert.LessOrEqual(t, h.srv.Requests(keysPath), 1+seconds/5+1)
+		assert.LessOrEqual(t, h.Project.Requests(kittest.KeysPath), 1+seconds/5+1)
 	})
 }
 
@@ -118,26 +117,26 @@ func TestKeysNotToBeHad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				tokens := k.srv.SignIn(ada)
+				k := kittest.New(t)
+				tokens := k.Project.SignIn(kittest.Ada)
 				fault.Times = -1
-				k.srv.Fail(keysPath, fault)
-				next := new(spy)
+				k.Project.Fail(kittest.KeysPath, fault)
+				next := new(kittest.Spy)
 				began := time.Now()
 				for way, r := range map[string]*http.Request{
-					"bearer":  withBearer(get("/"), tokens.Session),
-					"cookie":  withCookies(get("/"), tokens.Session, ""),
-					"cookies": withCookies(get("/"), tokens.Session, tokens.Refresh),
-					"refresh": withCookies(get("/"), "", tokens.Refresh),
+					"bearer":  kittest.WithBearer(kittest.Get("/"), tokens.Session),
+					"cookie":  kittest.WithCookies(kittest.Get("/"), tokens.Session, ""),
+					"cookies": kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh),
+					"refresh": kittest.WithCookies(kittest.Get("/"), "", tokens.Refresh),
 				} {
-					res := serve(k.RequireSession(next), r)
-					requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+					res := kittest.Serve(k.RequireSession(next), r)
+					kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 					assert.NotEmpty(t, res.Header.Get("Retry-After"), way)
 					assert.Empty(t, res.Cookies(), way)
 				}
 				assert.LessOrEqual(t, time.Since(began), 20*time.Second)
-				assert.Zero(t, next.calls)
-				assert.Zero(t, k.srv.Requests("/v1/auth/refresh"), "no refresh is begun while its answer could not be judged")
+				assert.Zero(t, next.Calls)
+				assert.Zero(t, k.Project.Requests(kittest.RefreshPath), "no refresh is begun while its answer could not be judged")
 				require.NoError(t, k.Wait(t.Context()))
 			})
 		})
@@ -147,20 +146,20 @@ func TestKeysNotToBeHad(t *testing.T) {
 // Held keys outlive a key endpoint that is away, for a day.
 func TestKeysSurviveAnOutageForADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
-		token := k.srv.SignIn(ada).Session
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+		token := k.Project.SignIn(kittest.Ada).Session
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
-		h := k.RequireSession(new(spy))
+		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500, Times: -1})
+		h := k.RequireSession(new(kittest.Spy))
 
-		elapse(23 * time.Hour)
-		assert.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode)
-		elapse(2 * time.Hour)
-		requireProblem(t, serve(h, withBearer(get("/"), token)), http.StatusServiceUnavailable, "unavailable")
-		k.srv.Reset()
-		elapse(5 * time.Second)
-		assert.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode)
+		kittest.Elapse(23 * time.Hour)
+		assert.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token)).StatusCode)
+		kittest.Elapse(2 * time.Hour)
+		kittest.RequireProblem(t, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token)), http.StatusServiceUnavailable, "unavailable")
+		k.Project.Reset()
+		kittest.Elapse(5 * time.Second)
+		assert.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token)).StatusCode)
 	})
 }
 
@@ -168,19 +167,19 @@ func TestKeysSurviveAnOutageForADay(t *testing.T) {
 func TestEmptyKeySetReplacesNone(t *testing.T) {
 	for _, body := range []string{`{"keys":[]}`, `{"keys":[{"kty":"RSA","kid":"a","alg":"RS256","use":"enc"}]}`, `{}`, `null`, `[]`} {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t)
-			k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
-			token := k.srv.SignIn(ada).Session
-			h := k.RequireSession(new(spy))
+			k := kittest.New(t)
+			k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+			token := k.Project.SignIn(kittest.Ada).Session
+			h := k.RequireSession(new(kittest.Spy))
 			require.NoError(t, k.Ready(t.Context()))
-			k.srv.Fail(keysPath, descopetest.Fault{Status: 200, Body: body, Times: -1})
+			k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 200, Body: body, Times: -1})
 			for range 5 {
-				elapse(70 * time.Minute)
-				require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), token)).StatusCode, body)
+				kittest.Elapse(70 * time.Minute)
+				require.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), token)).StatusCode, body)
 				require.NoError(t, k.Wait(t.Context()))
 			}
-			assert.Equal(t, 6, k.srv.Requests(keysPath))
-			assert.Contains(t, k.logs.String(), "no usable key")
+			assert.Equal(t, 6, k.Project.Requests(kittest.KeysPath))
+			assert.Contains(t, k.Logs.String(), "no usable key")
 		})
 	}
 }
@@ -188,32 +187,32 @@ func TestEmptyKeySetReplacesNone(t *testing.T) {
 // Keys older than an hour are fetched beside a request, not in its way.
 func TestOldKeysAreRefreshedBesideTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
-		token := k.srv.SignIn(ada).Session
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 72 * time.Hour })
+		token := k.Project.SignIn(kittest.Ada).Session
 		require.NoError(t, k.Ready(t.Context()))
-		elapse(61 * time.Minute)
-		k.srv.Fail(keysPath, descopetest.Fault{Delay: 3 * time.Second})
+		kittest.Elapse(61 * time.Minute)
+		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Delay: 3 * time.Second})
 		began := time.Now()
-		assert.Equal(t, http.StatusOK, serve(k.RequireSession(new(spy)), withBearer(get("/"), token)).StatusCode)
+		assert.Equal(t, http.StatusOK, kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithBearer(kittest.Get("/"), token)).StatusCode)
 		assert.Zero(t, time.Since(began))
 		require.NoError(t, k.Wait(t.Context()))
-		assert.Equal(t, 2, k.srv.Requests(keysPath))
+		assert.Equal(t, 2, k.Project.Requests(kittest.KeysPath))
 	})
 }
 
 // A key that has left the set stops being trusted with the fetch that shows it.
 func TestRevokedKeyIsNoLongerTrusted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		old := k.srv.SignIn(ada).Session
+		k := kittest.New(t)
+		old := k.Project.SignIn(kittest.Ada).Session
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.RevokeKeys()
-		elapse(5 * time.Second)
-		h := k.RequireSession(new(spy))
-		assert.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), k.srv.SignIn(ada).Session)).StatusCode)
-		elapse(5 * time.Second)
-		requireProblem(t, serve(h, withBearer(get("/"), old)), http.StatusUnauthorized, "invalid_token")
+		k.Project.RevokeKeys()
+		kittest.Elapse(5 * time.Second)
+		h := k.RequireSession(new(kittest.Spy))
+		assert.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), k.Project.SignIn(kittest.Ada).Session)).StatusCode)
+		kittest.Elapse(5 * time.Second)
+		kittest.RequireProblem(t, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), old)), http.StatusUnauthorized, "invalid_token")
 	})
 }
 
@@ -221,67 +220,53 @@ func TestRevokedKeyIsNoLongerTrusted(t *testing.T) {
 // allow yet: the daily rotation must not sign anybody out.
 func TestAnswerOfDescopeFetchesPastTheFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		tokens := k.srv.SignIn(ada)
-		elapse(11 * time.Minute)
+		k := kittest.New(t)
+		tokens := k.Project.SignIn(kittest.Ada)
+		kittest.Elapse(11 * time.Minute)
 		require.NoError(t, k.Ready(t.Context()))
-		elapse(2 * time.Second)
-		k.srv.RotateKeys()
-		next := new(spy)
-		res := serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh))
+		kittest.Elapse(2 * time.Second)
+		k.Project.RotateKeys()
+		next := new(kittest.Spy)
+		res := kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
-		assert.Equal(t, 1, next.calls)
-		assert.Equal(t, 2, k.srv.Requests(keysPath))
+		assert.Equal(t, 1, next.Calls)
+		assert.Equal(t, 2, k.Project.Requests(kittest.KeysPath))
 	})
 }
 
 // One caller who hangs up takes the keys from nobody else.
 func TestKeyFetchOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		token := k.srv.SignIn(ada).Session
-		k.srv.Fail(keysPath, descopetest.Fault{Delay: 2 * time.Second})
-		h := k.RequireSession(new(spy))
+		k := kittest.New(t)
+		token := k.Project.SignIn(kittest.Ada).Session
+		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Delay: 2 * time.Second})
+		h := k.RequireSession(new(kittest.Spy))
 		var wg sync.WaitGroup
 		for i := range 10 {
 			wg.Go(func() {
-				r := withBearer(get("/"), token)
+				r := kittest.WithBearer(kittest.Get("/"), token)
 				want := http.StatusOK
 				if i == 0 {
-					ctx, cancel := contextWithTimeout(r, time.Second)
+					ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 					defer cancel()
 					r, want = r.WithContext(ctx), http.StatusServiceUnavailable
 				} else {
-					elapse(time.Millisecond)
+					kittest.Elapse(time.Millisecond)
 				}
-				assert.Equal(t, want, serve(h, r).StatusCode)
+				assert.Equal(t, want, kittest.Serve(h, r).StatusCode)
 			})
 		}
 		wg.Wait()
-		assert.Equal(t, 1, k.srv.Requests(keysPath))
-	})
-}
-
-// keySetOf serves a key set document and returns a kit that reads it.
-func keySetOf(t *testing.T, h *hostile, document string) *kit {
-	t.Helper()
-	return kitFor(t, h.srv, func(c *descopehttp.Config) {
-		inner := c.HTTPClient.Transport
-		c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			if !strings.HasPrefix(r.URL.Path, keysPath) {
-				return inner.RoundTrip(r)
-			}
-			return &http.Response{StatusCode: http.StatusOK, Request: r, Body: io.NopCloser(strings.NewReader(document))}, nil
-		})}
+		assert.Equal(t, 1, k.Project.Requests(kittest.KeysPath))
 	})
 }
 
 func TestKeyPolicy(t *testing.T) {
-	h := newHostile(t)
-	_, ec := testKeys()
+	h := kittest.NewHostile(t)
+	_, ec := kittest.Keys()
 	b64 := base64.RawURLEncoding.EncodeToString
 	rsaJWK := func(changes map[string]any) map[string]any {
-		k := map[string]any{"kty": "RSA", "kid": rsaKid, "alg": "RS256", "use": "sig", "n": b64(h.rsa.N.Bytes()), "e": "AQAB"}
+		k := map[string]any{"kty": "RSA", "kid": kittest.RSAKid, "alg": "RS256", "use": "sig", "n": b64(h.RSA.N.Bytes()), "e": "AQAB"}
 		for name, value := range changes {
 			k[name] = value
 			if value == nil {
@@ -292,7 +277,7 @@ func TestKeyPolicy(t *testing.T) {
 	}
 	raw, err := ec.PublicKey.Bytes()
 	require.NoError(t, err)
-	ecJWK := map[string]any{"kty": "EC", "kid": ecKid, "alg": "ES256", "crv": "P-256", "x": b64(raw[1:33]), "y": b64(raw[33:])}
+	ecJWK := map[string]any{"kty": "EC", "kid": kittest.ECKid, "alg": "ES256", "crv": "P-256", "x": b64(raw[1:33]), "y": b64(raw[33:])}
 	set := func(keys ...any) string {
 		encoded, err := json.Marshal(map[string]any{"keys": keys})
 		require.NoError(t, err)
@@ -324,20 +309,20 @@ func TestKeyPolicy(t *testing.T) {
 		"key_ops encrypt":              {set(ecJWK, rsaJWK(map[string]any{"key_ops": []string{"encrypt"}})), false},
 		"key_ops empty":                {set(ecJWK, rsaJWK(map[string]any{"key_ops": []string{}})), false},
 		"exponent 1":                   {set(ecJWK, rsaJWK(map[string]any{"e": "AQ"})), false},
-		"1024 bits":                    {set(ecJWK, rsaJWK(map[string]any{"n": b64(h.rsa.N.Bytes()[:128])})), false},
+		"1024 bits":                    {set(ecJWK, rsaJWK(map[string]any{"n": b64(h.RSA.N.Bytes()[:128])})), false},
 		"no kid":                       {set(ecJWK, rsaJWK(map[string]any{"kid": nil})), false},
-		"kid in another case":          {set(ecJWK, rsaJWK(map[string]any{"kid": strings.ToLower(rsaKid)})), false},
-		"two keys, one kid":            {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))})), false},
-		"two keys, one kid, ours last": {set(ecJWK, rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))}), rsaJWK(nil)), false},
-		"two keys, one kid, and again": {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.rsa.N.Bytes()))}), rsaJWK(nil)), false},
-		"two algs, one kid":            {set(ecJWK, rsaJWK(nil), map[string]any{"kty": "EC", "kid": rsaKid, "alg": "ES256", "crv": "P-256", "x": ecJWK["x"], "y": ecJWK["y"]}), false},
+		"kid in another case":          {set(ecJWK, rsaJWK(map[string]any{"kid": strings.ToLower(kittest.RSAKid)})), false},
+		"two keys, one kid":            {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.RSA.N.Bytes()))})), false},
+		"two keys, one kid, ours last": {set(ecJWK, rsaJWK(map[string]any{"n": b64(otherModulus(h.RSA.N.Bytes()))}), rsaJWK(nil)), false},
+		"two keys, one kid, and again": {set(ecJWK, rsaJWK(nil), rsaJWK(map[string]any{"n": b64(otherModulus(h.RSA.N.Bytes()))}), rsaJWK(nil)), false},
+		"two algs, one kid":            {set(ecJWK, rsaJWK(nil), map[string]any{"kty": "EC", "kid": kittest.RSAKid, "alg": "ES256", "crv": "P-256", "x": ecJWK["x"], "y": ecJWK["y"]}), false},
 		"after a hundred keys":         {set(append(append([]any{ecJWK}, odd...), rsaJWK(nil))...), false},
 		"duplicate names, last":        {strings.Replace(set(ecJWK, rsaJWK(nil)), `"use":"sig"`, `"use":"sig","use":"sig"`, 1), false},
 		"a name of a wrong type":       {strings.Replace(set(ecJWK, rsaJWK(nil)), `"use":"sig"`, `"use":7`, 1), false},
 		"duplicate names":              {strings.Replace(set(rsaJWK(nil), ecJWK), `"alg":"RS256"`, `"alg":"RS256","alg":"RS256"`, 1), false},
 	} {
-		k := keySetOf(t, h, tt.document)
-		_, err := k.VerifyToken(t.Context(), h.with(nil))
+		k := h.WithKeySet(t, tt.document)
+		_, err := k.VerifyToken(t.Context(), h.With(nil))
 		if tt.ok {
 			assert.NoError(t, err, name)
 		} else {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -24,31 +23,12 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
-
-const (
-	guessPath = "/v1/auth/totp/verify"
-	enrolPath = "/v1/auth/totp/signup"
-)
-
-// from sets the address of the connection that a request comes over.
-func from(network string, r *http.Request) *http.Request {
-	r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(network), 4711).String()
-	return r
-}
-
-// guess is a sign-in with a code from a network.
-func guess(k *kit, network, loginID, code string) *http.Response {
-	body, err := json.Marshal(map[string]string{"loginId": loginID, "code": code})
-	if err != nil {
-		panic(err)
-	}
-	return serve(k.Handler(), from(network, post(guessPath, string(body))))
-}
 
 // wrongCode returns a code that is not the one of now.
-func wrongCode(k *kit, loginID string) string {
-	if k.srv.HasUser(loginID) && k.srv.Code(loginID) == "000000" {
+func wrongCode(k *kittest.Kit, loginID string) string {
+	if k.Project.HasUser(loginID) && k.Project.Code(loginID) == "000000" {
 		return "111111"
 	}
 	return "000000"
@@ -58,7 +38,7 @@ func wrongCode(k *kit, loginID string) string {
 // and returns when.
 func requireLimited(t testing.TB, res *http.Response) time.Duration {
 	t.Helper()
-	requireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
+	kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
 	seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
 	require.NoError(t, err)
 	require.Positive(t, seconds)
@@ -68,18 +48,18 @@ func requireLimited(t testing.TB, res *http.Response) time.Duration {
 
 func TestThousandWrongCodesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		const own, other = "192.0.2.7", "198.51.100.1"
-		require.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode)
-		elapse(24 * time.Hour)
+		require.Equal(t, http.StatusOK, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+		kittest.Elapse(24 * time.Hour)
 
-		k.srv.Reset()
-		k.srv.Fail(guessPath, descopetest.Fault{Delay: time.Second, Times: -1})
+		k.Project.Reset()
+		k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Delay: time.Second, Times: -1})
 		var wg sync.WaitGroup
 		var refused, limited atomic.Int64
 		for range 1000 {
 			wg.Go(func() {
-				res := guess(k, other, ada, wrongCode(k, ada))
+				res := kittest.Guess(k, other, kittest.Ada, wrongCode(k, kittest.Ada))
 				switch res.StatusCode {
 				case http.StatusUnauthorized:
 					refused.Add(1)
@@ -94,19 +74,19 @@ func TestThousandWrongCodesAtOnce(t *testing.T) {
 		wg.Wait()
 		assert.EqualValues(t, 10, refused.Load())
 		assert.EqualValues(t, 990, limited.Load())
-		assert.Equal(t, 10, k.srv.Requests(guessPath), "ten reach Descope")
+		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath), "ten reach Descope")
 
-		res := guess(k, own, ada, k.srv.Code(ada))
+		res := kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada))
 		assert.Equal(t, http.StatusOK, res.StatusCode, "the user is not locked out on a network of yesterday")
 
 		// The window opens again when Retry-After said so, and not before.
-		k.srv.Reset()
-		wait := requireLimited(t, guess(k, other, ada, wrongCode(k, ada)))
-		elapse(wait - 2*time.Second)
-		requireLimited(t, guess(k, other, ada, wrongCode(k, ada)))
-		elapse(2 * time.Second)
-		requireProblem(t, guess(k, other, ada, wrongCode(k, ada)), http.StatusUnauthorized, "invalid_code")
-		assert.Equal(t, 1, k.srv.Requests(guessPath))
+		k.Project.Reset()
+		wait := requireLimited(t, kittest.Guess(k, other, kittest.Ada, wrongCode(k, kittest.Ada)))
+		kittest.Elapse(wait - 2*time.Second)
+		requireLimited(t, kittest.Guess(k, other, kittest.Ada, wrongCode(k, kittest.Ada)))
+		kittest.Elapse(2 * time.Second)
+		kittest.RequireProblem(t, kittest.Guess(k, other, kittest.Ada, wrongCode(k, kittest.Ada)), http.StatusUnauthorized, "invalid_code")
+		assert.Equal(t, 1, k.Project.Requests(kittest.VerifyPath))
 	})
 }
 
@@ -114,77 +94,77 @@ func TestThousandWrongCodesAtOnce(t *testing.T) {
 // none of it stops the user on a network of their own.
 func TestFiftyGuessesADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		const own = "192.0.2.7"
-		require.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode)
+		require.Equal(t, http.StatusOK, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 		for day := range 3 {
-			elapse(time.Minute) // a code works once
-			k.srv.Reset()
+			kittest.Elapse(time.Minute) // a code works once
+			k.Project.Reset()
 			var wg sync.WaitGroup
 			for i := range 200 {
 				wg.Go(func() {
 					for range 6 {
-						guess(k, fmt.Sprintf("203.0.%d.%d", i/250, i%250+1), ada, wrongCode(k, ada))
+						kittest.Guess(k, fmt.Sprintf("203.0.%d.%d", i/250, i%250+1), kittest.Ada, wrongCode(k, kittest.Ada))
 					}
 				})
 			}
 			wg.Wait()
-			assert.Equal(t, 50, k.srv.Requests(guessPath), "day %d", day)
-			wait := requireLimited(t, guess(k, "203.0.113.9", ada, k.srv.Code(ada)))
+			assert.Equal(t, 50, k.Project.Requests(kittest.VerifyPath), "day %d", day)
+			wait := requireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
 			assert.InDelta(t, 24*time.Hour, wait, float64(time.Minute))
-			assert.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode, "day %d", day)
-			elapse(24*time.Hour - time.Minute)
+			assert.Equal(t, http.StatusOK, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode, "day %d", day)
+			kittest.Elapse(24*time.Hour - time.Minute)
 		}
 		// Another user is not concerned.
-		k.srv.AddUser(descopetest.User{LoginID: "bob"})
-		assert.Equal(t, http.StatusOK, guess(k, "203.0.113.9", "bob", k.srv.Code("bob")).StatusCode)
+		k.Project.AddUser(descopetest.User{LoginID: "bob"})
+		assert.Equal(t, http.StatusOK, kittest.Guess(k, "203.0.113.9", "bob", k.Project.Code("bob")).StatusCode)
 	})
 }
 
 // A network that the user once signed in from has ten guesses for itself, no more.
 func TestKnownNetworkIsLimitedToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		const own = "192.0.2.7"
-		require.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode)
-		elapse(time.Minute)
-		k.srv.Reset()
+		require.Equal(t, http.StatusOK, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+		kittest.Elapse(time.Minute)
+		k.Project.Reset()
 		for range 30 {
-			guess(k, own, ada, wrongCode(k, ada))
+			kittest.Guess(k, own, kittest.Ada, wrongCode(k, kittest.Ada))
 		}
-		assert.Equal(t, 10, k.srv.Requests(guessPath))
+		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
 		// After 90 days without a sign-in it is a network like any other.
-		elapse(91 * 24 * time.Hour)
+		kittest.Elapse(91 * 24 * time.Hour)
 		for i := range 60 {
-			guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
 		}
-		requireLimited(t, guess(k, own, ada, k.srv.Code(ada)))
+		requireLimited(t, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)))
 	})
 }
 
 // However a login id is spelled, the count is one.
 func TestSpellingsShareACount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		spellings := []string{
-			ada, "ADA@example.com", "Ada@Example.COM", " " + ada, ada + "  ", "\u00a0" + ada + "\u3000",
+			kittest.Ada, "ADA@example.com", "Ada@Example.COM", " " + kittest.Ada, kittest.Ada + "  ", "\u00a0" + kittest.Ada + "\u3000",
 			"\uff41\uff44\uff41@example.com", "ada\uff20example.com", "\u24d0da@example.com", "A\uff24a@EXAMPLE.com",
 		}
 		for i := range 40 {
-			guess(k, "203.0.113.9", spellings[i%len(spellings)], "000000")
+			kittest.Guess(k, "203.0.113.9", spellings[i%len(spellings)], "000000")
 		}
-		assert.Equal(t, 10, k.srv.Requests(guessPath))
+		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
 		for _, spelling := range spellings {
-			requireLimited(t, guess(k, "203.0.113.9", spelling, "000000"))
+			requireLimited(t, kittest.Guess(k, "203.0.113.9", spelling, "000000"))
 		}
 		// Composed and decomposed are one, too; another name is another.
-		k.srv.Reset()
+		k.Project.Reset()
 		for i := range 20 {
-			guess(k, "203.0.113.9", []string{"ren\u00e9", "rene\u0301"}[i%2], "000000")
+			kittest.Guess(k, "203.0.113.9", []string{"ren\u00e9", "rene\u0301"}[i%2], "000000")
 		}
-		assert.Equal(t, 10, k.srv.Requests(guessPath))
-		guess(k, "203.0.113.9", "rene", "000000")
-		assert.Equal(t, 11, k.srv.Requests(guessPath))
+		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
+		kittest.Guess(k, "203.0.113.9", "rene", "000000")
+		assert.Equal(t, 11, k.Project.Requests(kittest.VerifyPath))
 	})
 }
 
@@ -203,8 +183,8 @@ func TestGuessesAreGivenBack(t *testing.T) {
 	} {
 		giveBack := func(t *testing.T, store descopehttp.AttemptStore) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store })
-				k.srv.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+				k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = store })
+				k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
 				const network = "203.0.113.9"
 				tries := 60
 				if fault != nil {
@@ -214,29 +194,29 @@ func TestGuessesAreGivenBack(t *testing.T) {
 					} else {
 						tries = f.Times
 					}
-					k.srv.Fail(guessPath, f)
+					k.Project.Fail(kittest.VerifyPath, f)
 				}
 				for range tries {
-					res := guess(k, network, ada, k.srv.Code(ada))
+					res := kittest.Guess(k, network, kittest.Ada, k.Project.Code(kittest.Ada))
 					if fault == nil {
 						require.Equal(t, http.StatusOK, res.StatusCode)
 					} else {
 						require.Contains(t, []int{429, 502, 504}, res.StatusCode)
 					}
 				}
-				k.srv.Reset()
-				elapse(2 * time.Minute)
+				k.Project.Reset()
+				kittest.Elapse(2 * time.Minute)
 				for range 20 {
-					guess(k, network, ada, wrongCode(k, ada))
+					kittest.Guess(k, network, kittest.Ada, wrongCode(k, kittest.Ada))
 				}
-				assert.Equal(t, 10, k.srv.Requests(guessPath), "all ten are left, and no more")
+				assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath), "all ten are left, and no more")
 				if fault != nil {
 					return
 				}
 				for i := range 200 {
-					guess(k, fmt.Sprintf("198.51.100.%d", i+1), ada, wrongCode(k, ada))
+					kittest.Guess(k, fmt.Sprintf("198.51.100.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
 				}
-				assert.Equal(t, 10+50, k.srv.Requests(guessPath), "of the day, too")
+				assert.Equal(t, 10+50, k.Project.Requests(kittest.VerifyPath), "of the day, too")
 			})
 		}
 		t.Run(name+", memory", func(t *testing.T) { giveBack(t, nil) })
@@ -249,20 +229,20 @@ func TestHangingUpGivesNothingBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCountingStore()
 		for _, attemptStore := range []descopehttp.AttemptStore{nil, store} {
-			k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = attemptStore })
-			k.srv.Fail(guessPath, descopetest.Fault{Delay: time.Second, Times: -1})
+			k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = attemptStore })
+			k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Delay: time.Second, Times: -1})
 			var wg sync.WaitGroup
 			for range 100 {
 				wg.Go(func() {
-					r := from("203.0.113.9", post(guessPath, `{"loginId":"`+ada+`","code":"000000"}`))
-					ctx, cancel := contextWithTimeout(r, time.Millisecond)
+					r := kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000"}`))
+					ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond)
 					defer cancel()
-					serve(k.Handler(), r.WithContext(ctx))
+					kittest.Serve(k.Handler(), r.WithContext(ctx))
 				})
 			}
 			wg.Wait()
-			assert.Equal(t, 10, k.srv.Requests(guessPath))
-			requireLimited(t, guess(k, "203.0.113.9", ada, "000000"))
+			assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
+			requireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, "000000"))
 		}
 	})
 }
@@ -270,19 +250,19 @@ func TestHangingUpGivesNothingBack(t *testing.T) {
 // To whoever guesses, a user and nobody look alike: before the limit and beyond.
 func TestUnknownUsersLookAlike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) {
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) {
 			s.UnknownUser = descopetest.Failure{Status: 400, Code: "E062108", Description: "User not found"}
 			s.WrongCode = descopetest.Failure{Status: 401, Code: "E061102", Description: "Invalid code"}
 		})
 		answer := func(loginID string) (int, http.Header, string) {
-			res := guess(k, "203.0.113.9", loginID, wrongCode(k, loginID))
+			res := kittest.Guess(k, "203.0.113.9", loginID, wrongCode(k, loginID))
 			body, err := io.ReadAll(res.Body)
 			require.NoError(t, err)
 			return res.StatusCode, res.Header, string(body)
 		}
 		for i := range 15 {
-			status, header, body := answer(ada)
+			status, header, body := answer(kittest.Ada)
 			otherStatus, otherHeader, otherBody := answer("nobody@example.com")
 			require.Equal(t, status, otherStatus, i)
 			require.Equal(t, header, otherHeader, i)
@@ -294,13 +274,13 @@ func TestUnknownUsersLookAlike(t *testing.T) {
 // A step-up is a guess like any other.
 func TestStepUpIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
 		for range 30 {
-			body := `{"loginId":"` + ada + `","code":"` + wrongCode(k, ada) + `","loginOptions":{"stepup":true}}`
-			b.do(k.Handler(), from("203.0.113.9", post(guessPath, body)))
+			body := `{"loginId":"` + kittest.Ada + `","code":"` + wrongCode(k, kittest.Ada) + `","loginOptions":{"stepup":true}}`
+			b.Do(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, body)))
 		}
-		assert.Equal(t, 10, k.srv.Requests(guessPath))
+		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
 	})
 }
 
@@ -357,23 +337,23 @@ func TestAttemptStoreIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCountingStore()
 		share := func(c *descopehttp.Config) { c.AttemptStore = store }
-		first := newKit(t, share)
-		second := kitFor(t, first.srv, share)
+		first := kittest.New(t, share)
+		second := kittest.For(t, first.Project, share)
 		for i := range 40 {
-			guess([]*kit{first, second}[i%2], "203.0.113.9", ada, "000000")
+			kittest.Guess([]*kittest.Kit{first, second}[i%2], "203.0.113.9", kittest.Ada, "000000")
 		}
-		assert.Equal(t, 10, first.srv.Requests(guessPath), "for both replicas together")
+		assert.Equal(t, 10, first.Project.Requests(kittest.VerifyPath), "for both replicas together")
 		for key := range store.counts {
 			assert.Len(t, key, 32, "a hash")
 			assert.NotContains(t, key, "ada")
 		}
 		// What one replica knows of a network, the other does.
-		require.Equal(t, http.StatusOK, guess(first, "192.0.2.7", ada, first.srv.Code(ada)).StatusCode)
-		elapse(time.Minute)
+		require.Equal(t, http.StatusOK, kittest.Guess(first, "192.0.2.7", kittest.Ada, first.Project.Code(kittest.Ada)).StatusCode)
+		kittest.Elapse(time.Minute)
 		for i := range 60 {
-			guess(first, fmt.Sprintf("198.51.100.%d", i+1), ada, "000000")
+			kittest.Guess(first, fmt.Sprintf("198.51.100.%d", i+1), kittest.Ada, "000000")
 		}
-		assert.Equal(t, http.StatusOK, guess(second, "192.0.2.7", ada, first.srv.Code(ada)).StatusCode)
+		assert.Equal(t, http.StatusOK, kittest.Guess(second, "192.0.2.7", kittest.Ada, first.Project.Code(kittest.Ada)).StatusCode)
 	})
 }
 
@@ -390,20 +370,20 @@ func TestAttemptStoreAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := newCountingStore()
-				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store })
+				k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = store })
 				store.set(tt.err, tt.delay)
 				began := time.Now()
 				for range 20 {
-					guess(k, "203.0.113.9", ada, "000000")
+					kittest.Guess(k, "203.0.113.9", kittest.Ada, "000000")
 				}
-				assert.Equal(t, 10, k.srv.Requests(guessPath))
+				assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
 				assert.LessOrEqual(t, time.Since(began), 20*4*250*time.Millisecond)
 				assert.Positive(t, store.calls)
-				assert.Contains(t, k.logs.String(), "attempt store is not available")
-				assert.NotContains(t, k.logs.String(), "secret")
-				assert.LessOrEqual(t, strings.Count(k.logs.String(), "attempt store"), 2, "once a minute")
+				assert.Contains(t, k.Logs.String(), "attempt store is not available")
+				assert.NotContains(t, k.Logs.String(), "secret")
+				assert.LessOrEqual(t, strings.Count(k.Logs.String(), "attempt store"), 2, "once a minute")
 				store.set(nil, 0)
-				require.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+				require.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 				assert.NotEmpty(t, store.counts, "in use again")
 			})
 		})
@@ -415,21 +395,21 @@ func TestAttemptStoreAway(t *testing.T) {
 func TestGuessesAreGivenBackWhereTheyWereCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCountingStore()
-		k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store })
+		k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = store })
 		const network = "203.0.113.9"
 		for range 10 {
-			requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
+			kittest.RequireProblem(t, kittest.Guess(k, network, kittest.Ada, "000000"), http.StatusUnauthorized, "invalid_code")
 		}
-		requireLimited(t, guess(k, network, ada, "000000"))
+		requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 		for range 5 {
 			store.set(errors.New("away"), 0)
-			k.srv.Fail(guessPath, descopetest.Fault{Status: 500, Delay: 2 * time.Second})
+			k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 500, Delay: 2 * time.Second})
 			done := make(chan int)
-			go func() { done <- guess(k, network, ada, "000000").StatusCode }()
-			elapse(time.Second)
+			go func() { done <- kittest.Guess(k, network, kittest.Ada, "000000").StatusCode }()
+			kittest.Elapse(time.Second)
 			store.set(nil, 0)
 			require.Equal(t, http.StatusBadGateway, <-done)
-			requireLimited(t, guess(k, network, ada, "000000"))
+			requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 		}
 	})
 }
@@ -443,21 +423,23 @@ func TestGuessesAreGivenBackInTheirWindow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
+				k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
 				const network = "203.0.113.9"
-				requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
-				elapse(10*time.Minute - time.Second)
-				k.srv.Fail(guessPath, descopetest.Fault{Status: 500, Delay: 3 * time.Second, Times: 9})
+				kittest.RequireProblem(t, kittest.Guess(k, network, kittest.Ada, "000000"), http.StatusUnauthorized, "invalid_code")
+				kittest.Elapse(10*time.Minute - time.Second)
+				k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 500, Delay: 3 * time.Second, Times: 9})
 				var wg sync.WaitGroup
 				for range 9 {
-					wg.Go(func() { assert.Equal(t, http.StatusBadGateway, guess(k, network, ada, "000000").StatusCode) })
+					wg.Go(func() {
+						assert.Equal(t, http.StatusBadGateway, kittest.Guess(k, network, kittest.Ada, "000000").StatusCode)
+					})
 				}
-				elapse(2 * time.Second)
+				kittest.Elapse(2 * time.Second)
 				for range 10 {
-					requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
+					kittest.RequireProblem(t, kittest.Guess(k, network, kittest.Ada, "000000"), http.StatusUnauthorized, "invalid_code")
 				}
 				wg.Wait()
-				requireLimited(t, guess(k, network, ada, "000000"))
+				requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 			})
 		})
 	}
@@ -468,60 +450,60 @@ func TestGuessesAreGivenBackInTheirWindow(t *testing.T) {
 // token would fill the memory of counts at no cost.
 func TestWhatDescopeNeverSawIsNoGuess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
-		thief := b.copied()
-		require.Equal(t, http.StatusOK, b.do(k.Handler(), post("/v1/auth/logout", "{}")).StatusCode)
-		k.srv.Reset()
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
+		thief := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.LogoutPath, "{}")).StatusCode)
+		k.Project.Reset()
 		for range 100 {
-			res := thief.copied().do(k.Handler(), from("203.0.113.9", post(guessPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`)))
+			res := thief.Copied().Do(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`)))
 			require.Equal(t, http.StatusUnauthorized, res.StatusCode)
 		}
-		require.Zero(t, k.srv.Requests(guessPath))
+		require.Zero(t, k.Project.Requests(kittest.VerifyPath))
 		for range 10 {
-			requireProblem(t, guess(k, "203.0.113.9", "bob", "000000"), http.StatusUnauthorized, "invalid_code")
+			kittest.RequireProblem(t, kittest.Guess(k, "203.0.113.9", "bob", "000000"), http.StatusUnauthorized, "invalid_code")
 		}
-		requireLimited(t, guess(k, "203.0.113.9", "bob", "000000"))
+		requireLimited(t, kittest.Guess(k, "203.0.113.9", "bob", "000000"))
 	})
 }
 
 // A right code that is somebody else's than the token beside it is a guess, too.
 func TestCodeOfAnotherUserIsAGuess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.AddUser(descopetest.User{LoginID: "bob"})
-		b := signIn(k, ada)
-		tokens := k.srv.SignIn("bob")
-		k.srv.Fail(guessPath, descopetest.Fault{Status: 200, Times: -1,
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: "bob"})
+		b := kittest.SignIn(k, kittest.Ada)
+		tokens := k.Project.SignIn("bob")
+		k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 200, Times: -1,
 			Body: `{"sessionJwt":"` + tokens.Session + `","refreshJwt":"` + tokens.Refresh + `"}`})
 		for range 10 {
-			res := b.copied().do(k.Handler(), from("203.0.113.9", post(guessPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`)))
-			requireProblem(t, res, http.StatusUnauthorized, "other_user")
+			res := b.Copied().Do(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`)))
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "other_user")
 		}
-		requireLimited(t, b.copied().do(k.Handler(), from("203.0.113.9", post(guessPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`))))
+		requireLimited(t, b.Copied().Do(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`))))
 	})
 }
 
 // A network that the user signed in from has fifty guesses a day as well, of its own.
 func TestFiftyGuessesADayFromAKnownNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		const own = "192.0.2.7"
-		require.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode)
-		elapse(time.Minute)
-		k.srv.Reset()
+		require.Equal(t, http.StatusOK, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+		kittest.Elapse(time.Minute)
+		k.Project.Reset()
 		for range 24 * 6 {
 			for range 11 {
-				guess(k, own, ada, wrongCode(k, ada))
+				kittest.Guess(k, own, kittest.Ada, wrongCode(k, kittest.Ada))
 			}
-			elapse(10*time.Minute - time.Second)
+			kittest.Elapse(10*time.Minute - time.Second)
 		}
-		assert.Equal(t, 50, k.srv.Requests(guessPath))
+		assert.Equal(t, 50, k.Project.Requests(kittest.VerifyPath))
 		// Strangers have theirs, and the user theirs elsewhere.
 		for i := range 60 {
-			guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
 		}
-		assert.Equal(t, 100, k.srv.Requests(guessPath))
+		assert.Equal(t, 100, k.Project.Requests(kittest.VerifyPath))
 	})
 }
 
@@ -533,21 +515,21 @@ func TestNetworkStaysKnown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
+				k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
 				const own = "192.0.2.7"
 				for range 6 {
-					require.Equal(t, http.StatusOK, guess(k, own, ada, k.srv.Code(ada)).StatusCode)
-					elapse(89 * 24 * time.Hour)
+					require.Equal(t, http.StatusOK, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+					kittest.Elapse(89 * 24 * time.Hour)
 					for i := range 60 {
-						guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+						kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
 					}
-					requireLimited(t, guess(k, "198.51.100.1", ada, k.srv.Code(ada)))
+					requireLimited(t, kittest.Guess(k, "198.51.100.1", kittest.Ada, k.Project.Code(kittest.Ada)))
 				}
-				elapse(91 * 24 * time.Hour)
+				kittest.Elapse(91 * 24 * time.Hour)
 				for i := range 60 {
-					guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+					kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
 				}
-				requireLimited(t, guess(k, own, ada, k.srv.Code(ada)))
+				requireLimited(t, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)))
 			})
 		})
 	}
@@ -558,26 +540,26 @@ func TestNetworkStaysKnown(t *testing.T) {
 func TestKnownNetworkWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCountingStore()
-		k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store })
-		require.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
-		elapse(time.Minute)
+		k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = store })
+		require.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+		kittest.Elapse(time.Minute)
 		store.set(errors.New("away"), 0)
 		for i := range 60 {
-			guess(k, fmt.Sprintf("203.0.113.%d", i+1), ada, wrongCode(k, ada))
+			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
 		}
-		requireLimited(t, guess(k, "203.0.113.99", ada, k.srv.Code(ada)))
-		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		requireLimited(t, kittest.Guess(k, "203.0.113.99", kittest.Ada, k.Project.Code(kittest.Ada)))
+		assert.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 
 		// A store that hangs holds a sign-in up for no longer than it must.
-		elapse(time.Minute)
+		kittest.Elapse(time.Minute)
 		store.set(nil, time.Hour)
 		began := time.Now()
-		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		assert.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 		assert.Equal(t, time.Second, time.Since(began), "known, two counts, a sign-in")
-		elapse(time.Minute)
+		kittest.Elapse(time.Minute)
 		store.set(nil, 0)
 		calls := store.calls
-		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		assert.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 		assert.Equal(t, 6, store.calls-calls, "and two given back")
 	})
 }
@@ -591,22 +573,24 @@ func TestRefusedGuessesDoNotCount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
+				k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = store() })
 				const network = "203.0.113.9"
-				k.srv.Fail(guessPath, descopetest.Fault{Status: 500, Delay: 2 * time.Second, Times: 10})
+				k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 500, Delay: 2 * time.Second, Times: 10})
 				var wg sync.WaitGroup
 				for range 10 {
-					wg.Go(func() { assert.Equal(t, http.StatusBadGateway, guess(k, network, ada, "000000").StatusCode) })
+					wg.Go(func() {
+						assert.Equal(t, http.StatusBadGateway, kittest.Guess(k, network, kittest.Ada, "000000").StatusCode)
+					})
 				}
-				elapse(time.Second)
+				kittest.Elapse(time.Second)
 				for range 30 {
-					requireLimited(t, guess(k, network, ada, "000000"))
+					requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 				}
 				wg.Wait()
 				for range 10 {
-					requireProblem(t, guess(k, network, ada, "000000"), http.StatusUnauthorized, "invalid_code")
+					kittest.RequireProblem(t, kittest.Guess(k, network, kittest.Ada, "000000"), http.StatusUnauthorized, "invalid_code")
 				}
-				requireLimited(t, guess(k, network, ada, "000000"))
+				requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 			})
 		})
 	}
@@ -616,25 +600,25 @@ func TestRefusedGuessesDoNotCount(t *testing.T) {
 // is not counted.
 func TestSignUpsThatWereNotSentAreGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		signUp := func(i int) *http.Response {
-			return serve(k.Handler(), from("203.0.113.9", post(enrolPath, fmt.Sprintf(`{"loginId":"user%d"}`, i))))
+			return kittest.Serve(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.SignUpPath, fmt.Sprintf(`{"loginId":"user%d"}`, i))))
 		}
 		for i := range 200 {
-			guess(k, "198.51.100.1", fmt.Sprint("stranger", i), "000000")
+			kittest.Guess(k, "198.51.100.1", fmt.Sprint("stranger", i), "000000")
 		}
 		for i := range 50 {
 			requireLimited(t, signUp(i))
 		}
-		require.Zero(t, k.srv.Requests(enrolPath))
-		elapse(10 * time.Second)
+		require.Zero(t, k.Project.Requests(kittest.SignUpPath))
+		kittest.Elapse(10 * time.Second)
 		for i := range 10 {
 			require.Equal(t, http.StatusOK, signUp(i).StatusCode)
 		}
 		requireLimited(t, signUp(10))
 		// One that Descope was asked for and did not answer may have come about.
-		elapse(10 * time.Minute)
-		k.srv.Fail(enrolPath, descopetest.Fault{Status: 500, Times: 10})
+		kittest.Elapse(10 * time.Minute)
+		k.Project.Fail(kittest.SignUpPath, descopetest.Fault{Status: 500, Times: 10})
 		for i := range 10 {
 			require.Equal(t, http.StatusBadGateway, signUp(20+i).StatusCode)
 		}
@@ -644,20 +628,20 @@ func TestSignUpsThatWereNotSentAreGivenBack(t *testing.T) {
 
 func TestSignUpsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		n := 0
 		signUp := func(network string) *http.Response {
 			n++
-			return serve(k.Handler(), from(network, post(enrolPath, fmt.Sprintf(`{"loginId":"user%d"}`, n))))
+			return kittest.Serve(k.Handler(), kittest.From(network, kittest.Post(kittest.SignUpPath, fmt.Sprintf(`{"loginId":"user%d"}`, n))))
 		}
 		for range 10 {
 			require.Equal(t, http.StatusOK, signUp("203.0.113.9").StatusCode)
 		}
 		wait := requireLimited(t, signUp("203.0.113.9"))
 		assert.Equal(t, 10*time.Minute, wait)
-		assert.Equal(t, 10, k.srv.Requests(enrolPath))
+		assert.Equal(t, 10, k.Project.Requests(kittest.SignUpPath))
 		assert.Equal(t, http.StatusOK, signUp("203.0.113.10").StatusCode)
-		elapse(wait)
+		kittest.Elapse(wait)
 		assert.Equal(t, http.StatusOK, signUp("203.0.113.9").StatusCode)
 	})
 }
@@ -686,33 +670,33 @@ func TestNetworks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t, func(c *descopehttp.Config) { c.ClientIP = tt.clientIP })
+				k := kittest.New(t, func(c *descopehttp.Config) { c.ClientIP = tt.clientIP })
 				for i := range 40 {
-					r := post(guessPath, `{"loginId":"`+ada+`","code":"000000"}`)
+					r := kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000"}`)
 					addr := []string{tt.a, tt.b}[i%2]
 					if tt.clientIP != nil {
 						r.Header.Set("X-Real-Ip", addr)
 					} else {
-						from(addr, r)
+						kittest.From(addr, r)
 						// Anybody can write these, so by default nobody reads them.
 						for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "True-Client-Ip", "Cf-Connecting-Ip"} {
 							r.Header.Set(name, fmt.Sprintf("198.51.100.%d", i))
 						}
 					}
-					serve(k.Handler(), r)
+					kittest.Serve(k.Handler(), r)
 				}
-				assert.Equal(t, map[bool]int{true: 10, false: 20}[tt.same], k.srv.Requests(guessPath))
+				assert.Equal(t, map[bool]int{true: 10, false: 20}[tt.same], k.Project.Requests(kittest.VerifyPath))
 			})
 		})
 	}
 	t.Run("no address", func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		for range 40 {
-			r := post(guessPath, `{"loginId":"`+ada+`","code":"000000"}`)
+			r := kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000"}`)
 			r.RemoteAddr = "@"
-			serve(k.Handler(), r)
+			kittest.Serve(k.Handler(), r)
 		}
-		assert.Equal(t, 10, k.srv.Requests(guessPath))
+		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
 	})
 }
 
@@ -721,18 +705,18 @@ func TestNetworks(t *testing.T) {
 func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {
 	for retryAfter, pause := range map[string]time.Duration{"7": 7 * time.Second, "": 5 * time.Second, "86400": time.Minute, "-1": 5 * time.Second, "soon": 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t)
+			k := kittest.New(t)
 			header := http.Header{}
 			if retryAfter != "" {
 				header.Set("Retry-After", retryAfter)
 			}
-			k.srv.Fail(guessPath, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`, Header: header})
-			requireLimited(t, guess(k, "203.0.113.9", ada, k.srv.Code(ada)))
-			elapse(pause - time.Second)
-			requireLimited(t, guess(k, "203.0.113.9", ada, k.srv.Code(ada)))
-			assert.Equal(t, 1, k.srv.Requests(guessPath), "Retry-After %q", retryAfter)
-			elapse(time.Second)
-			assert.Equal(t, http.StatusOK, guess(k, "203.0.113.9", ada, k.srv.Code(ada)).StatusCode, "Retry-After %q", retryAfter)
+			k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`, Header: header})
+			requireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
+			kittest.Elapse(pause - time.Second)
+			requireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
+			assert.Equal(t, 1, k.Project.Requests(kittest.VerifyPath), "Retry-After %q", retryAfter)
+			kittest.Elapse(time.Second)
+			assert.Equal(t, http.StatusOK, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode, "Retry-After %q", retryAfter)
 		})
 	}
 }
@@ -742,60 +726,66 @@ func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {
 func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
 	const pause = 30 * time.Second
 	users := 0
-	newcomer := func(k *kit) *browser { // whose tokens nothing is known of
+	newcomer := func(k *kittest.Kit) *kittest.Browser { // whose tokens nothing is known of
 		users++
 		loginID := fmt.Sprint("user", users)
-		k.srv.AddUser(descopetest.User{LoginID: loginID})
-		return signIn(k, loginID)
+		k.Project.AddUser(descopetest.User{LoginID: loginID})
+		return kittest.SignIn(k, loginID)
 	}
-	session := func(k *kit) int {
+	session := func(k *kittest.Kit) int {
 		b := newcomer(k)
-		b.session = ""
-		return b.do(k.RequireSession(new(spy)), get("/")).StatusCode
+		b.Session = ""
+		return b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode
 	}
-	account := func(k *kit) int {
-		return newcomer(k).do(k.Handler(), get("/v1/auth/me")).StatusCode
+	account := func(k *kittest.Kit) int {
+		return newcomer(k).Do(k.Handler(), kittest.Get(kittest.MePath)).StatusCode
 	}
-	anonymous := func(k *kit) int {
-		return guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode
+	anonymous := func(k *kittest.Kit) int {
+		return kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode
 	}
-	signUp := func(k *kit) int {
-		return serve(k.Handler(), from("192.0.2.8", post(enrolPath, `{"loginId":"new@example.com"}`))).StatusCode
+	signUp := func(k *kittest.Kit) int {
+		return kittest.Serve(k.Handler(), kittest.From("192.0.2.8", kittest.Post(kittest.SignUpPath, `{"loginId":"new@example.com"}`))).StatusCode
 	}
 	classes := map[string]struct {
-		uses func(*kit) int
+		uses func(*kittest.Kit) int
 		busy int // what it answers in a pause
 	}{
 		"session": {session, 503}, "account": {account, 502}, "anonymous": {anonymous, 429},
 	}
 	for name, tt := range map[string]struct {
 		path  string
-		call  func(*kit) int
+		call  func(*kittest.Kit) int
 		class string
 	}{
-		"a code":    {guessPath, anonymous, "anonymous"},
-		"a sign-up": {enrolPath, signUp, "anonymous"},
-		"a step-up": {guessPath, func(k *kit) int {
-			return newcomer(k).do(k.Handler(), post(guessPath, `{"loginId":"`+ada+`","code":"000000","loginOptions":{"stepup":true}}`)).StatusCode
+		"a code":    {kittest.VerifyPath, anonymous, "anonymous"},
+		"a sign-up": {kittest.SignUpPath, signUp, "anonymous"},
+		"a step-up": {kittest.VerifyPath, func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000","loginOptions":{"stepup":true}}`)).StatusCode
 		}, "anonymous"},
 		"me": {"/v1/auth/me", account, "account"},
-		"a tenant": {"/v1/auth/tenant/select", func(k *kit) int {
-			return newcomer(k).do(k.Handler(), post("/v1/auth/tenant/select", `{"tenant":"T1"}`)).StatusCode
+		"a tenant": {"/v1/auth/tenant/select", func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`)).StatusCode
 		}, "account"},
-		"my tenants": {"/v1/auth/me/tenants", func(k *kit) int {
-			return newcomer(k).do(k.Handler(), post("/v1/auth/me/tenants", `{"dct":true}`)).StatusCode
+		"my tenants": {"/v1/auth/me/tenants", func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.TenantsPath, `{"dct":true}`)).StatusCode
 		}, "account"},
-		"a refresh":        {refreshPath, session, "session"},
-		"a logout":         {"/v1/auth/logout", func(k *kit) int { return newcomer(k).do(k.Handler(), post("/v1/auth/logout", "{}")).StatusCode }, "session"},
-		"logout of all":    {"/v1/auth/logoutall", func(k *kit) int { return newcomer(k).do(k.Handler(), post("/v1/auth/logoutall", "{}")).StatusCode }, "session"},
-		"an explicit call": {refreshPath, func(k *kit) int { return newcomer(k).do(k.Handler(), post(refreshPath, "{}")).StatusCode }, "session"},
+		"a refresh": {kittest.RefreshPath, session, "session"},
+		"a logout": {"/v1/auth/logout", func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.LogoutPath, "{}")).StatusCode
+		}, "session"},
+		"logout of all": {"/v1/auth/logoutall", func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.LogoutAllPath, "{}")).StatusCode
+		}, "session"},
+		"an explicit call": {kittest.RefreshPath, func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode
+		}, "session"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				k.srv.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+				k := kittest.New(t)
+				k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
 				require.NoError(t, k.Ready(t.Context()))
-				k.srv.Fail(tt.path, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`, Header: http.Header{"Retry-After": {"30"}}})
+				k.Project.Fail(tt.path, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`, Header: http.Header{"Retry-After": {"30"}}})
 				began := time.Now()
 				require.Contains(t, []int{429, 502, 503}, tt.call(k))
 				for time.Since(began) < pause {
@@ -806,7 +796,7 @@ func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
 						}
 						assert.Equal(t, want, c.uses(k), "%s after %v", class, time.Since(began))
 					}
-					elapse(5 * time.Second)
+					kittest.Elapse(5 * time.Second)
 				}
 				for class, c := range classes {
 					assert.Equal(t, 200, c.uses(k), "%s, when it is over", class)
@@ -820,16 +810,16 @@ func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
 // times, because the key may be new. Then it is refused.
 func TestPendingKeysPerClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHostile(t)
-		handler := h.RequireSession(new(spy))
+		h := kittest.NewHostile(t)
+		handler := h.RequireSession(new(kittest.Spy))
 		n := 0
 		invented := func(network string) int {
 			n++
-			token := h.header(fmt.Sprintf(`{"alg":"RS256","kid":"SK%d"}`, n))
-			return serve(handler, from(network, withBearer(get("/"), token))).StatusCode
+			token := h.Header(fmt.Sprintf(`{"alg":"RS256","kid":"SK%d"}`, n))
+			return kittest.Serve(handler, kittest.From(network, kittest.WithBearer(kittest.Get("/"), token))).StatusCode
 		}
 		require.NoError(t, h.Ready(t.Context()))
-		elapse(time.Second)
+		kittest.Elapse(time.Second)
 		counts := func(network string) map[int]int {
 			statuses := make(map[int]int)
 			for range 50 {
@@ -841,11 +831,11 @@ func TestPendingKeysPerClient(t *testing.T) {
 		assert.Equal(t, want, counts("203.0.113.9"))
 		assert.Equal(t, want, counts("203.0.113.10"))
 		assert.Equal(t, map[int]int{401: 50}, counts("203.0.113.9"))
-		elapse(5 * time.Second)
+		kittest.Elapse(5 * time.Second)
 		statuses := counts("203.0.113.9")
 		assert.LessOrEqual(t, statuses[503], 8)
 		assert.Equal(t, 50, statuses[503]+statuses[401])
-		assert.Equal(t, 2, h.srv.Requests(keysPath))
+		assert.Equal(t, 2, h.Project.Requests(kittest.KeysPath))
 	})
 }
 
@@ -863,39 +853,39 @@ func countHashes(t *testing.T) *atomic.Int64 {
 
 // Of the cookies of one name a few are judged, however many are sent.
 func TestCookieBomb(t *testing.T) {
-	h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = -1 })
+	h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = -1 })
 	require.NoError(t, h.Ready(t.Context()))
-	tokens := h.srv.SignIn(ada)
+	tokens := h.Project.SignIn(kittest.Ada)
 	forge := func(token string) string { return token[:len(token)-8] + "AAAAAAAA" }
-	expired := h.with(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()})
+	expired := h.With(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()})
 	many := func(name, value string, n int) string {
 		return strings.TrimSuffix(strings.Repeat(name+"="+value+"; ", n), "; ")
 	}
-	mixed := many(sessionCookie, forge(tokens.Session), 900) + "; " + many(refreshCookie, forge(tokens.Refresh), 900)
+	mixed := many(kittest.SessionCookie, forge(tokens.Session), 900) + "; " + many(kittest.RefreshCookie, forge(tokens.Refresh), 900)
 	checks := countHashes(t)
 	for name, tt := range map[string]struct {
 		lines []string
 		most  int64
 	}{
-		"forged sessions":             {[]string{many(sessionCookie, forge(tokens.Session), 1800)}, 4},
-		"forged sessions, own kid":    {[]string{many(sessionCookie, forge(h.with(nil)), 1800)}, 4},
-		"forged, expired":             {[]string{many(sessionCookie, forge(expired), 1800)}, 4},
-		"expired":                     {[]string{many(sessionCookie, expired, 1800)}, 4},
-		"forged refresh tokens":       {[]string{many(refreshCookie, forge(tokens.Refresh), 1800)}, 4},
+		"forged sessions":             {[]string{many(kittest.SessionCookie, forge(tokens.Session), 1800)}, 4},
+		"forged sessions, own kid":    {[]string{many(kittest.SessionCookie, forge(h.With(nil)), 1800)}, 4},
+		"forged, expired":             {[]string{many(kittest.SessionCookie, forge(expired), 1800)}, 4},
+		"expired":                     {[]string{many(kittest.SessionCookie, expired, 1800)}, 4},
+		"forged refresh tokens":       {[]string{many(kittest.RefreshCookie, forge(tokens.Refresh), 1800)}, 4},
 		"both":                        {[]string{mixed}, 8},
 		"a line for each":             {strings.Split(mixed, "; "), 8},
-		"quoted":                      {[]string{many(sessionCookie, `"`+forge(tokens.Session)+`"`, 1800)}, 4},
-		"good ones":                   {[]string{many(sessionCookie, tokens.Session, 1800)}, 4},
+		"quoted":                      {[]string{many(kittest.SessionCookie, `"`+forge(tokens.Session)+`"`, 1800)}, 4},
+		"good ones":                   {[]string{many(kittest.SessionCookie, tokens.Session, 1800)}, 4},
 		"in the Authorization header": {nil, 1},
 	} {
-		r := get("/")
+		r := kittest.Get("/")
 		r.Header["Cookie"] = tt.lines
 		if tt.lines == nil {
 			r.Header.Set("Cookie", mixed)
-			withBearer(r, forge(tokens.Session))
+			kittest.WithBearer(r, forge(tokens.Session))
 		}
 		checks.Store(0)
-		res := serve(h.RequireSession(new(spy)), r)
+		res := kittest.Serve(h.RequireSession(new(kittest.Spy)), r)
 		if name == "good ones" {
 			assert.Equal(t, http.StatusOK, res.StatusCode)
 		} else {
@@ -904,12 +894,12 @@ func TestCookieBomb(t *testing.T) {
 		assert.LessOrEqual(t, checks.Load(), tt.most, name)
 		assert.Positive(t, checks.Load(), "%s: nothing was counted", name)
 	}
-	assert.Zero(t, h.srv.Requests(refreshPath))
+	assert.Zero(t, h.Project.Requests(kittest.RefreshPath))
 	// The flows judge the same cookies.
-	r := get("/v1/auth/me")
+	r := kittest.Get(kittest.MePath)
 	r.Header.Set("Cookie", mixed)
 	checks.Store(0)
-	requireProblem(t, serve(h.Handler(), r), http.StatusUnauthorized, "no_refresh_token")
+	kittest.RequireProblem(t, kittest.Serve(h.Handler(), r), http.StatusUnauthorized, "no_refresh_token")
 	assert.LessOrEqual(t, checks.Load(), int64(8))
 }
 
@@ -917,38 +907,38 @@ func TestCookieBomb(t *testing.T) {
 // outage, and stops everybody.
 func TestSlowBodiesAreNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
+		k := kittest.New(t)
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.Fail(enrolPath, descopetest.Fault{Delay: 100 * time.Millisecond, Times: -1})
+		k.Project.Fail(kittest.SignUpPath, descopetest.Fault{Delay: 100 * time.Millisecond, Times: -1})
 		for i := range 6 {
-			body := io.MultiReader(strings.NewReader(fmt.Sprintf(`{"loginId":"u%d"`, i)), readFunc(func([]byte) (int, error) {
-				elapse(9 * time.Second)
+			body := io.MultiReader(strings.NewReader(fmt.Sprintf(`{"loginId":"u%d"`, i)), kittest.Reader(func([]byte) (int, error) {
+				kittest.Elapse(9 * time.Second)
 				return 0, io.EOF
 			}), strings.NewReader("}"))
-			r := post(enrolPath, "")
+			r := kittest.Post(kittest.SignUpPath, "")
 			r.Body = io.NopCloser(body)
-			assert.Equal(t, http.StatusOK, serve(k.Handler(), r).StatusCode)
+			assert.Equal(t, http.StatusOK, kittest.Serve(k.Handler(), r).StatusCode)
 		}
-		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
+		assert.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 	})
 }
 
 // Who hangs up in an outage says nothing about it.
 func TestHangingUpDoesNotOpenTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.Fail("/v1/auth/me", descopetest.Fault{Delay: time.Minute, Times: -1})
+		k.Project.Fail(kittest.MePath, descopetest.Fault{Delay: time.Minute, Times: -1})
 		for range 5 {
-			r := get("/v1/auth/me")
+			r := kittest.Get(kittest.MePath)
 			ctx, hangUp := context.WithCancel(r.Context())
 			time.AfterFunc(time.Second, hangUp)
-			b.do(k.Handler(), r.WithContext(ctx))
-			b.do(k.Handler(), get("/v1/auth/me"))
+			b.Do(k.Handler(), r.WithContext(ctx))
+			b.Do(k.Handler(), kittest.Get(kittest.MePath))
 		}
 		began := time.Now()
-		b.do(k.Handler(), get("/v1/auth/me"))
+		b.Do(k.Handler(), kittest.Get(kittest.MePath))
 		assert.Less(t, time.Since(began), time.Second, "fails fast")
 	})
 }
@@ -963,10 +953,10 @@ func (panickingAttempts) Add(context.Context, string, int, time.Duration) (int, 
 // A store that panics is one that is away.
 func TestAttemptStoreThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t, func(c *descopehttp.Config) { c.AttemptStore = panickingAttempts{} })
+		k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = panickingAttempts{} })
 		require.NoError(t, k.Ready(t.Context()))
-		assert.Equal(t, http.StatusOK, guess(k, "192.0.2.7", ada, k.srv.Code(ada)).StatusCode)
-		assert.Contains(t, k.logs.String(), "attempt store is not available")
-		assert.NotContains(t, k.logs.String(), "secret")
+		assert.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+		assert.Contains(t, k.Logs.String(), "attempt store is not available")
+		assert.NotContains(t, k.Logs.String(), "secret")
 	})
 }

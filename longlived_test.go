@@ -15,14 +15,15 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // A stream of events ends with its session, and goes on after a renewal: over a
 // real connection, with sessions of two seconds.
 func TestServerSentEventsEndWithTheSession(t *testing.T) {
 	t.Parallel() // it waits for a session to end, in real time
-	k := newKit(t, func(c *descopehttp.Config) { c.Leeway = -1 })
-	k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.RotateRefresh = 2*time.Second, true })
+	k := kittest.New(t, func(c *descopehttp.Config) { c.Leeway = -1 })
+	k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.RotateRefresh = 2*time.Second, true })
 	events := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, _ := descopehttp.SessionFromContext(r.Context())
 		ctx, cancel := context.WithDeadline(r.Context(), s.Expiry())
@@ -34,17 +35,17 @@ func TestServerSentEventsEndWithTheSession(t *testing.T) {
 	srv := httptest.NewServer(k.RequireSession(events))
 	defer srv.Close()
 
-	b := signIn(k, ada)
-	first := b.session
+	b := kittest.SignIn(k, kittest.Ada)
+	first := b.Session
 	for range 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL, nil)
 		require.NoError(t, err)
-		res, err := srv.Client().Do(withCookies(r, b.session, b.refresh))
+		res, err := srv.Client().Do(kittest.WithCookies(r, b.Session, b.Refresh))
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, res.StatusCode)
-		b.keep(res)
+		b.Keep(res)
 		lines := 0
 		for scanner := bufio.NewScanner(res.Body); scanner.Scan(); {
 			if strings.HasPrefix(scanner.Text(), "data: U2") {
@@ -54,6 +55,6 @@ func TestServerSentEventsEndWithTheSession(t *testing.T) {
 		require.NoError(t, res.Body.Close())
 		assert.Equal(t, 1, lines, "the stream began, and ended by itself")
 	}
-	assert.NotEqual(t, first, b.session, "the second connection renewed the session")
-	assert.NotZero(t, k.srv.Requests(refreshPath))
+	assert.NotEqual(t, first, b.Session, "the second connection renewed the session")
+	assert.NotZero(t, k.Project.Requests(kittest.RefreshPath))
 }

@@ -1,6 +1,7 @@
 package descopehttp_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -16,20 +17,16 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
-const refreshPath = "/v1/auth/refresh"
-
-// past lets a session expire, but not its refresh token.
-const past = 11 * time.Minute
-
 func TestWhichCredential(t *testing.T) {
-	k := newKit(t)
-	k.srv.AddUser(descopetest.User{LoginID: "bob"})
-	a, b := k.srv.SignIn(ada), k.srv.SignIn("bob")
-	aID := subjectOf(t, k, a.Session)
-	bID := subjectOf(t, k, b.Session)
-	project := k.srv.ProjectID()
+	k := kittest.New(t)
+	k.Project.AddUser(descopetest.User{LoginID: "bob"})
+	a, b := k.Project.SignIn(kittest.Ada), k.Project.SignIn("bob")
+	aID := kittest.SubjectOf(t, k, a.Session)
+	bID := kittest.SubjectOf(t, k, b.Session)
+	project := k.Project.ProjectID()
 
 	for _, tt := range []struct {
 		name          string
@@ -40,81 +37,74 @@ func TestWhichCredential(t *testing.T) {
 		{"bearer", []string{"Bearer " + a.Session}, "", aID},
 		{"bearer, scheme in lower case", []string{"bearer " + a.Session}, "", aID},
 		{"bearer, more spaces", []string{"Bearer   " + a.Session}, "", aID},
-		{"bearer beside somebody else's cookie", []string{"Bearer " + a.Session}, sessionCookie + "=" + b.Session, aID},
-		{"bad bearer beside a good cookie", []string{"Bearer " + a.Session + "x"}, sessionCookie + "=" + b.Session, "invalid_token"},
-		{"cookie", nil, sessionCookie + "=" + a.Session, aID},
-		{"quoted cookie", nil, sessionCookie + `="` + a.Session + `"`, aID},
-		{"project id, cookie", []string{"Bearer " + project}, sessionCookie + "=" + a.Session, aID},
-		{"project id and refresh token, cookie", []string{"Bearer " + project + ":" + a.Refresh}, sessionCookie + "=" + b.Session, bID},
+		{"bearer beside somebody else's cookie", []string{"Bearer " + a.Session}, kittest.SessionCookie + "=" + b.Session, aID},
+		{"bad bearer beside a good cookie", []string{"Bearer " + a.Session + "x"}, kittest.SessionCookie + "=" + b.Session, "invalid_token"},
+		{"cookie", nil, kittest.SessionCookie + "=" + a.Session, aID},
+		{"quoted cookie", nil, kittest.SessionCookie + `="` + a.Session + `"`, aID},
+		{"project id, cookie", []string{"Bearer " + project}, kittest.SessionCookie + "=" + a.Session, aID},
+		{"project id and refresh token, cookie", []string{"Bearer " + project + ":" + a.Refresh}, kittest.SessionCookie + "=" + b.Session, bID},
 		{"project id, no cookie", []string{"Bearer " + project}, "", "no_session"},
-		{"another project's id", []string{"Bearer P2otherotherotherotherotherother"}, sessionCookie + "=" + a.Session, "foreign_project"},
-		{"longer than our id", []string{"Bearer " + project + "x"}, sessionCookie + "=" + a.Session, "foreign_project"},
-		{"id in another case", []string{"Bearer " + strings.ToLower(project)}, sessionCookie + "=" + a.Session, "foreign_project"},
-		{"opaque bearer", []string{"Bearer abc"}, sessionCookie + "=" + a.Session, "foreign_project"},
-		{"empty bearer", []string{"Bearer "}, sessionCookie + "=" + a.Session, "foreign_project"},
-		{"basic, for a proxy in front", []string{"Basic YTpi"}, sessionCookie + "=" + a.Session, aID},
-		{"DPoP", []string{"DPoP " + a.Session}, sessionCookie + "=" + a.Session, "invalid_token"},
+		{"another project's id", []string{"Bearer P2otherotherotherotherotherother"}, kittest.SessionCookie + "=" + a.Session, "foreign_project"},
+		{"longer than our id", []string{"Bearer " + project + "x"}, kittest.SessionCookie + "=" + a.Session, "foreign_project"},
+		{"id in another case", []string{"Bearer " + strings.ToLower(project)}, kittest.SessionCookie + "=" + a.Session, "foreign_project"},
+		{"opaque bearer", []string{"Bearer abc"}, kittest.SessionCookie + "=" + a.Session, "foreign_project"},
+		{"empty bearer", []string{"Bearer "}, kittest.SessionCookie + "=" + a.Session, "foreign_project"},
+		{"basic, for a proxy in front", []string{"Basic YTpi"}, kittest.SessionCookie + "=" + a.Session, aID},
+		{"DPoP", []string{"DPoP " + a.Session}, kittest.SessionCookie + "=" + a.Session, "invalid_token"},
 		{"two headers", []string{"Bearer " + a.Session, "Bearer " + a.Session}, "", "invalid_token"},
 		{"two headers, one of the project", []string{"Bearer " + project, "Bearer " + a.Session}, "", "invalid_token"},
 		{"plain cookie name", nil, "DS=" + a.Session, "no_session"},
 		{"cookie name in another case", nil, "__host-ds=" + a.Session, "no_session"},
-		{"forged cookie beside a good one", nil, sessionCookie + "=" + a.Session + "x; " + sessionCookie + "=" + a.Session, aID},
-		{"good cookie, then a forged one", nil, sessionCookie + "=" + a.Session + "; " + sessionCookie + "=" + b.Session + "x", aID},
-		{"four empty cookies, then a good one", nil, strings.Repeat(sessionCookie+"=; ", 4) + sessionCookie + "=" + a.Session, aID},
-		{"a quote", nil, sessionCookie + `="`, "invalid_token"},
-		{"a quote before", nil, sessionCookie + `="` + a.Session + "x", "invalid_token"},
-		{"a quote after", nil, sessionCookie + "=x" + a.Session + `"`, "invalid_token"},
-		{"fifth cookie", nil, strings.Repeat(sessionCookie+"=x; ", 4) + sessionCookie + "=" + a.Session, "invalid_token"},
-		{"two users", nil, sessionCookie + "=" + a.Session + "; " + sessionCookie + "=" + b.Session, "conflicting_cookies"},
-		{"session of one, refresh of another", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Refresh, "conflicting_cookies"},
-		{"good session, forged refresh token", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Refresh[:len(b.Refresh)-8] + "AAAAAAAA", aID},
-		{"good session, session token as refresh cookie", nil, sessionCookie + "=" + a.Session + "; " + refreshCookie + "=" + b.Session, aID},
-		{"two refresh tokens of two users", nil, refreshCookie + "=" + a.Refresh + "; " + refreshCookie + "=" + b.Refresh, "conflicting_cookies"},
-		{"refresh token as session cookie", nil, sessionCookie + "=" + a.Refresh, "invalid_token"},
-		{"session token as refresh cookie", nil, refreshCookie + "=" + a.Session, "no_session"},
+		{"forged cookie beside a good one", nil, kittest.SessionCookie + "=" + a.Session + "x; " + kittest.SessionCookie + "=" + a.Session, aID},
+		{"good cookie, then a forged one", nil, kittest.SessionCookie + "=" + a.Session + "; " + kittest.SessionCookie + "=" + b.Session + "x", aID},
+		{"four empty cookies, then a good one", nil, strings.Repeat(kittest.SessionCookie+"=; ", 4) + kittest.SessionCookie + "=" + a.Session, aID},
+		{"a quote", nil, kittest.SessionCookie + `="`, "invalid_token"},
+		{"a quote before", nil, kittest.SessionCookie + `="` + a.Session + "x", "invalid_token"},
+		{"a quote after", nil, kittest.SessionCookie + "=x" + a.Session + `"`, "invalid_token"},
+		{"fifth cookie", nil, strings.Repeat(kittest.SessionCookie+"=x; ", 4) + kittest.SessionCookie + "=" + a.Session, "invalid_token"},
+		{"two users", nil, kittest.SessionCookie + "=" + a.Session + "; " + kittest.SessionCookie + "=" + b.Session, "conflicting_cookies"},
+		{"session of one, refresh of another", nil, kittest.SessionCookie + "=" + a.Session + "; " + kittest.RefreshCookie + "=" + b.Refresh, "conflicting_cookies"},
+		{"good session, forged refresh token", nil, kittest.SessionCookie + "=" + a.Session + "; " + kittest.RefreshCookie + "=" + b.Refresh[:len(b.Refresh)-8] + "AAAAAAAA", aID},
+		{"good session, session token as refresh cookie", nil, kittest.SessionCookie + "=" + a.Session + "; " + kittest.RefreshCookie + "=" + b.Session, aID},
+		{"two refresh tokens of two users", nil, kittest.RefreshCookie + "=" + a.Refresh + "; " + kittest.RefreshCookie + "=" + b.Refresh, "conflicting_cookies"},
+		{"refresh token as session cookie", nil, kittest.SessionCookie + "=" + a.Refresh, "invalid_token"},
+		{"session token as refresh cookie", nil, kittest.RefreshCookie + "=" + a.Session, "no_session"},
 		{"nothing", nil, "", "no_session"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			next := new(spy)
-			r := get("/")
+			next := new(kittest.Spy)
+			r := kittest.Get("/")
 			r.Header["Authorization"] = tt.authorization
 			if tt.cookie != "" {
 				r.Header.Set("Cookie", tt.cookie)
 			}
-			res := serve(k.RequireSession(next), r)
+			res := kittest.Serve(k.RequireSession(next), r)
 			if !strings.HasPrefix(tt.subject, "U") {
-				requireProblem(t, res, http.StatusUnauthorized, tt.subject)
+				kittest.RequireProblem(t, res, http.StatusUnauthorized, tt.subject)
 				assert.NotEmpty(t, res.Header.Get("WWW-Authenticate"))
-				assert.Zero(t, next.calls)
+				assert.Zero(t, next.Calls)
 				return
 			}
 			require.Equal(t, http.StatusOK, res.StatusCode)
-			s, ok := descopehttp.SessionFromContext(next.last().Context())
+			s, ok := descopehttp.SessionFromContext(next.Last().Context())
 			require.True(t, ok)
 			assert.Equal(t, tt.subject, s.Subject())
 			assert.Empty(t, res.Cookies())
 		})
 	}
-	assert.Zero(t, k.srv.Requests(refreshPath))
-}
-
-func subjectOf(t *testing.T, k *kit, session string) string {
-	t.Helper()
-	s, err := k.VerifyToken(t.Context(), session)
-	require.NoError(t, err)
-	return s.Subject()
+	assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 }
 
 func TestConflictingCookiesAreDeleted(t *testing.T) {
-	k := newKit(t)
-	k.srv.AddUser(descopetest.User{LoginID: "bob"})
-	r := withCookies(get("/"), k.srv.SignIn(ada).Session, k.srv.SignIn("bob").Refresh)
-	cookies := cookiesOf(serve(k.RequireSession(new(spy)), r))
-	for _, name := range []string{sessionCookie, refreshCookie} {
+	k := kittest.New(t)
+	k.Project.AddUser(descopetest.User{LoginID: "bob"})
+	r := kittest.WithCookies(kittest.Get("/"), k.Project.SignIn(kittest.Ada).Session, k.Project.SignIn("bob").Refresh)
+	cookies := kittest.CookiesOf(kittest.Serve(k.RequireSession(new(kittest.Spy)), r))
+	for _, name := range []string{kittest.SessionCookie, kittest.RefreshCookie} {
 		require.Contains(t, cookies, name)
 		assert.Negative(t, cookies[name].MaxAge)
 	}
-	assert.Empty(t, serve(k.LoadSession(new(spy)), r).Cookies(), "LoadSession deletes nothing")
+	assert.Empty(t, kittest.Serve(k.LoadSession(new(kittest.Spy)), r).Cookies(), "LoadSession deletes nothing")
 }
 
 // An expired session token opens nothing, but it still says whose browser this
@@ -122,36 +112,36 @@ func TestConflictingCookiesAreDeleted(t *testing.T) {
 // as somebody else.
 func TestExpiredSessionStillNamesItsUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.AddUser(descopetest.User{LoginID: "mallory"})
-		session := k.srv.SignIn(ada).Session
-		elapse(past)
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: "mallory"})
+		session := k.Project.SignIn(kittest.Ada).Session
+		kittest.Elapse(kittest.Past)
 		require.NoError(t, k.Ready(t.Context()))
-		res := serve(k.RequireSession(new(spy)), withCookies(get("/"), session, k.srv.SignIn("mallory").Refresh))
-		requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
-		assert.Zero(t, k.srv.Requests(refreshPath))
+		res := kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), session, k.Project.SignIn("mallory").Refresh))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 // A cookie that a neighbour's project left under the same name must not strand
 // the owner of the refresh token.
 func TestUnusableSessionCookieIsRenewed(t *testing.T) {
-	h := newHostile(t)
-	tokens := h.srv.SignIn(ada)
+	h := kittest.NewHostile(t)
+	tokens := h.Project.SignIn(kittest.Ada)
 	for name, session := range map[string]string{
 		"none":             "",
 		"garbage":          "garbage",
-		"another project":  h.with(map[string]any{"iss": "P2otherotherotherotherotherother", "sub": "U2x"}),
-		"forged, of other": h.with(map[string]any{"sub": "U2x"}) + "x",
-		"expired":          h.with(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
-		"unknown key":      h.header(`{"alg":"RS256","kid":"SKinvented"}`),
+		"another project":  h.With(map[string]any{"iss": "P2otherotherotherotherotherother", "sub": "U2x"}),
+		"forged, of other": h.With(map[string]any{"sub": "U2x"}) + "x",
+		"expired":          h.With(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
+		"unknown key":      h.Header(`{"alg":"RS256","kid":"SKinvented"}`),
 		"a refresh token":  tokens.Refresh,
 	} {
-		next := new(spy)
-		res := serve(h.RequireSession(next), withCookies(get("/"), session, tokens.Refresh))
+		next := new(kittest.Spy)
+		res := kittest.Serve(h.RequireSession(next), kittest.WithCookies(kittest.Get("/"), session, tokens.Refresh))
 		assert.Equal(t, http.StatusOK, res.StatusCode, name)
-		assert.Equal(t, 1, next.calls, name)
-		assert.Contains(t, cookiesOf(res), sessionCookie, name)
+		assert.Equal(t, 1, next.Calls, name)
+		assert.Contains(t, kittest.CookiesOf(res), kittest.SessionCookie, name)
 	}
 }
 
@@ -159,10 +149,10 @@ func TestUnusableSessionCookieIsRenewed(t *testing.T) {
 // sees the new session token and no refresh token.
 func TestRenewalBeforeNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = true })
-		tokens := k.srv.SignIn(ada)
-		elapse(past)
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = true })
+		tokens := k.Project.SignIn(kittest.Ada)
+		kittest.Elapse(kittest.Past)
 
 		var seen *http.Request
 		var set []string
@@ -171,21 +161,21 @@ func TestRenewalBeforeNext(t *testing.T) {
 			assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
 			http.Error(w, "gone", http.StatusNotFound) // http.Error drops Cache-Control
 		}))
-		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
+		r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
 		r.Header.Set("Cookie", "a=1; "+r.Header.Get("Cookie")+"; b=2")
 		before := r.Header.Get("Cookie")
-		res := serve(h, r)
+		res := kittest.Serve(h, r)
 
 		require.Equal(t, http.StatusNotFound, res.StatusCode)
 		assert.Len(t, set, 2)
-		cookies := cookiesOf(res)
-		session, refresh := cookies[sessionCookie], cookies[refreshCookie]
+		cookies := kittest.CookiesOf(res)
+		session, refresh := cookies[kittest.SessionCookie], cookies[kittest.RefreshCookie]
 		require.NotNil(t, session)
 		require.NotNil(t, refresh)
 		assert.NotEqual(t, tokens.Session, session.Value)
 		assert.NotEqual(t, tokens.Refresh, refresh.Value)
 		assert.Equal(t, session.MaxAge, refresh.MaxAge)
-		assert.Equal(t, int((28*24*time.Hour-past)/time.Second), session.MaxAge, "as long as the refresh token")
+		assert.Equal(t, int((28*24*time.Hour-kittest.Past)/time.Second), session.MaxAge, "as long as the refresh token")
 		for _, c := range cookies {
 			assert.True(t, c.HttpOnly)
 			assert.True(t, c.Secure)
@@ -197,7 +187,7 @@ func TestRenewalBeforeNext(t *testing.T) {
 		assert.Equal(t, "no-store", res.Header.Get("Surrogate-Control"))
 		assert.Contains(t, res.Header.Values("Vary"), "Cookie")
 
-		assert.Equal(t, "a=1; b=2; "+sessionCookie+"="+session.Value, seen.Header.Get("Cookie"))
+		assert.Equal(t, "a=1; b=2; "+kittest.SessionCookie+"="+session.Value, seen.Header.Get("Cookie"))
 		assert.Equal(t, before, r.Header.Get("Cookie"), "the caller's request is left as it was")
 		s, ok := descopehttp.SessionFromContext(seen.Context())
 		require.True(t, ok)
@@ -208,21 +198,21 @@ func TestRenewalBeforeNext(t *testing.T) {
 func TestHundredAtOnceRefreshOnce(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t)
-			k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-			tokens := k.srv.SignIn(ada)
-			elapse(past)
+			k := kittest.New(t)
+			k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+			tokens := k.Project.SignIn(kittest.Ada)
+			kittest.Elapse(kittest.Past)
 			require.NoError(t, k.Ready(t.Context()))
-			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond})
-			next := new(spy)
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 100 * time.Millisecond})
+			next := new(kittest.Spy)
 			h := k.RequireSession(next)
 			values := make(chan string, 100)
 			var wg sync.WaitGroup
 			for range 100 {
 				wg.Go(func() {
-					res := serve(h, withCookies(get("/"), tokens.Session, tokens.Refresh))
+					res := kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 					assert.Equal(t, http.StatusOK, res.StatusCode)
-					values <- cookiesOf(res)[sessionCookie].Value
+					values <- kittest.CookiesOf(res)[kittest.SessionCookie].Value
 				})
 			}
 			wg.Wait()
@@ -232,8 +222,8 @@ func TestHundredAtOnceRefreshOnce(t *testing.T) {
 				distinct[v] = true
 			}
 			assert.Len(t, distinct, 1)
-			assert.Equal(t, 100, next.calls)
-			assert.Equal(t, 1, k.srv.Requests(refreshPath))
+			assert.Equal(t, 100, next.Calls)
+			assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 		})
 	}
 }
@@ -241,53 +231,53 @@ func TestHundredAtOnceRefreshOnce(t *testing.T) {
 // The client that began a refresh may hang up; the others still get the result.
 func TestRefreshOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = true })
-		tokens := k.srv.SignIn(ada)
-		elapse(past)
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = true })
+		tokens := k.Project.SignIn(kittest.Ada)
+		kittest.Elapse(kittest.Past)
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 2 * time.Second})
-		h := k.RequireSession(new(spy))
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 2 * time.Second})
+		h := k.RequireSession(new(kittest.Spy))
 		var wg sync.WaitGroup
 		for i := range 5 {
 			wg.Go(func() {
-				r := withCookies(get("/"), tokens.Session, tokens.Refresh)
+				r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
 				want := http.StatusOK
 				if i == 0 {
-					ctx, cancel := contextWithTimeout(r, time.Second)
+					ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 					defer cancel()
 					r, want = r.WithContext(ctx), http.StatusServiceUnavailable
 				} else {
-					elapse(time.Millisecond)
+					kittest.Elapse(time.Millisecond)
 				}
-				assert.Equal(t, want, serve(h, r).StatusCode)
+				assert.Equal(t, want, kittest.Serve(h, r).StatusCode)
 			})
 		}
 		wg.Wait()
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 func TestNestedMiddlewareRefreshesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = true })
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = true })
 		for name, wrap := range map[string]func(http.Handler) http.Handler{
 			"Require in RequireSession": func(h http.Handler) http.Handler { return k.RequireSession(k.Require()(h)) },
 			"Require in LoadSession":    func(h http.Handler) http.Handler { return k.LoadSession(k.Require()(h)) },
 			"LoadSession in Require":    func(h http.Handler) http.Handler { return k.Require()(k.LoadSession(h)) },
 			"three deep":                func(h http.Handler) http.Handler { return k.RequireSession(k.RequireSession(k.RequireSession(h))) },
 		} {
-			tokens := k.srv.SignIn(ada)
-			elapse(past)
-			before := k.srv.Requests(refreshPath)
-			next := new(spy)
-			res := serve(wrap(next), withCookies(get("/"), tokens.Session, tokens.Refresh))
+			tokens := k.Project.SignIn(kittest.Ada)
+			kittest.Elapse(kittest.Past)
+			before := k.Project.Requests(kittest.RefreshPath)
+			next := new(kittest.Spy)
+			res := kittest.Serve(wrap(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 			require.Equal(t, http.StatusOK, res.StatusCode, name)
-			assert.Equal(t, 1, k.srv.Requests(refreshPath)-before, name)
-			s, ok := descopehttp.SessionFromContext(next.last().Context())
+			assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath)-before, name)
+			s, ok := descopehttp.SessionFromContext(next.Last().Context())
 			require.True(t, ok, name)
-			assert.Equal(t, cookiesOf(res)[sessionCookie].Value, s.Token(), "%s: the inner one sees the new session", name)
+			assert.Equal(t, kittest.CookiesOf(res)[kittest.SessionCookie].Value, s.Token(), "%s: the inner one sees the new session", name)
 			assert.Len(t, res.Cookies(), 2, name)
 		}
 	})
@@ -296,45 +286,45 @@ func TestNestedMiddlewareRefreshesOnce(t *testing.T) {
 // What a handler or another middleware put into the context can be read, and
 // opens nothing.
 func TestSessionsOfOthersOpenNothing(t *testing.T) {
-	k, other := newKit(t), newKit(t)
+	k, other := kittest.New(t), kittest.New(t)
 	made, err := descopehttp.NewSession(map[string]any{"sub": "U2made", "roles": []string{"admin"}})
 	require.NoError(t, err)
-	r := get("/")
+	r := kittest.Get("/")
 	r = r.WithContext(descopehttp.ContextWithSession(r.Context(), made))
 	s, ok := descopehttp.SessionFromContext(r.Context())
 	require.True(t, ok)
 	assert.Equal(t, "U2made", s.Subject())
-	next := new(spy)
-	requireProblem(t, serve(k.RequireSession(next), r), http.StatusUnauthorized, "no_session")
+	next := new(kittest.Spy)
+	kittest.RequireProblem(t, kittest.Serve(k.RequireSession(next), r), http.StatusUnauthorized, "no_session")
 
 	// A session of another Auth, even of the same project, is not ours either:
 	// it may be configured to accept more.
 	outer := other.RequireSession(k.RequireSession(next))
-	requireProblem(t, serve(outer, withCookies(get("/"), other.srv.SignIn(ada).Session, "")), http.StatusUnauthorized, "invalid_token")
-	assert.Zero(t, next.calls)
+	kittest.RequireProblem(t, kittest.Serve(outer, kittest.WithCookies(kittest.Get("/"), other.Project.SignIn(kittest.Ada).Session, "")), http.StatusUnauthorized, "invalid_token")
+	assert.Zero(t, next.Calls)
 }
 
 func TestGuards(t *testing.T) {
-	k := newKit(t)
-	token := k.srv.SignIn(ada).Session
+	k := kittest.New(t)
+	token := k.Project.SignIn(kittest.Ada).Session
 	allow := func(*http.Request, *descopehttp.Session) error { return nil }
 	deny := func(*http.Request, *descopehttp.Session) error { return errors.New("secret reason") }
 	forbid := func(*http.Request, *descopehttp.Session) error { return descopehttp.ErrForbidden }
-	next := new(spy)
-	assert.Equal(t, http.StatusOK, serve(k.Require(allow, allow)(next), withBearer(get("/"), token)).StatusCode)
+	next := new(kittest.Spy)
+	assert.Equal(t, http.StatusOK, kittest.Serve(k.Require(allow, allow)(next), kittest.WithBearer(kittest.Get("/"), token)).StatusCode)
 	for _, guards := range [][]descopehttp.Guard{{deny}, {allow, deny}, {forbid, allow}} {
-		p := requireProblem(t, serve(k.Require(guards...)(next), withBearer(get("/"), token)), http.StatusForbidden, "forbidden")
+		p := kittest.RequireProblem(t, kittest.Serve(k.Require(guards...)(next), kittest.WithBearer(kittest.Get("/"), token)), http.StatusForbidden, "forbidden")
 		assert.NotContains(t, p.Detail, "secret")
 		// An outer middleware does not open what a guard closes.
-		requireProblem(t, serve(k.RequireSession(k.Require(guards...)(next)), withBearer(get("/"), token)), http.StatusForbidden, "forbidden")
+		kittest.RequireProblem(t, kittest.Serve(k.RequireSession(k.Require(guards...)(next)), kittest.WithBearer(kittest.Get("/"), token)), http.StatusForbidden, "forbidden")
 	}
-	requireProblem(t, serve(k.Require(allow)(next), get("/")), http.StatusUnauthorized, "no_session")
-	assert.Equal(t, 1, next.calls)
+	kittest.RequireProblem(t, kittest.Serve(k.Require(allow)(next), kittest.Get("/")), http.StatusUnauthorized, "no_session")
+	assert.Equal(t, 1, next.Calls)
 }
 
 func TestCrossOrigin(t *testing.T) {
-	k := newKit(t, func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://app.example"} })
-	tokens := k.srv.SignIn(ada)
+	k := kittest.New(t, func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://app.example"} })
+	tokens := k.Project.SignIn(kittest.Ada)
 	const own, foreign, trusted = "http://example.com", "https://evil.example", "https://app.example"
 	for _, tt := range []struct {
 		name                 string
@@ -376,132 +366,132 @@ func TestCrossOrigin(t *testing.T) {
 				}
 				return r
 			}
-			next := new(spy)
-			res := serve(k.RequireSession(next), withCookies(request(), tokens.Session, tokens.Refresh))
+			next := new(kittest.Spy)
+			res := kittest.Serve(k.RequireSession(next), kittest.WithCookies(request(), tokens.Session, tokens.Refresh))
 			if tt.ok {
 				assert.Equal(t, http.StatusOK, res.StatusCode)
 			} else {
-				requireProblem(t, res, http.StatusForbidden, "cross_origin")
-				assert.Zero(t, next.calls)
+				kittest.RequireProblem(t, res, http.StatusForbidden, "cross_origin")
+				assert.Zero(t, next.Calls)
 				assert.Empty(t, res.Cookies())
 			}
 			// A browser adds no Authorization header for another site.
-			res = serve(k.RequireSession(next), withBearer(request(), tokens.Session))
+			res = kittest.Serve(k.RequireSession(next), kittest.WithBearer(request(), tokens.Session))
 			assert.Equal(t, http.StatusOK, res.StatusCode)
 			// LoadSession goes on as if nobody were signed in.
-			loaded := new(spy)
-			serve(k.LoadSession(loaded), withCookies(request(), tokens.Session, tokens.Refresh))
-			require.Equal(t, 1, loaded.calls)
-			_, ok := descopehttp.SessionFromContext(loaded.last().Context())
+			loaded := new(kittest.Spy)
+			kittest.Serve(k.LoadSession(loaded), kittest.WithCookies(request(), tokens.Session, tokens.Refresh))
+			require.Equal(t, 1, loaded.Calls)
+			_, ok := descopehttp.SessionFromContext(loaded.Last().Context())
 			assert.Equal(t, tt.ok, ok)
 			if !tt.ok {
-				assert.ErrorIs(t, descopehttp.SessionError(loaded.last().Context()), descopehttp.ErrCrossOrigin)
+				assert.ErrorIs(t, descopehttp.SessionError(loaded.Last().Context()), descopehttp.ErrCrossOrigin)
 			}
 		})
 	}
-	assert.Zero(t, k.srv.Requests(refreshPath))
+	assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 }
 
 // A refused cross-origin request must not spend the refresh token either.
 func TestCrossOriginRefreshesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		tokens := k.srv.SignIn(ada)
-		elapse(past)
-		for _, h := range []http.Handler{k.RequireSession(new(spy)), k.LoadSession(new(spy))} {
-			r := withCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
+		k := kittest.New(t)
+		tokens := k.Project.SignIn(kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		for _, h := range []http.Handler{k.RequireSession(new(kittest.Spy)), k.LoadSession(new(kittest.Spy))} {
+			r := kittest.WithCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
 			r.Header.Set("Sec-Fetch-Site", "cross-site")
-			assert.Empty(t, serve(h, r).Cookies())
+			assert.Empty(t, kittest.Serve(h, r).Cookies())
 		}
-		assert.Zero(t, k.srv.Requests(""))
+		assert.Zero(t, k.Project.Requests(""))
 	})
 }
 
 func TestUpgradeStartsNoRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		tokens := k.srv.SignIn(ada)
-		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
+		k := kittest.New(t)
+		tokens := k.Project.SignIn(kittest.Ada)
+		r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
 		r.Header.Set("Upgrade", "websocket")
-		h := k.RequireSession(new(spy))
-		assert.Equal(t, http.StatusOK, serve(h, r).StatusCode)
-		elapse(past)
-		requireProblem(t, serve(h, r), http.StatusUnauthorized, "session_expired")
+		h := k.RequireSession(new(kittest.Spy))
+		assert.Equal(t, http.StatusOK, kittest.Serve(h, r).StatusCode)
+		kittest.Elapse(kittest.Past)
+		kittest.RequireProblem(t, kittest.Serve(h, r), http.StatusUnauthorized, "session_expired")
 		// Over HTTP/2 it is a CONNECT (RFC 8441).
-		requireProblem(t, serve(h, withCookies(httptest.NewRequest(http.MethodConnect, "/", nil), tokens.Session, tokens.Refresh)), http.StatusUnauthorized, "session_expired")
-		assert.Zero(t, k.srv.Requests(refreshPath))
+		kittest.RequireProblem(t, kittest.Serve(h, kittest.WithCookies(httptest.NewRequest(http.MethodConnect, "/", nil), tokens.Session, tokens.Refresh)), http.StatusUnauthorized, "session_expired")
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 		// Where the route says so, it does.
-		res := serve(k.RefreshUpgrades(h), r)
+		res := kittest.Serve(k.RefreshUpgrades(h), r)
 		assert.Equal(t, http.StatusOK, res.StatusCode)
-		assert.Contains(t, cookiesOf(res), sessionCookie)
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Contains(t, kittest.CookiesOf(res), kittest.SessionCookie)
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 // A session that is about to end and cannot be renewed serves to its end.
 func TestLastMomentsWithoutARefreshToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		session := k.srv.SignIn(ada).Session
-		elapse(10*time.Minute - 2*time.Second)
+		k := kittest.New(t)
+		session := k.Project.SignIn(kittest.Ada).Session
+		kittest.Elapse(10*time.Minute - 2*time.Second)
 		for _, refresh := range []string{"", "a.b.c"} {
 			for range 2 {
-				res := serve(k.RequireSession(new(spy)), withCookies(get("/"), session, refresh))
+				res := kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), session, refresh))
 				assert.Equal(t, http.StatusOK, res.StatusCode, "refresh cookie %q", refresh)
 				assert.Empty(t, res.Cookies())
 			}
 		}
-		assert.Zero(t, k.srv.Requests(refreshPath))
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 func TestLoadSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		tokens := k.srv.SignIn(ada)
-		next := new(spy)
+		k := kittest.New(t)
+		tokens := k.Project.SignIn(kittest.Ada)
+		next := new(kittest.Spy)
 		h := k.LoadSession(next)
 		load := func(r *http.Request) (*http.Response, bool, error) {
-			res := serve(h, r)
-			ctx := next.last().Context()
+			res := kittest.Serve(h, r)
+			ctx := next.Last().Context()
 			_, ok := descopehttp.SessionFromContext(ctx)
 			return res, ok, descopehttp.SessionError(ctx)
 		}
-		_, ok, err := load(get("/"))
+		_, ok, err := load(kittest.Get("/"))
 		assert.False(t, ok)
 		assert.ErrorIs(t, err, descopehttp.ErrNoSession)
-		_, ok, err = load(withCookies(get("/"), tokens.Session, tokens.Refresh))
+		_, ok, err = load(kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 		assert.True(t, ok)
 		assert.NoError(t, err)
-		_, ok, err = load(withBearer(get("/"), tokens.Session+"x"))
+		_, ok, err = load(kittest.WithBearer(kittest.Get("/"), tokens.Session+"x"))
 		assert.False(t, ok)
 		assert.ErrorIs(t, err, descopehttp.ErrInvalidToken)
 
-		elapse(past)
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Minute, Times: 2})
+		kittest.Elapse(kittest.Past)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Minute, Times: 2})
 		began := time.Now()
-		res, ok, err := load(withCookies(get("/"), tokens.Session, tokens.Refresh))
+		res, ok, err := load(kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 		assert.False(t, ok)
 		assert.ErrorIs(t, err, descopehttp.ErrUnavailable)
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Empty(t, res.Cookies())
 		assert.Equal(t, time.Second, time.Since(began), "a page that can do without does not wait long")
-		calls := next.calls
-		res = serve(h, withCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh))
-		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
-		assert.Equal(t, calls, next.calls)
+		calls := next.Calls
+		res = kittest.Serve(h, kittest.WithCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh))
+		kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		assert.Equal(t, calls, next.Calls)
 
 		require.NoError(t, k.Wait(t.Context()))
-		k.srv.Reset()
-		elapse(time.Minute)
-		res, ok, err = load(withCookies(get("/"), tokens.Session, tokens.Refresh))
+		k.Project.Reset()
+		kittest.Elapse(time.Minute)
+		res, ok, err = load(kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 		assert.True(t, ok)
 		assert.NoError(t, err)
-		assert.Contains(t, cookiesOf(res), sessionCookie)
+		assert.Contains(t, kittest.CookiesOf(res), kittest.SessionCookie)
 
-		k.srv.LogOut(ada)
-		elapse(past)
-		res, ok, err = load(withCookies(get("/"), tokens.Session, tokens.Refresh))
+		k.Project.LogOut(kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		res, ok, err = load(kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 		assert.False(t, ok)
 		assert.ErrorIs(t, err, descopehttp.ErrSessionEnded)
 		assert.Empty(t, res.Cookies(), "LoadSession deletes nothing")
@@ -534,28 +524,28 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				tokens := k.srv.SignIn(ada)
-				elapse(past)
+				k := kittest.New(t)
+				tokens := k.Project.SignIn(kittest.Ada)
+				kittest.Elapse(kittest.Past)
 				require.NoError(t, k.Ready(t.Context()))
-				k.srv.Fail(refreshPath, tt.fault)
-				next := new(spy)
+				k.Project.Fail(kittest.RefreshPath, tt.fault)
+				next := new(kittest.Spy)
 				h := k.RequireSession(next)
 				began := time.Now()
-				res := serve(h, withCookies(get("/"), tokens.Session, tokens.Refresh))
-				requireProblem(t, res, tt.status, tt.code)
+				res := kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+				kittest.RequireProblem(t, res, tt.status, tt.code)
 				assert.LessOrEqual(t, time.Since(began), 5*time.Second)
 				assert.Empty(t, res.Cookies(), "cookies are kept")
-				assert.Zero(t, next.calls)
-				assert.Equal(t, 1, k.srv.Requests(refreshPath), "never repeated")
+				assert.Zero(t, next.Calls)
+				assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath), "never repeated")
 				if tt.status == http.StatusServiceUnavailable {
 					assert.NotEmpty(t, res.Header.Get("Retry-After"))
 				}
 				require.NoError(t, k.Wait(t.Context()))
 
 				if tt.code != "session_ended" { // mended, everybody is in again
-					elapse(time.Minute)
-					assert.Equal(t, http.StatusOK, serve(h, withCookies(get("/"), tokens.Session, tokens.Refresh)).StatusCode)
+					kittest.Elapse(time.Minute)
+					assert.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)).StatusCode)
 				}
 			})
 		})
@@ -565,24 +555,24 @@ func TestRefusals(t *testing.T) {
 // A refresh token whose own time has passed can never work again.
 func TestExpiredRefreshTokenIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
-		tokens := k.srv.SignIn(ada)
-		elapse(2 * time.Hour)
-		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
-		res := serve(k.RequireSession(new(spy)), r)
-		requireProblem(t, res, http.StatusUnauthorized, "session_expired")
-		cookies := cookiesOf(res)
-		assert.Negative(t, cookies[sessionCookie].MaxAge)
-		assert.Negative(t, cookies[refreshCookie].MaxAge)
-		assert.Zero(t, k.srv.Requests(refreshPath))
-		assert.Empty(t, serve(k.LoadSession(new(spy)), r).Cookies())
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
+		tokens := k.Project.SignIn(kittest.Ada)
+		kittest.Elapse(2 * time.Hour)
+		r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
+		res := kittest.Serve(k.RequireSession(new(kittest.Spy)), r)
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_expired")
+		cookies := kittest.CookiesOf(res)
+		assert.Negative(t, cookies[kittest.SessionCookie].MaxAge)
+		assert.Negative(t, cookies[kittest.RefreshCookie].MaxAge)
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
+		assert.Empty(t, kittest.Serve(k.LoadSession(new(kittest.Spy)), r).Cookies())
 
 		// With nothing else it is what there is to say, and beside a session cookie
 		// that is none, that is.
-		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "", tokens.Refresh)), http.StatusUnauthorized, "session_expired")
-		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "a.b.c", tokens.Refresh)), http.StatusUnauthorized, "invalid_token")
-		requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), "", "a.b.c")), http.StatusUnauthorized, "no_session")
+		kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), "", tokens.Refresh)), http.StatusUnauthorized, "session_expired")
+		kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), "a.b.c", tokens.Refresh)), http.StatusUnauthorized, "invalid_token")
+		kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), "", "a.b.c")), http.StatusUnauthorized, "no_session")
 	})
 }
 
@@ -590,15 +580,15 @@ func TestExpiredRefreshTokenIsDeleted(t *testing.T) {
 // not sign the owner of the refresh token out.
 func TestForgedExpiredSessionNamesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.AddUser(descopetest.User{LoginID: "mallory"})
-		session := k.srv.SignIn("mallory").Session
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: "mallory"})
+		session := k.Project.SignIn("mallory").Session
 		forged := session[:len(session)-8] + "AAAAAAAA"
-		elapse(past)
-		res := serve(k.RequireSession(new(spy)), withCookies(get("/"), forged, k.srv.SignIn(ada).Refresh))
+		kittest.Elapse(kittest.Past)
+		res := kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), forged, k.Project.SignIn(kittest.Ada).Refresh))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
-		res = serve(k.RequireSession(new(spy)), withCookies(get("/"), session, k.srv.SignIn(ada).Refresh))
-		requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+		res = kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), session, k.Project.SignIn(kittest.Ada).Refresh))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
 	})
 }
 
@@ -606,64 +596,64 @@ func TestForgedExpiredSessionNamesNobody(t *testing.T) {
 // does not speak against a refresh token, but a bad signature does.
 func TestRefreshTokenOfAnotherKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
-		tokens := k.srv.SignIn(ada)
-		elapse(past)
-		h := k.RequireSession(new(spy))
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
+		tokens := k.Project.SignIn(kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		h := k.RequireSession(new(kittest.Spy))
 
 		require.NoError(t, k.Ready(t.Context()))
 		forged := tokens.Refresh[:len(tokens.Refresh)-8] + "AAAAAAAA"
-		requireProblem(t, serve(h, withCookies(get("/"), "", forged)), http.StatusUnauthorized, "no_session")
-		assert.Zero(t, k.srv.Requests(refreshPath))
+		kittest.RequireProblem(t, kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), "", forged)), http.StatusUnauthorized, "no_session")
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 
-		k.srv.RotateKeys() // the old key is retired once the new set is seen
-		elapse(2 * time.Hour)
-		require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), k.srv.SignIn(ada).Session)).StatusCode)
-		requireProblem(t, serve(h, withCookies(get("/"), "", forged)), http.StatusUnauthorized, "no_session")
-		assert.Zero(t, k.srv.Requests(refreshPath))
-		assert.Equal(t, http.StatusOK, serve(h, withCookies(get("/"), "", tokens.Refresh)).StatusCode)
+		k.Project.RotateKeys() // the old key is retired once the new set is seen
+		kittest.Elapse(2 * time.Hour)
+		require.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), k.Project.SignIn(kittest.Ada).Session)).StatusCode)
+		kittest.RequireProblem(t, kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), "", forged)), http.StatusUnauthorized, "no_session")
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
+		assert.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), "", tokens.Refresh)).StatusCode)
 
 		// Another replica never held that key. Descope is asked.
-		other := kitFor(t, k.srv)
+		other := kittest.For(t, k.Project)
 		require.NoError(t, other.Ready(t.Context()))
-		before := k.srv.Requests(refreshPath)
-		assert.Equal(t, http.StatusOK, serve(other.RequireSession(new(spy)), withCookies(get("/"), "", tokens.Refresh)).StatusCode)
-		assert.Equal(t, 1, k.srv.Requests(refreshPath)-before)
+		before := k.Project.Requests(kittest.RefreshPath)
+		assert.Equal(t, http.StatusOK, kittest.Serve(other.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), "", tokens.Refresh)).StatusCode)
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath)-before)
 	})
 }
 
 func TestTransportThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		tokens := k.srv.SignIn(ada)
-		elapse(past)
-		a := kitFor(t, k.srv, func(c *descopehttp.Config) {
+		k := kittest.New(t)
+		tokens := k.Project.SignIn(kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		a := kittest.For(t, k.Project, func(c *descopehttp.Config) {
 			inner := c.HTTPClient.Transport
-			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-				if r.URL.Path == refreshPath {
+			c.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Path == kittest.RefreshPath {
 					panic("secret " + r.Header.Get("Authorization"))
 				}
 				return inner.RoundTrip(r)
 			})}
 		})
-		res := serve(a.RequireSession(new(spy)), withCookies(get("/"), tokens.Session, tokens.Refresh))
-		requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
-		assert.NotContains(t, a.logs.String(), "secret")
+		res := kittest.Serve(a.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+		kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		assert.NotContains(t, a.Logs.String(), "secret")
 	})
 }
 
 // LoadSession waits a second at the most, for a Bearer too.
 func TestLoadSessionWithABearerAndSlowKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		tokens := k.srv.SignIn(ada)
-		k.srv.Fail(keysPath, descopetest.Fault{Delay: time.Hour, Times: -1})
-		next := new(spy)
+		k := kittest.New(t)
+		tokens := k.Project.SignIn(kittest.Ada)
+		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Delay: time.Hour, Times: -1})
+		next := new(kittest.Spy)
 		began := time.Now()
-		serve(k.LoadSession(next), withBearer(get("/"), tokens.Session))
-		assert.Equal(t, loadBudget, time.Since(began))
-		assert.Equal(t, 1, next.calls)
+		kittest.Serve(k.LoadSession(next), kittest.WithBearer(kittest.Get("/"), tokens.Session))
+		assert.Equal(t, kittest.LoadBudget, time.Since(began))
+		assert.Equal(t, 1, next.Calls)
 		require.NoError(t, k.Wait(t.Context()))
 	})
 }
@@ -671,48 +661,48 @@ func TestLoadSessionWithABearerAndSlowKeys(t *testing.T) {
 // The answer to a refresh must be about the user who refreshed.
 func TestAnswerAboutAnotherUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.AddUser(descopetest.User{LoginID: "bob"})
-		tokens, other := k.srv.SignIn(ada), k.srv.SignIn("bob")
-		elapse(past)
-		fresh := k.srv.SignIn("bob")
-		next := new(spy)
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: "bob"})
+		tokens, other := k.Project.SignIn(kittest.Ada), k.Project.SignIn("bob")
+		kittest.Elapse(kittest.Past)
+		fresh := k.Project.SignIn("bob")
+		next := new(kittest.Spy)
 		for _, body := range []string{
 			`{"sessionJwt":"` + fresh.Session + `","refreshJwt":""}`,
 			`{"sessionJwt":"` + fresh.Session + `","refreshJwt":"` + other.Refresh + `"}`,
-			`{"sessionJwt":"` + k.srv.SignIn(ada).Session + `","refreshJwt":"` + other.Refresh + `"}`,
+			`{"sessionJwt":"` + k.Project.SignIn(kittest.Ada).Session + `","refreshJwt":"` + other.Refresh + `"}`,
 		} {
-			k.srv.Fail(refreshPath, descopetest.Fault{Status: 200, Body: body})
-			res := serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh))
-			requireProblem(t, res, http.StatusUnauthorized, "other_user")
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 200, Body: body})
+			res := kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "other_user")
 			assert.Empty(t, res.Cookies())
 		}
-		assert.Zero(t, next.calls)
-		assert.Equal(t, 3, k.srv.Requests(refreshPath), "none of them is kept")
-		assert.Contains(t, k.logs.String(), "another user")
-		assert.Equal(t, http.StatusOK, serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh)).StatusCode)
+		assert.Zero(t, next.Calls)
+		assert.Equal(t, 3, k.Project.Requests(kittest.RefreshPath), "none of them is kept")
+		assert.Contains(t, k.Logs.String(), "another user")
+		assert.Equal(t, http.StatusOK, kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)).StatusCode)
 	})
 }
 
 // Whatever Descope answers passes the same checks as what a client presents.
 func TestAnswersAreVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHostile(t)
-		tokens := h.srv.SignIn(ada)
-		elapse(past)
+		h := kittest.NewHostile(t)
+		tokens := h.Project.SignIn(kittest.Ada)
+		kittest.Elapse(kittest.Past)
 		for name, body := range map[string]string{
 			"expired session":          `{"sessionJwt":"` + tokens.Session + `"}`,
 			"refresh token as session": `{"sessionJwt":"` + tokens.Refresh + `"}`,
-			"session as refresh token": `{"sessionJwt":"` + h.with(nil) + `","refreshJwt":"` + h.with(nil) + `"}`,
-			"forged session":           `{"sessionJwt":"` + h.with(nil) + `x"}`,
+			"session as refresh token": `{"sessionJwt":"` + h.With(nil) + `","refreshJwt":"` + h.With(nil) + `"}`,
+			"forged session":           `{"sessionJwt":"` + h.With(nil) + `x"}`,
 			"no session":               `{"sessionJwt":"","refreshJwt":"` + tokens.Refresh + `"}`,
-			"sessionJwt twice":         `{"sessionJwt":"` + h.with(nil) + `","sessionJwt":"` + h.with(nil) + `"}`,
+			"sessionJwt twice":         `{"sessionJwt":"` + h.With(nil) + `","sessionJwt":"` + h.With(nil) + `"}`,
 			"wrong type":               `{"sessionJwt":7}`,
 			"an array":                 `[]`,
 		} {
-			h.srv.Fail(refreshPath, descopetest.Fault{Status: 200, Body: body})
-			res := serve(h.RequireSession(new(spy)), withCookies(get("/"), tokens.Session, tokens.Refresh))
-			requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+			h.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 200, Body: body})
+			res := kittest.Serve(h.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+			kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 			assert.Empty(t, res.Cookies(), name)
 		}
 	})
@@ -720,37 +710,37 @@ func TestAnswersAreVerified(t *testing.T) {
 
 // What is not renewed is passed on as it came.
 func TestValidRequestIsLeftAsItIs(t *testing.T) {
-	k := newKit(t)
-	tokens := k.srv.SignIn(ada)
+	k := kittest.New(t)
+	tokens := k.Project.SignIn(kittest.Ada)
 	for range 2 {
-		r := withCookies(get("/"), tokens.Session, tokens.Refresh)
+		r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
 		r.Header.Set("Cookie", "a=1;"+r.Header.Get("Cookie")+";;b=2")
 		header := r.Header.Clone()
-		next := new(spy)
-		require.Equal(t, http.StatusOK, serve(k.RequireSession(next), r).StatusCode)
-		assert.Equal(t, header, next.last().Header)
+		next := new(kittest.Spy)
+		require.Equal(t, http.StatusOK, kittest.Serve(k.RequireSession(next), r).StatusCode)
+		assert.Equal(t, header, next.Last().Header)
 	}
 }
 
 // Authenticate gives a session or an error, never both and never neither, and writes
 // no answer.
 func TestAuthenticate(t *testing.T) {
-	k := newKit(t)
-	k.srv.AddUser(descopetest.User{LoginID: "bob"})
-	tokens, bobs := k.srv.SignIn(ada), k.srv.SignIn("bob")
-	crossSite := withCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
+	k := kittest.New(t)
+	k.Project.AddUser(descopetest.User{LoginID: "bob"})
+	tokens, bobs := k.Project.SignIn(kittest.Ada), k.Project.SignIn("bob")
+	crossSite := kittest.WithCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
 	crossSite.Header.Set("Sec-Fetch-Site", "cross-site")
 	for _, tt := range []struct {
 		r    *http.Request
 		want error
 	}{
-		{get("/"), descopehttp.ErrNoSession},
-		{withBearer(get("/"), tokens.Refresh), descopehttp.ErrInvalidToken},
-		{withCookies(get("/"), "a.b.c", ""), descopehttp.ErrInvalidToken},
-		{withCookies(get("/"), tokens.Session, bobs.Refresh), descopehttp.ErrInvalidToken},
+		{kittest.Get("/"), descopehttp.ErrNoSession},
+		{kittest.WithBearer(kittest.Get("/"), tokens.Refresh), descopehttp.ErrInvalidToken},
+		{kittest.WithCookies(kittest.Get("/"), "a.b.c", ""), descopehttp.ErrInvalidToken},
+		{kittest.WithCookies(kittest.Get("/"), tokens.Session, bobs.Refresh), descopehttp.ErrInvalidToken},
 		{crossSite, descopehttp.ErrCrossOrigin},
-		{withBearer(get("/"), tokens.Session), nil},
-		{withCookies(get("/"), tokens.Session, tokens.Refresh), nil},
+		{kittest.WithBearer(kittest.Get("/"), tokens.Session), nil},
+		{kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh), nil},
 	} {
 		w := httptest.NewRecorder()
 		s, err := k.Authenticate(w, tt.r)
@@ -767,108 +757,108 @@ func TestAuthenticate(t *testing.T) {
 
 func TestErrorHandler(t *testing.T) {
 	var got error
-	k := newKit(t, func(c *descopehttp.Config) {
+	k := kittest.New(t, func(c *descopehttp.Config) {
 		c.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
 			got = err
 			w.WriteHeader(http.StatusTeapot)
 		}
 	})
-	next := new(spy)
-	res := serve(k.RequireSession(next), get("/"))
+	next := new(kittest.Spy)
+	res := kittest.Serve(k.RequireSession(next), kittest.Get("/"))
 	assert.Equal(t, http.StatusTeapot, res.StatusCode)
 	assert.ErrorIs(t, got, descopehttp.ErrNoSession)
-	assert.Zero(t, next.calls)
+	assert.Zero(t, next.Calls)
 	assert.Empty(t, res.Header.Get("Retry-After"))
-	k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
-	res = serve(k.RequireSession(next), withBearer(get("/"), k.srv.SignIn(ada).Session))
+	k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500, Times: -1})
+	res = kittest.Serve(k.RequireSession(next), kittest.WithBearer(kittest.Get("/"), k.Project.SignIn(kittest.Ada).Session))
 	assert.ErrorIs(t, got, descopehttp.ErrUnavailable)
 	assert.NotEmpty(t, res.Header.Get("Retry-After"), "is there already")
-	res = serve(k.Handler(), get("/v1/auth/me"))
-	requireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
+	res = kittest.Serve(k.Handler(), kittest.Get(kittest.MePath))
+	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
 }
 
 func TestWriteErrorOfSomethingElse(t *testing.T) {
-	k := newKit(t)
+	k := kittest.New(t)
 	w := httptest.NewRecorder()
-	k.WriteError(w, get("/"), errors.New("secret"))
+	k.WriteError(w, kittest.Get("/"), errors.New("secret"))
 	body, err := io.ReadAll(w.Result().Body)
 	require.NoError(t, err)
 	assert.NotContains(t, string(body), "secret")
 	w = httptest.NewRecorder()
-	k.WriteError(w, get("/"), errors.New("secret"))
-	requireProblem(t, w.Result(), http.StatusInternalServerError, "internal")
+	k.WriteError(w, kittest.Get("/"), errors.New("secret"))
+	kittest.RequireProblem(t, w.Result(), http.StatusInternalServerError, "internal")
 }
 
 // With InBody, cookies are neither read nor written.
 func TestInBodyIgnoresCookies(t *testing.T) {
-	k := newKit(t, func(c *descopehttp.Config) { c.Tokens = descopehttp.InBody })
-	tokens := k.srv.SignIn(ada)
-	r := withCookies(get("/"), tokens.Session, tokens.Refresh)
+	k := kittest.New(t, func(c *descopehttp.Config) { c.Tokens = descopehttp.InBody })
+	tokens := k.Project.SignIn(kittest.Ada)
+	r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
 	r.Header.Set("Cookie", r.Header.Get("Cookie")+"; DS="+tokens.Session+"; DSR="+tokens.Refresh+"; ="+tokens.Session)
-	requireProblem(t, serve(k.RequireSession(new(spy)), r), http.StatusUnauthorized, "no_session")
-	res := serve(k.Handler(), withCookies(get("/v1/auth/me"), "", tokens.Refresh))
-	requireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
-	assert.Equal(t, http.StatusOK, serve(k.RequireSession(new(spy)), withBearer(get("/"), tokens.Session)).StatusCode)
+	kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), r), http.StatusUnauthorized, "no_session")
+	res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh))
+	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
+	assert.Equal(t, http.StatusOK, kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithBearer(kittest.Get("/"), tokens.Session)).StatusCode)
 	// So no origin is judged either.
-	r = withCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
+	r = kittest.WithCookies(httptest.NewRequest(http.MethodPost, "/", nil), tokens.Session, tokens.Refresh)
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
-	requireProblem(t, serve(k.RequireSession(new(spy)), r), http.StatusUnauthorized, "no_session")
+	kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), r), http.StatusUnauthorized, "no_session")
 }
 
 // With SessionInBody a session cookie is no credential, but the refresh cookie
 // still signs a page navigation in.
 func TestSessionInBody(t *testing.T) {
-	k := newKit(t, func(c *descopehttp.Config) { c.Tokens = descopehttp.SessionInBody })
-	tokens := k.srv.SignIn(ada)
-	requireProblem(t, serve(k.RequireSession(new(spy)), withCookies(get("/"), tokens.Session, "")), http.StatusUnauthorized, "no_session")
-	nameless := get("/")
+	k := kittest.New(t, func(c *descopehttp.Config) { c.Tokens = descopehttp.SessionInBody })
+	tokens := k.Project.SignIn(kittest.Ada)
+	kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), tokens.Session, "")), http.StatusUnauthorized, "no_session")
+	nameless := kittest.Get("/")
 	nameless.Header.Set("Cookie", "="+tokens.Session)
-	requireProblem(t, serve(k.RequireSession(new(spy)), nameless), http.StatusUnauthorized, "no_session")
-	res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", tokens.Refresh))
+	kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), nameless), http.StatusUnauthorized, "no_session")
+	res := kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), "", tokens.Refresh))
 	assert.Equal(t, http.StatusOK, res.StatusCode)
-	assert.NotContains(t, cookiesOf(res), sessionCookie)
+	assert.NotContains(t, kittest.CookiesOf(res), kittest.SessionCookie)
 }
 
 // Nor can one by itself turn the browser of an expired session into another's, even
 // if it is genuine; and two of two users are nobody's, in whatever order they come.
 func TestPlantedRefreshTokensOfUnknownKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newKit(t).srv
+		srv := kittest.New(t).Project
 		srv.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
 		srv.AddUser(descopetest.User{LoginID: "mallory"})
-		own, planted := srv.SignIn(ada).Refresh, srv.SignIn("mallory").Refresh
+		own, planted := srv.SignIn(kittest.Ada).Refresh, srv.SignIn("mallory").Refresh
 		srv.RotateKeys()
-		session := srv.SignIn(ada).Session
-		k := kitFor(t, srv) // has never held the key of the refresh tokens
+		session := srv.SignIn(kittest.Ada).Session
+		k := kittest.For(t, srv) // has never held the key of the refresh tokens
 		require.NoError(t, k.Ready(t.Context()))
-		elapse(past)
-		present := func(session string, refreshes ...string) (*http.Response, *spy) {
+		kittest.Elapse(kittest.Past)
+		present := func(session string, refreshes ...string) (*http.Response, *kittest.Spy) {
 			var pairs []string
 			if session != "" {
-				pairs = append(pairs, sessionCookie+"="+session)
+				pairs = append(pairs, kittest.SessionCookie+"="+session)
 			}
 			for _, refresh := range refreshes {
-				pairs = append(pairs, refreshCookie+"="+refresh)
+				pairs = append(pairs, kittest.RefreshCookie+"="+refresh)
 			}
-			r := get("/")
+			r := kittest.Get("/")
 			r.Header.Set("Cookie", strings.Join(pairs, "; "))
-			next := new(spy)
-			return serve(k.RequireSession(next), r), next
+			next := new(kittest.Spy)
+			return kittest.Serve(k.RequireSession(next), r), next
 		}
 		res, _ := present(session, planted)
-		requireProblem(t, res, http.StatusUnauthorized, "session_expired")
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_expired")
 		for _, pair := range [][]string{{planted, own}, {own, planted}, {own, own, planted}} {
 			res, _ := present("", pair...)
-			requireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
 		}
-		require.Zero(t, srv.Requests(refreshPath))
+		require.Zero(t, srv.Requests(kittest.RefreshPath))
 		for _, pair := range [][]string{{planted, own}, {own, planted}} {
-			elapse(time.Second)
+			kittest.Elapse(time.Second)
 			res, next := present(session, pair...)
 			require.Equal(t, http.StatusOK, res.StatusCode)
-			s, ok := descopehttp.SessionFromContext(next.last().Context())
+			s, ok := descopehttp.SessionFromContext(next.Last().Context())
 			require.True(t, ok)
-			require.Equal(t, srv.SessionClaims(ada)["sub"], s.Subject())
+			require.Equal(t, srv.SessionClaims(kittest.Ada)["sub"], s.Subject())
 		}
 	})
 }
@@ -878,17 +868,17 @@ func TestPlantedRefreshTokensOfUnknownKeys(t *testing.T) {
 // into those of two users, nor is it spent in place of the owner's.
 func TestPlantedRefreshTokenOfUnknownKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHostile(t)
-		tokens := h.srv.SignIn(ada)
-		subject := subjectOf(t, h.kit, tokens.Session)
-		elapse(past)
+		h := kittest.NewHostile(t)
+		tokens := h.Project.SignIn(kittest.Ada)
+		subject := kittest.SubjectOf(t, h.Kit, tokens.Session)
+		kittest.Elapse(kittest.Past)
 		for _, sub := range []string{subject, "U2mallory"} {
-			planted := signRaw(t, h.rsa, `{"alg":"RS256","kid":"SKinvented"}`, claimsJSON(t, h.claims(map[string]any{
+			planted := kittest.SignRaw(t, h.RSA, `{"alg":"RS256","kid":"SKinvented"}`, kittest.ClaimsJSON(t, h.Claims(map[string]any{
 				"drn": "DSR", "sub": sub, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()})))
-			for _, order := range []string{planted + "; " + refreshCookie + "=" + tokens.Refresh, tokens.Refresh + "; " + refreshCookie + "=" + planted} {
-				r := get("/")
-				r.Header.Set("Cookie", sessionCookie+"="+tokens.Session+"; "+refreshCookie+"="+order)
-				assert.Equal(t, http.StatusOK, serve(h.RequireSession(new(spy)), r).StatusCode)
+			for _, order := range []string{planted + "; " + kittest.RefreshCookie + "=" + tokens.Refresh, tokens.Refresh + "; " + kittest.RefreshCookie + "=" + planted} {
+				r := kittest.Get("/")
+				r.Header.Set("Cookie", kittest.SessionCookie+"="+tokens.Session+"; "+kittest.RefreshCookie+"="+order)
+				assert.Equal(t, http.StatusOK, kittest.Serve(h.RequireSession(new(kittest.Spy)), r).StatusCode)
 			}
 		}
 	})

@@ -18,24 +18,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // The race detector changes what is allocated, so this file is left out under
 // it and runs in a step of its own. Wall time is never asserted: ratios are, as
 // medians of paired chunks in one process.
 
-// nothing is a handler and a ResponseWriter that cost nothing.
-type nothing struct{ header http.Header }
-
-func (nothing) ServeHTTP(http.ResponseWriter, *http.Request) {}
-func (n nothing) Header() http.Header                        { return n.header }
-func (nothing) Write(p []byte) (int, error)                  { return len(p), nil }
-func (nothing) WriteHeader(int)                              {}
-
 // usual is a session token of the usual size, about 970 bytes.
-func usual(h *hostile) string {
-	return h.with(map[string]any{
-		"iss":         "https://api.descope.com/" + h.srv.ProjectID(),
+func usual(h *kittest.Hostile) string {
+	return h.With(map[string]any{
+		"iss":         "https://api.descope.com/" + h.Project.ProjectID(),
 		"tenants":     map[string]any{"T2abcdefghijklmnopqrstuvwxyz": map[string]any{"roles": []string{"owner"}, "permissions": []string{"pay", "read"}}},
 		"permissions": []string{"read", "write", "share"},
 		"email":       "ada@example.com", "name": "Ada Lovelace",
@@ -44,30 +37,30 @@ func usual(h *hostile) string {
 }
 
 // passes returns the ways a checked request can come in.
-func passes(t *testing.T, h *hostile) map[string]*http.Request {
+func passes(t *testing.T, h *kittest.Hostile) map[string]*http.Request {
 	t.Helper()
 	token := usual(h)
 	require.InDelta(t, 970, len(token), 100)
-	refresh := h.srv.SignIn(ada).Refresh
+	refresh := h.Project.SignIn(kittest.Ada).Refresh
 	requests := map[string]*http.Request{
-		"bearer":  withBearer(get("/"), token),
-		"cookie":  withCookies(get("/"), token, ""),
-		"cookies": withCookies(get("/"), token, refresh),
+		"bearer":  kittest.WithBearer(kittest.Get("/"), token),
+		"cookie":  kittest.WithCookies(kittest.Get("/"), token, ""),
+		"cookies": kittest.WithCookies(kittest.Get("/"), token, refresh),
 	}
 	for name, r := range requests {
-		require.Equal(t, http.StatusOK, serve(h.RequireSession(new(spy)), r).StatusCode, name)
+		require.Equal(t, http.StatusOK, kittest.Serve(h.RequireSession(new(kittest.Spy)), r).StatusCode, name)
 	}
 	return requests
 }
 
 // floor is the limit of an uncached check: the hash and the signature.
-func floor(h *hostile, token string) func() {
+func floor(h *kittest.Hostile, token string) func() {
 	i := strings.LastIndexByte(token, '.')
 	signature, err := base64.RawURLEncoding.DecodeString(token[i+1:])
 	if err != nil {
 		panic(err)
 	}
-	signed, key := []byte(token[:i]), &h.rsa.PublicKey
+	signed, key := []byte(token[:i]), &h.RSA.PublicKey
 	return func() {
 		sum := sha256.Sum256(signed)
 		if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) != nil {
@@ -86,11 +79,11 @@ func TestAllocations(t *testing.T) {
 		{"cached", 0, []string{"bearer", "cookie", "cookies"}, 3},
 		{"uncached", -1, []string{"bearer", "cookie"}, 30},
 	} {
-		h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = tt.cached })
+		h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = tt.cached })
 		requests := passes(t, h)
-		handler := h.RequireSession(nothing{})
+		handler := h.RequireSession(kittest.Nothing{})
 		for _, way := range tt.ways {
-			w := nothing{make(http.Header)}
+			w := kittest.Nothing{Fields: make(http.Header)}
 			r := requests[way]
 			allocs := testing.AllocsPerRun(1000, func() { handler.ServeHTTP(w, r) })
 			t.Logf("%s %s: %v allocations", tt.name, way, allocs)
@@ -130,13 +123,13 @@ func TestRatios(t *testing.T) {
 		{"cached", 0, []string{"bearer", "cookie", "cookies"}, 400, 0.044},
 		{"uncached", -1, []string{"bearer", "cookie"}, 20, 1.265},
 	} {
-		h := newHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = tt.cached })
+		h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = tt.cached })
 		requests := passes(t, h)
-		handler := h.RequireSession(nothing{})
+		handler := h.RequireSession(kittest.Nothing{})
 		for _, way := range tt.ways {
-			w := nothing{make(http.Header)}
+			w := kittest.Nothing{Fields: make(http.Header)}
 			r := requests[way]
-			token, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(r.Header.Get("Cookie")+r.Header.Get("Authorization"), "Bearer "), sessionCookie+"="), ";")
+			token, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(r.Header.Get("Cookie")+r.Header.Get("Authorization"), "Bearer "), kittest.SessionCookie+"="), ";")
 			got := ratio(func() { handler.ServeHTTP(w, r) }, floor(h, token), tt.n, 20, 301)
 			t.Logf("%s %s: %.3f of the bare check", tt.name, way, got)
 			assert.LessOrEqual(t, got, tt.limit, "%s, %s", tt.name, way)

@@ -3,7 +3,6 @@ package descopehttp_test
 import (
 	"context"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,93 +15,28 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
-
-// A browser keeps the two cookies the way a browser does.
-type browser struct {
-	mu               sync.Mutex
-	session, refresh string
-}
-
-func signIn(k *kit, loginID string) *browser {
-	tokens := k.srv.SignIn(loginID)
-	return &browser{session: tokens.Session, refresh: tokens.Refresh}
-}
-
-// do sends a request with the cookies as they are now and keeps what the answer
-// sets.
-func (b *browser) do(h http.Handler, r *http.Request) *http.Response {
-	b.mu.Lock()
-	session, refresh := b.session, b.refresh
-	b.mu.Unlock()
-	res := serve(h, withCookies(r, session, refresh))
-	b.keep(res)
-	return res
-}
-
-func (b *browser) keep(res *http.Response) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for name, c := range cookiesOf(res) {
-		value := c.Value
-		if c.MaxAge < 0 {
-			value = ""
-		}
-		switch name {
-		case sessionCookie:
-			b.session = value
-		case refreshCookie:
-			b.refresh = value
-		}
-	}
-}
-
-// copied returns a browser that does not see what this one keeps from now on: a
-// request of it that is already under way.
-func (b *browser) copied() *browser {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return &browser{session: b.session, refresh: b.refresh}
-}
-
-func post(path, body string) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
-	r.Header.Set("Content-Type", "application/json")
-	return r
-}
-
-func rotating(s *descopetest.Settings) { s.RotateRefresh = true }
-
-// newRotating returns a kit over a project that rotates refresh tokens, and a
-// browser whose session has just expired.
-func newRotating(t *testing.T, edits ...func(*descopehttp.Config)) (*kit, *browser) {
-	k := newKit(t, edits...)
-	k.srv.Configure(rotating)
-	b := signIn(k, ada)
-	elapse(past)
-	require.NoError(t, k.Ready(t.Context()))
-	return k, b
-}
 
 func TestTwoHundredAtOnce(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
-			k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond})
-			h := k.RequireSession(new(spy))
+			k, b := kittest.NewRotating(t)
+			k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 100 * time.Millisecond})
+			h := k.RequireSession(new(kittest.Spy))
 			var mu sync.Mutex
 			sessions, refreshes := make(map[string]int), make(map[string]int)
 			var wg sync.WaitGroup
 			for i := range 200 {
 				wg.Go(func() {
-					elapse(time.Duration(i) * time.Millisecond) // some during the call, some after it
-					res := b.copied().do(h, get("/"))
+					kittest.Elapse(time.Duration(i) * time.Millisecond) // some during the call, some after it
+					res := b.Copied().Do(h, kittest.Get("/"))
 					assert.Equal(t, http.StatusOK, res.StatusCode)
 					mu.Lock()
 					defer mu.Unlock()
-					for name, c := range cookiesOf(res) {
-						map[string]map[string]int{sessionCookie: sessions, refreshCookie: refreshes}[name][c.Value]++
+					for name, c := range kittest.CookiesOf(res) {
+						map[string]map[string]int{kittest.SessionCookie: sessions, kittest.RefreshCookie: refreshes}[name][c.Value]++
 					}
 				})
 			}
@@ -113,7 +47,7 @@ func TestTwoHundredAtOnce(t *testing.T) {
 			} else {
 				assert.Empty(t, refreshes, "the refresh token has not changed")
 			}
-			assert.Equal(t, 1, k.srv.Requests(refreshPath))
+			assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 		})
 	}
 }
@@ -122,16 +56,16 @@ func TestLateRequestGetsTheSuccessor(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		for _, late := range []time.Duration{0, time.Second, 5 * time.Second, 30 * time.Second, 59 * time.Second} {
 			synctest.Test(t, func(t *testing.T) {
-				k, b := newRotating(t)
-				k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-				h := k.RequireSession(new(spy))
-				old := b.copied()
-				require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-				elapse(late)
-				require.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode, late)
-				assert.Equal(t, 1, k.srv.Requests(refreshPath))
-				assert.Equal(t, b.session, old.session)
-				assert.Equal(t, b.refresh, old.refresh)
+				k, b := kittest.NewRotating(t)
+				k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+				h := k.RequireSession(new(kittest.Spy))
+				old := b.Copied()
+				require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+				kittest.Elapse(late)
+				require.Equal(t, http.StatusOK, old.Do(h, kittest.Get("/")).StatusCode, late)
+				assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+				assert.Equal(t, b.Session, old.Session)
+				assert.Equal(t, b.Refresh, old.Refresh)
 			})
 		}
 	}
@@ -140,21 +74,21 @@ func TestLateRequestGetsTheSuccessor(t *testing.T) {
 // R1 → R2 → R3: whoever still has R1 gets R3.
 func TestLateRequestGetsTheNewestSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 20 * time.Second })
-		h := k.RequireSession(new(spy))
-		first := b.copied()
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		elapse(30 * time.Second)
-		second := b.copied()
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		require.Equal(t, 2, k.srv.Requests(refreshPath))
-		for _, old := range []*browser{second, first} {
-			require.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
-			assert.Equal(t, b.refresh, old.refresh)
-			assert.Equal(t, b.session, old.session)
+		k, b := kittest.NewRotating(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 20 * time.Second })
+		h := k.RequireSession(new(kittest.Spy))
+		first := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(30 * time.Second)
+		second := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		require.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
+		for _, old := range []*kittest.Browser{second, first} {
+			require.Equal(t, http.StatusOK, old.Do(h, kittest.Get("/")).StatusCode)
+			assert.Equal(t, b.Refresh, old.Refresh)
+			assert.Equal(t, b.Session, old.Session)
 		}
-		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+		assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -162,38 +96,38 @@ func TestLateRequestGetsTheNewestSuccessor(t *testing.T) {
 // cookies: its answer must not overwrite newer ones, nor hand a thief the chain.
 func TestPresentedSuccessorIsNotHandedOutAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		next := new(spy)
+		k, b := kittest.NewRotating(t)
+		next := new(kittest.Spy)
 		h := k.RequireSession(next)
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		elapse(5 * time.Second)
+		old := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(5 * time.Second)
 
-		res := serve(h, withCookies(get("/"), old.session, old.refresh))
+		res := kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), old.Session, old.Refresh))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Empty(t, res.Cookies())
 		assert.Equal(t, "no-store", res.Header.Get("CDN-Cache-Control"))
-		seen := next.last()
-		assert.Equal(t, sessionCookie+"="+b.session, seen.Header.Get("Cookie"), "the handler sees the session and no refresh token")
+		seen := next.Last()
+		assert.Equal(t, kittest.SessionCookie+"="+b.Session, seen.Header.Get("Cookie"), "the handler sees the session and no refresh token")
 
-		res = serve(k.Handler(), withCookies(post("/v1/auth/refresh", "{}"), old.session, old.refresh))
+		res = kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, "{}"), old.Session, old.Refresh))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Empty(t, res.Cookies())
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 // Or by another flow than a refresh.
 func TestPresentedRefreshTokenInAnotherFlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-		elapse(time.Second)
-		without := &browser{refresh: b.refresh}
-		require.Equal(t, http.StatusOK, without.do(k.Handler(), get(mePath)).StatusCode)
-		res := old.do(k.RequireSession(new(spy)), get("/"))
+		k, b := kittest.NewRotating(t)
+		old := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+		kittest.Elapse(time.Second)
+		without := &kittest.Browser{Refresh: b.Refresh}
+		require.Equal(t, http.StatusOK, without.Do(k.Handler(), kittest.Get(kittest.MePath)).StatusCode)
+		res := old.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/"))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Empty(t, res.Cookies())
 	})
@@ -203,21 +137,21 @@ func TestPresentedRefreshTokenInAnotherFlow(t *testing.T) {
 // new one by way of it.
 func TestPresentedSuccessorIsNotHandedOutByAMintingCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
-		b := signIn(k, "eve")
-		elapse(past)
+		k := kittest.New(t)
+		k.Project.Configure(kittest.Rotating)
+		k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+		b := kittest.SignIn(k, "eve")
+		kittest.Elapse(kittest.Past)
 		require.NoError(t, k.Ready(t.Context()))
-		h := k.RequireSession(new(spy))
-		thief := b.copied()
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		res := thief.do(k.Handler(), post(selectPath, `{"tenant":"T1"}`))
+		h := k.RequireSession(new(kittest.Spy))
+		thief := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		res := thief.Do(k.Handler(), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Empty(t, res.Cookies())
-		require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
-		assert.True(t, k.srv.Honours(b.refresh), "its owner goes on")
+		require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
+		assert.True(t, k.Project.Honours(b.Refresh), "its owner goes on")
 	})
 }
 
@@ -225,14 +159,14 @@ func TestPresentedSuccessorIsNotHandedOutByAMintingCall(t *testing.T) {
 // token that it has the answer.
 func TestPresentedRefreshTokenIsNotHandedOutAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		h := k.RequireSession(new(spy))
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		elapse(10 * time.Second)
-		without := &browser{refresh: b.refresh}
-		require.Equal(t, http.StatusOK, without.do(h, get("/")).StatusCode)
-		res := old.do(h, get("/"))
+		k, b := kittest.NewRotating(t)
+		h := k.RequireSession(new(kittest.Spy))
+		old := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(10 * time.Second)
+		without := &kittest.Browser{Refresh: b.Refresh}
+		require.Equal(t, http.StatusOK, without.Do(h, kittest.Get("/")).StatusCode)
+		res := old.Do(h, kittest.Get("/"))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Empty(t, res.Cookies())
 	})
@@ -242,14 +176,14 @@ func TestPresentedRefreshTokenIsNotHandedOutAgain(t *testing.T) {
 // as long as its session lives.
 func TestUnpresentedSuccessorIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		h := k.RequireSession(new(spy))
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		elapse(9 * time.Minute)
-		assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
-		assert.Equal(t, b.refresh, old.refresh)
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		k, b := kittest.NewRotating(t)
+		h := k.RequireSession(new(kittest.Spy))
+		old := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(9 * time.Minute)
+		assert.Equal(t, http.StatusOK, old.Do(h, kittest.Get("/")).StatusCode)
+		assert.Equal(t, b.Refresh, old.Refresh)
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -257,16 +191,16 @@ func TestUnpresentedSuccessorIsKept(t *testing.T) {
 // the old token may still be on their way, and the session may end meanwhile.
 func TestSuccessorHandedOutLateIsKeptAnotherMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		h := k.RequireSession(new(spy))
-		old, lost := b.copied(), b.copied()
-		require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
-		elapse(9*time.Minute + 55*time.Second)
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		elapse(20 * time.Second)
-		assert.Equal(t, http.StatusOK, old.do(k.Handler(), get(mePath)).StatusCode)
-		assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
-		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+		k, b := kittest.NewRotating(t)
+		h := k.RequireSession(new(kittest.Spy))
+		old, lost := b.Copied(), b.Copied()
+		require.Equal(t, http.StatusOK, lost.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(9*time.Minute + 55*time.Second)
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(20 * time.Second)
+		assert.Equal(t, http.StatusOK, old.Do(k.Handler(), kittest.Get(kittest.MePath)).StatusCode)
+		assert.Equal(t, http.StatusOK, old.Do(h, kittest.Get("/")).StatusCode)
+		assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -276,18 +210,18 @@ func TestSuccessorIsSpentAtTheEndOfItsLife(t *testing.T) {
 	const life = 10 * time.Minute
 	for _, late := range []time.Duration{3 * time.Second, 59 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t, func(c *descopehttp.Config) { c.Leeway = -1 })
-			h := k.RequireSession(new(spy))
-			old, lost := b.copied(), b.copied()
-			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 700 * time.Millisecond})
-			require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
-			elapse(life - 400*time.Millisecond)
-			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 4 * time.Second})
-			require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-			elapse(late)
-			assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
-			assert.Equal(t, b.refresh, old.refresh)
-			assert.Equal(t, 2, k.srv.Requests(refreshPath))
+			k, b := kittest.NewRotating(t, func(c *descopehttp.Config) { c.Leeway = -1 })
+			h := k.RequireSession(new(kittest.Spy))
+			old, lost := b.Copied(), b.Copied()
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 700 * time.Millisecond})
+			require.Equal(t, http.StatusOK, lost.Do(h, kittest.Get("/")).StatusCode)
+			kittest.Elapse(life - 400*time.Millisecond)
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 4 * time.Second})
+			require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+			kittest.Elapse(late)
+			assert.Equal(t, http.StatusOK, old.Do(h, kittest.Get("/")).StatusCode)
+			assert.Equal(t, b.Refresh, old.Refresh)
+			assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 		})
 	}
 }
@@ -295,16 +229,16 @@ func TestSuccessorIsSpentAtTheEndOfItsLife(t *testing.T) {
 // After the window Descope decides, and its first refusal keeps the cookies.
 func TestAfterTheWindowDescopeDecides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		h := k.RequireSession(new(spy))
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		elapse(61 * time.Second)
-		res := old.do(h, get("/"))
-		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		k, b := kittest.NewRotating(t)
+		h := k.RequireSession(new(kittest.Spy))
+		old := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(61 * time.Second)
+		res := old.Do(h, kittest.Get("/"))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 		assert.Empty(t, res.Cookies())
-		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+		assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -312,14 +246,14 @@ func TestAfterTheWindowDescopeDecides(t *testing.T) {
 // again.
 func TestUnrotatedTokenIsRefreshedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
-		h := k.RequireSession(new(spy))
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
+		h := k.RequireSession(new(kittest.Spy))
 		for i := range 4 {
-			elapse(past)
-			require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-			require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-			assert.Equal(t, i+1, k.srv.Requests(refreshPath))
+			kittest.Elapse(kittest.Past)
+			require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+			require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+			assert.Equal(t, i+1, k.Project.Requests(kittest.RefreshPath))
 		}
 	})
 }
@@ -328,21 +262,21 @@ func TestUnrotatedTokenIsRefreshedAgain(t *testing.T) {
 // key endpoint that is away or a wrong clock delays it, and nothing is spent
 // twice.
 func TestAnswerIsKeptBeforeItIsVerified(t *testing.T) {
-	for name, trouble := range map[string]func(k *kit){
-		"key appears late": func(k *kit) {
-			k.srv.Configure(func(s *descopetest.Settings) { s.KeyDelay = 8 * time.Second })
-			k.srv.RotateKeys()
+	for name, trouble := range map[string]func(k *kittest.Kit){
+		"key appears late": func(k *kittest.Kit) {
+			k.Project.Configure(func(s *descopetest.Settings) { s.KeyDelay = 8 * time.Second })
+			k.Project.RotateKeys()
 		},
-		"key endpoint away": func(k *kit) {
-			k.srv.RotateKeys()
-			k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
+		"key endpoint away": func(k *kittest.Kit) {
+			k.Project.RotateKeys()
+			k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500, Times: -1})
 		},
-		"key endpoint slow": func(k *kit) {
-			k.srv.RotateKeys()
-			k.srv.Fail(keysPath, descopetest.Fault{Delay: 6 * time.Second, Times: -1})
+		"key endpoint slow": func(k *kittest.Kit) {
+			k.Project.RotateKeys()
+			k.Project.Fail(kittest.KeysPath, descopetest.Fault{Delay: 6 * time.Second, Times: -1})
 		},
-		"clock behind": func(k *kit) {
-			k.srv.Configure(func(s *descopetest.Settings) {
+		"clock behind": func(k *kittest.Kit) {
+			k.Project.Configure(func(s *descopetest.Settings) {
 				s.EditClaims = func(kind string, claims map[string]any) {
 					claims["nbf"] = time.Now().Add(20 * time.Second).Unix()
 				}
@@ -351,21 +285,21 @@ func TestAnswerIsKeptBeforeItIsVerified(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k, b := newRotating(t)
-				elapse(10 * time.Second)
+				k, b := kittest.NewRotating(t)
+				kittest.Elapse(10 * time.Second)
 				trouble(k)
-				h := k.RequireSession(new(spy))
-				old := b.copied()
-				res := b.do(h, get("/"))
-				requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+				h := k.RequireSession(new(kittest.Spy))
+				old := b.Copied()
+				res := b.Do(h, kittest.Get("/"))
+				kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 				assert.Empty(t, res.Cookies())
-				assert.Equal(t, 1, k.srv.Requests(refreshPath))
-				k.srv.Reset()
-				elapse(30 * time.Second)
-				assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-				assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
-				assert.Zero(t, k.srv.Requests(refreshPath))
-				assert.Equal(t, b.refresh, old.refresh)
+				assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+				k.Project.Reset()
+				kittest.Elapse(30 * time.Second)
+				assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+				assert.Equal(t, http.StatusOK, old.Do(h, kittest.Get("/")).StatusCode)
+				assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
+				assert.Equal(t, b.Refresh, old.Refresh)
 			})
 		})
 	}
@@ -375,17 +309,17 @@ func TestAnswerIsKeptBeforeItIsVerified(t *testing.T) {
 // token beside it is good all the same, and the next refresh goes on from there.
 func TestAnswerThatExpiresBeforeItIsVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL = 20 * time.Second })
-		elapse(10 * time.Second)
-		k.srv.RotateKeys()
-		k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
-		h := k.RequireSession(new(spy))
-		requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
-		k.srv.Reset()
-		elapse(40 * time.Second)
-		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		assert.True(t, k.srv.Honours(b.refresh))
+		k, b := kittest.NewRotating(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL = 20 * time.Second })
+		kittest.Elapse(10 * time.Second)
+		k.Project.RotateKeys()
+		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500, Times: -1})
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusServiceUnavailable, "unavailable")
+		k.Project.Reset()
+		kittest.Elapse(40 * time.Second)
+		assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		assert.True(t, k.Project.Honours(b.Refresh))
 	})
 }
 
@@ -393,21 +327,21 @@ func TestAnswerThatExpiresBeforeItIsVerified(t *testing.T) {
 // session has expired, another one is asked for.
 func TestAnswerThatIsNeverVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.KeyDelay = 20*time.Second, time.Hour })
-		b := signIn(k, ada)
-		elapse(past)
-		k.srv.RotateKeys()
-		h := k.RequireSession(new(spy))
-		requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
-		k.srv.Configure(func(s *descopetest.Settings) { s.KeyDelay = 0 })
-		k.srv.RotateKeys()
-		elapse(15 * time.Second)
-		requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
-		assert.Equal(t, 1, k.srv.Requests(refreshPath), "the session may still be good")
-		elapse(10 * time.Second)
-		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.KeyDelay = 20*time.Second, time.Hour })
+		b := kittest.SignIn(k, kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		k.Project.RotateKeys()
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusServiceUnavailable, "unavailable")
+		k.Project.Configure(func(s *descopetest.Settings) { s.KeyDelay = 0 })
+		k.Project.RotateKeys()
+		kittest.Elapse(15 * time.Second)
+		kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusServiceUnavailable, "unavailable")
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath), "the session may still be good")
+		kittest.Elapse(10 * time.Second)
+		assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -415,13 +349,13 @@ func TestAnswerThatIsNeverVerified(t *testing.T) {
 // waiting for the next fetch.
 func TestKeyRotatedJustAfterAFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.RotateKeys()
-		elapse(time.Millisecond)
+		k, b := kittest.NewRotating(t)
+		k.Project.RotateKeys()
+		kittest.Elapse(time.Millisecond)
 		began := time.Now()
-		assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
 		assert.LessOrEqual(t, time.Since(began), time.Second)
-		assert.Equal(t, 2, k.srv.Requests(keysPath))
+		assert.Equal(t, 2, k.Project.Requests(kittest.KeysPath))
 	})
 }
 
@@ -429,8 +363,8 @@ func TestKeyRotatedJustAfterAFetch(t *testing.T) {
 // one refresh token after another.
 func TestClockFarAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.Configure(func(s *descopetest.Settings) {
+		k, b := kittest.NewRotating(t)
+		k.Project.Configure(func(s *descopetest.Settings) {
 			s.EditClaims = func(kind string, claims map[string]any) {
 				if kind == "DS" {
 					claims["iat"] = time.Now().Add(-time.Hour).Unix()
@@ -438,13 +372,13 @@ func TestClockFarAhead(t *testing.T) {
 				}
 			}
 		})
-		h := k.RequireSession(new(spy))
+		h := k.RequireSession(new(kittest.Spy))
 		for range 9 {
-			requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
-			elapse(time.Minute)
+			kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusServiceUnavailable, "unavailable")
+			kittest.Elapse(time.Minute)
 		}
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
-		assert.Contains(t, k.logs.String(), "is the clock right")
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		assert.Contains(t, k.Logs.String(), "is the clock right")
 	})
 }
 
@@ -454,21 +388,21 @@ func TestClockFarAhead(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
-			k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-			k.srv.Fail(refreshPath, descopetest.Fault{Drop: true, After: true})
-			h := k.RequireSession(new(spy))
-			res := b.do(h, get("/"))
-			requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+			k, b := kittest.NewRotating(t)
+			k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Drop: true, After: true})
+			h := k.RequireSession(new(kittest.Spy))
+			res := b.Do(h, kittest.Get("/"))
+			kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 			assert.Empty(t, res.Cookies())
-			assert.Equal(t, 1, k.srv.Requests(refreshPath))
-			res = b.do(h, get("/"))
-			assert.Equal(t, 2, k.srv.Requests(refreshPath))
+			assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+			res = b.Do(h, kittest.Get("/"))
+			assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 			if !rotate {
 				assert.Equal(t, http.StatusOK, res.StatusCode)
 				return
 			}
-			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 			assert.Empty(t, res.Cookies())
 		})
 	}
@@ -478,22 +412,22 @@ func TestLostAnswer(t *testing.T) {
 // them, and Descope is not asked again in between.
 func TestRefusalIsConfirmedBeforeCookiesGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.LogOut(ada)
-		h := k.RequireSession(new(spy))
+		k, b := kittest.NewRotating(t)
+		k.Project.LogOut(kittest.Ada)
+		h := k.RequireSession(new(kittest.Spy))
 		for _, wait := range []time.Duration{0, time.Second, 8 * time.Second} {
-			elapse(wait)
-			res := b.do(h, get("/"))
-			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			kittest.Elapse(wait)
+			res := b.Do(h, kittest.Get("/"))
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 			assert.Empty(t, res.Cookies())
 		}
-		elapse(time.Second)
-		assert.Empty(t, serve(k.LoadSession(new(spy)), withCookies(get("/"), b.session, b.refresh)).Cookies(), "LoadSession deletes nothing")
-		requireProblem(t, b.do(h, get("/")), http.StatusUnauthorized, "session_ended")
-		assert.Empty(t, b.session)
-		assert.Empty(t, b.refresh)
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
-		requireProblem(t, b.do(h, get("/")), http.StatusUnauthorized, "no_session")
+		kittest.Elapse(time.Second)
+		assert.Empty(t, kittest.Serve(k.LoadSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), b.Session, b.Refresh)).Cookies(), "LoadSession deletes nothing")
+		kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusUnauthorized, "session_ended")
+		assert.Empty(t, b.Session)
+		assert.Empty(t, b.Refresh)
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusUnauthorized, "no_session")
 	})
 }
 
@@ -501,22 +435,24 @@ func TestRefusalIsConfirmedBeforeCookiesGo(t *testing.T) {
 // cookies of the new sign-in are still there.
 func TestLateRefusalKeepsANewerSignIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.LogOut(ada)
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 3 * time.Second})
-		h := k.RequireSession(new(spy))
+		k, b := kittest.NewRotating(t)
+		k.Project.LogOut(kittest.Ada)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 3 * time.Second})
+		h := k.RequireSession(new(kittest.Spy))
 		polled := make(chan *http.Response)
-		stale := b.copied()
-		go func() { polled <- serve(h, withCookies(get("/"), stale.session, stale.refresh)) }()
-		elapse(time.Second)
-		res := b.do(k.Handler(), post("/v1/auth/totp/verify", `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
+		stale := b.Copied()
+		go func() {
+			polled <- kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), stale.Session, stale.Refresh))
+		}()
+		kittest.Elapse(time.Second)
+		res := b.Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
 		require.Equal(t, http.StatusOK, res.StatusCode)
-		signedIn := b.copied()
+		signedIn := b.Copied()
 		late := <-polled
-		requireProblem(t, late, http.StatusUnauthorized, "session_ended")
-		b.keep(late)
-		assert.Equal(t, signedIn.refresh, b.refresh)
-		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		kittest.RequireProblem(t, late, http.StatusUnauthorized, "session_ended")
+		b.Keep(late)
+		assert.Equal(t, signedIn.Refresh, b.Refresh)
+		assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
 	})
 }
 
@@ -533,19 +469,19 @@ func TestOtherRefusalsNeverDelete(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k, b := newRotating(t)
+				k, b := kittest.NewRotating(t)
 				fault.Times = -1
-				k.srv.Fail(refreshPath, fault)
-				h := k.RequireSession(new(spy))
+				k.Project.Fail(kittest.RefreshPath, fault)
+				h := k.RequireSession(new(kittest.Spy))
 				for range 10 {
-					res := b.do(h, get("/"))
+					res := b.Do(h, kittest.Get("/"))
 					assert.Contains(t, []int{401, 503}, res.StatusCode)
 					assert.Empty(t, res.Cookies())
-					elapse(7 * time.Second)
+					kittest.Elapse(7 * time.Second)
 				}
-				assert.NotContains(t, k.logs.String(), "is the clock right", "an operator is not led astray")
-				k.srv.Reset()
-				assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+				assert.NotContains(t, k.Logs.String(), "is the clock right", "an operator is not led astray")
+				k.Project.Reset()
+				assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
 			})
 		})
 	}
@@ -555,31 +491,31 @@ func TestOtherRefusalsNeverDelete(t *testing.T) {
 // it.
 func TestNoRefreshWithoutKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		b := signIn(k, ada)
-		elapse(past)
-		k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
-		h := k.RequireSession(new(spy))
-		requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
-		requireProblem(t, b.do(k.Handler(), post("/v1/auth/refresh", "{}")), http.StatusBadGateway, "unavailable")
-		assert.Zero(t, k.srv.Requests(refreshPath))
-		k.srv.Reset()
-		elapse(5 * time.Second)
-		assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		k := kittest.New(t)
+		k.Project.Configure(kittest.Rotating)
+		b := kittest.SignIn(k, kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500, Times: -1})
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusServiceUnavailable, "unavailable")
+		kittest.RequireProblem(t, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")), http.StatusBadGateway, "unavailable")
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
+		k.Project.Reset()
+		kittest.Elapse(5 * time.Second)
+		assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
 	})
 }
 
 func TestOddRefusalIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.Fail(refreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`, Times: -1})
-		h := k.RequireSession(new(spy))
+		k, b := kittest.NewRotating(t)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`, Times: -1})
+		h := k.RequireSession(new(kittest.Spy))
 		for range 30 {
-			b.do(h, get("/"))
-			elapse(3 * time.Second)
+			b.Do(h, kittest.Get("/"))
+			kittest.Elapse(3 * time.Second)
 		}
-		assert.Equal(t, 2, strings.Count(k.logs.String(), "level=ERROR"))
+		assert.Equal(t, 2, strings.Count(k.Logs.String(), "level=ERROR"))
 	})
 }
 
@@ -588,34 +524,34 @@ func TestOddRefusalIsLoggedOnceAMinute(t *testing.T) {
 // must not refresh on every request.
 func TestFreshRefreshTokenWithoutSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		h := k.RequireSession(new(spy))
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+		k, b := kittest.NewRotating(t)
+		h := k.RequireSession(new(kittest.Spy))
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
 		for range 5 {
-			elapse(10 * time.Second)
-			res := serve(h, withCookies(get("/"), "", b.refresh))
+			kittest.Elapse(10 * time.Second)
+			res := kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), "", b.Refresh))
 			require.Equal(t, http.StatusOK, res.StatusCode)
-			assert.Equal(t, b.session, cookiesOf(res)[sessionCookie].Value)
-			assert.NotContains(t, cookiesOf(res), refreshCookie)
+			assert.Equal(t, b.Session, kittest.CookiesOf(res)[kittest.SessionCookie].Value)
+			assert.NotContains(t, kittest.CookiesOf(res), kittest.RefreshCookie)
 		}
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
-		elapse(11 * time.Second)
-		require.Equal(t, http.StatusOK, serve(h, withCookies(get("/"), "", b.refresh)).StatusCode)
-		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		kittest.Elapse(11 * time.Second)
+		require.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), "", b.Refresh)).StatusCode)
+		assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 // A client that asks for a refresh in so many words gets one.
 func TestExplicitRefreshIsNotServedFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
 		for i := range 3 {
-			elapse(2 * time.Second)
-			before := b.session
-			require.Equal(t, http.StatusOK, b.do(k.Handler(), post("/v1/auth/refresh", "{}")).StatusCode)
-			assert.NotEqual(t, before, b.session)
-			assert.Equal(t, i+1, k.srv.Requests(refreshPath))
+			kittest.Elapse(2 * time.Second)
+			before := b.Session
+			require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
+			assert.NotEqual(t, before, b.Session)
+			assert.Equal(t, i+1, k.Project.Requests(kittest.RefreshPath))
 		}
 	})
 }
@@ -623,83 +559,87 @@ func TestExplicitRefreshIsNotServedFromMemory(t *testing.T) {
 // A refresh outlives the client that it was begun for, and Wait waits for it.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 2 * time.Second})
-		r := get("/")
-		gone, cancel := contextWithTimeout(r, time.Millisecond)
+		k, b := kittest.NewRotating(t)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 2 * time.Second})
+		r := kittest.Get("/")
+		gone, cancel := context.WithTimeout(r.Context(), time.Millisecond)
 		defer cancel()
-		old := b.copied()
-		b.do(k.RequireSession(new(spy)), r.WithContext(gone))
+		old := b.Copied()
+		b.Do(k.RequireSession(new(kittest.Spy)), r.WithContext(gone))
 		began := time.Now()
-		impatient, cancel := contextWithTimeout(r, time.Second)
+		impatient, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, k.Wait(impatient), context.DeadlineExceeded)
 		require.NoError(t, k.Wait(t.Context()))
 		assert.Equal(t, 2*time.Second, time.Since(began).Round(100*time.Millisecond))
-		assert.Equal(t, http.StatusOK, old.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Equal(t, http.StatusOK, old.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 // Mounted refresh and try-refresh share a call under way with the middleware.
 func TestHandlersShareTheFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
-		app := k.RequireSession(new(spy))
+		k, b := kittest.NewRotating(t)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Second})
+		app := k.RequireSession(new(kittest.Spy))
 		var wg sync.WaitGroup
 		for _, do := range []func() *http.Response{
-			func() *http.Response { return b.copied().do(app, get("/")) },
-			func() *http.Response { return b.copied().do(k.Handler(), post("/v1/auth/refresh", "{}")) },
-			func() *http.Response { return b.copied().do(k.Handler(), post("/v1/auth/try-refresh", "{}")) },
-			func() *http.Response { return b.copied().do(k.Handler(), get("/v1/auth/me")) },
+			func() *http.Response { return b.Copied().Do(app, kittest.Get("/")) },
+			func() *http.Response { return b.Copied().Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")) },
+			func() *http.Response { return b.Copied().Do(k.Handler(), kittest.Post(kittest.TryRefreshPath, "{}")) },
+			func() *http.Response { return b.Copied().Do(k.Handler(), kittest.Get(kittest.MePath)) },
 		} {
 			wg.Go(func() { assert.Equal(t, http.StatusOK, do().StatusCode) })
 		}
 		wg.Wait()
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
-		assert.Zero(t, k.srv.Requests("/v1/auth/try-refresh"))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		assert.Zero(t, k.Project.Requests(kittest.TryRefreshPath))
 	})
 }
 
 // Every other call that carries a refresh token uses the newest.
 func TestEveryCallFollowsTheSuccessor(t *testing.T) {
-	for name, request := range map[string]func(k *kit) *http.Request{
-		"me":      func(*kit) *http.Request { return get("/v1/auth/me") },
-		"history": func(*kit) *http.Request { return get("/v1/auth/me/history") },
-		"tenants": func(*kit) *http.Request { return post("/v1/auth/me/tenants", `{"dct":true}`) },
-		"update":  func(*kit) *http.Request { return post("/v1/auth/totp/update", `{"loginId":"`+ada+`"}`) },
-		"select":  func(*kit) *http.Request { return post("/v1/auth/tenant/select", `{"tenant":"T1"}`) },
-		"step-up": func(k *kit) *http.Request {
-			return post("/v1/auth/totp/verify", `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":{"stepup":true}}`)
+	for name, request := range map[string]func(k *kittest.Kit) *http.Request{
+		"me":      func(*kittest.Kit) *http.Request { return kittest.Get(kittest.MePath) },
+		"history": func(*kittest.Kit) *http.Request { return kittest.Get(kittest.HistoryPath) },
+		"tenants": func(*kittest.Kit) *http.Request { return kittest.Post(kittest.TenantsPath, `{"dct":true}`) },
+		"update": func(*kittest.Kit) *http.Request {
+			return kittest.Post(kittest.UpdatePath, `{"loginId":"`+kittest.Ada+`"}`)
 		},
-		"refresh": func(*kit) *http.Request { return post("/v1/auth/refresh", "{}") },
+		"select": func(*kittest.Kit) *http.Request { return kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`) },
+		"step-up": func(k *kittest.Kit) *http.Request {
+			return kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`","loginOptions":{"stepup":true}}`)
+		},
+		"refresh": func(*kittest.Kit) *http.Request { return kittest.Post(kittest.RefreshPath, "{}") },
 	} {
 		for _, during := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				k.srv.Configure(rotating)
-				k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
-				k.srv.RotateKeys()
-				b := signIn(k, ada)
+				k := kittest.New(t)
+				k.Project.Configure(kittest.Rotating)
+				k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+				k.Project.RotateKeys()
+				b := kittest.SignIn(k, kittest.Ada)
 				if name == "select" {
-					b = signIn(k, "eve")
+					b = kittest.SignIn(k, "eve")
 				}
-				elapse(past)
+				kittest.Elapse(kittest.Past)
 				require.NoError(t, k.Ready(t.Context()))
-				old := b.copied()
-				k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
+				old := b.Copied()
+				k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Second})
 				var wg sync.WaitGroup
-				wg.Go(func() { assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode) })
+				wg.Go(func() {
+					assert.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+				})
 				if during {
-					elapse(100 * time.Millisecond)
+					kittest.Elapse(100 * time.Millisecond)
 				} else {
 					wg.Wait()
 				}
-				res := old.do(k.Handler(), request(k))
+				res := old.Do(k.Handler(), request(k))
 				wg.Wait()
 				assert.Equal(t, http.StatusOK, res.StatusCode, "%s, during %v", name, during)
-				assert.Equal(t, 1, k.srv.Requests(refreshPath))
+				assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 			})
 		}
 	}
@@ -709,16 +649,16 @@ func TestEveryCallFollowsTheSuccessor(t *testing.T) {
 // waited for one looks again before it begins.
 func TestMintingCallsRunOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}, "T2": {}}})
-		b := signIn(k, "eve")
-		elapse(past)
+		k := kittest.New(t)
+		k.Project.Configure(kittest.Rotating)
+		k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}, "T2": {}}})
+		b := kittest.SignIn(k, "eve")
+		kittest.Elapse(kittest.Past)
 		require.NoError(t, k.Ready(t.Context()))
 		var at atomic.Int64
-		counting := kitFor(t, k.srv, func(c *descopehttp.Config) {
+		counting := kittest.For(t, k.Project, func(c *descopehttp.Config) {
 			inner := c.HTTPClient.Transport
-			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			c.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 				if r.Method == http.MethodPost {
 					assert.EqualValues(t, 1, at.Add(1), "another call is under way")
 					defer at.Add(-1)
@@ -727,48 +667,48 @@ func TestMintingCallsRunOneAtATime(t *testing.T) {
 			})}
 		})
 		require.NoError(t, counting.Ready(t.Context()))
-		for _, path := range []string{refreshPath, selectPath} {
-			k.srv.Fail(path, descopetest.Fault{Delay: 500 * time.Millisecond, Times: -1})
+		for _, path := range []string{kittest.RefreshPath, kittest.SelectPath} {
+			k.Project.Fail(path, descopetest.Fault{Delay: 500 * time.Millisecond, Times: -1})
 		}
 		var wg sync.WaitGroup
 		for _, r := range []*http.Request{
-			post(selectPath, `{"tenant":"T1"}`), post(refreshPath, "{}"), post(selectPath, `{"tenant":"T2"}`), post(selectPath, `{"tenant":"T1"}`),
+			kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`), kittest.Post(kittest.RefreshPath, "{}"), kittest.Post(kittest.SelectPath, `{"tenant":"T2"}`), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`),
 		} {
-			wg.Go(func() { assert.Equal(t, http.StatusOK, b.copied().do(counting.Handler(), r).StatusCode) })
+			wg.Go(func() { assert.Equal(t, http.StatusOK, b.Copied().Do(counting.Handler(), r).StatusCode) })
 		}
 		wg.Wait()
-		assert.Equal(t, 3, k.srv.Requests(selectPath))
+		assert.Equal(t, 3, k.Project.Requests(kittest.SelectPath))
 	})
 }
 
 // What was spent for an answer that cannot be verified yet is not presented, whatever
 // is asked: Descope might end the whole sign-in for it.
 func TestUnverifiedSuccessorAndOtherCalls(t *testing.T) {
-	for name, request := range map[string]func(k *kit) *http.Request{
-		"select": func(*kit) *http.Request { return post(selectPath, `{"tenant":"T1"}`) },
-		"step-up": func(k *kit) *http.Request {
-			return post(verifyPath, `{"loginId":"eve","code":"`+k.srv.Code("eve")+`","loginOptions":{"stepup":true}}`)
+	for name, request := range map[string]func(k *kittest.Kit) *http.Request{
+		"select": func(*kittest.Kit) *http.Request { return kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`) },
+		"step-up": func(k *kittest.Kit) *http.Request {
+			return kittest.Post(kittest.VerifyPath, `{"loginId":"eve","code":"`+k.Project.Code("eve")+`","loginOptions":{"stepup":true}}`)
 		},
-		"me": func(*kit) *http.Request { return get(mePath) },
+		"me": func(*kittest.Kit) *http.Request { return kittest.Get(kittest.MePath) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
-				k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.ReuseRevokesFamily = true, true })
-				b := signIn(k, "eve")
-				elapse(past)
+				k := kittest.New(t)
+				k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+				k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.ReuseRevokesFamily = true, true })
+				b := kittest.SignIn(k, "eve")
+				kittest.Elapse(kittest.Past)
 				require.NoError(t, k.Ready(t.Context()))
-				elapse(10 * time.Second)
-				k.srv.RotateKeys()
-				k.srv.Fail(keysPath, descopetest.Fault{Status: 500, Times: -1})
-				h := k.RequireSession(new(spy))
-				requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
-				requireProblem(t, b.copied().do(k.Handler(), request(k)), http.StatusBadGateway, "unavailable")
-				k.srv.Reset()
-				elapse(30 * time.Second)
-				assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-				assert.True(t, k.srv.Honours(b.refresh))
+				kittest.Elapse(10 * time.Second)
+				k.Project.RotateKeys()
+				k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500, Times: -1})
+				h := k.RequireSession(new(kittest.Spy))
+				kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusServiceUnavailable, "unavailable")
+				kittest.RequireProblem(t, b.Copied().Do(k.Handler(), request(k)), http.StatusBadGateway, "unavailable")
+				k.Project.Reset()
+				kittest.Elapse(30 * time.Second)
+				assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+				assert.True(t, k.Project.Honours(b.Refresh))
 			})
 		})
 	}
@@ -778,16 +718,16 @@ func TestUnverifiedSuccessorAndOtherCalls(t *testing.T) {
 // second, and does not use up everybody's calls.
 func TestExplicitRefreshOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
 		require.NoError(t, k.Ready(t.Context()))
 		for range 100 {
-			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+			require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
 		}
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
-		elapse(time.Second)
-		require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
-		assert.Equal(t, 2, k.srv.Requests(refreshPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		kittest.Elapse(time.Second)
+		require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
+		assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -795,18 +735,18 @@ func TestExplicitRefreshOnceASecond(t *testing.T) {
 // presented, for which Descope might end the whole sign-in.
 func TestManyMintingCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
-		b := signIn(k, "eve")
+		k := kittest.New(t)
+		k.Project.Configure(kittest.Rotating)
+		k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+		b := kittest.SignIn(k, "eve")
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.Fail(selectPath, descopetest.Fault{Delay: 50 * time.Millisecond, Times: -1})
+		k.Project.Fail(kittest.SelectPath, descopetest.Fault{Delay: 50 * time.Millisecond, Times: -1})
 		var mu sync.Mutex
 		got := make(map[int]int)
 		var wg sync.WaitGroup
 		for range 40 {
 			wg.Go(func() {
-				res := b.copied().do(k.Handler(), post(selectPath, `{"tenant":"T1"}`))
+				res := b.Copied().Do(k.Handler(), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`))
 				mu.Lock()
 				defer mu.Unlock()
 				got[res.StatusCode]++
@@ -814,7 +754,7 @@ func TestManyMintingCalls(t *testing.T) {
 		}
 		wg.Wait()
 		assert.Equal(t, map[int]int{http.StatusOK: 16, http.StatusBadGateway: 24}, got)
-		assert.Equal(t, 16, k.srv.Requests(selectPath))
+		assert.Equal(t, 16, k.Project.Requests(kittest.SelectPath))
 	})
 }
 
@@ -822,196 +762,178 @@ func TestManyMintingCalls(t *testing.T) {
 // there and does not begin anew.
 func TestCallAfterManyRefreshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		b := signIn(k, ada)
-		old := b.copied()
+		k := kittest.New(t)
+		k.Project.Configure(kittest.Rotating)
+		b := kittest.SignIn(k, kittest.Ada)
+		old := b.Copied()
 		for range 17 {
-			elapse(time.Second)
-			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+			kittest.Elapse(time.Second)
+			require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
 		}
-		requireProblem(t, old.do(k.Handler(), get(mePath)), http.StatusBadGateway, "unavailable")
-		assert.Zero(t, k.srv.Requests(mePath))
+		kittest.RequireProblem(t, old.Do(k.Handler(), kittest.Get(kittest.MePath)), http.StatusBadGateway, "unavailable")
+		assert.Zero(t, k.Project.Requests(kittest.MePath))
 	})
 }
 
 // A step-up is for the request that asked for it, never from memory.
 func TestStepUpNeverComesFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		b := signIn(k, ada)
-		old := b.copied()
-		res := b.do(k.Handler(), post("/v1/auth/totp/verify", `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`","loginOptions":{"stepup":true}}`))
+		k := kittest.New(t)
+		k.Project.Configure(kittest.Rotating)
+		b := kittest.SignIn(k, kittest.Ada)
+		old := b.Copied()
+		res := b.Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`","loginOptions":{"stepup":true}}`))
 		require.Equal(t, http.StatusOK, res.StatusCode)
-		s, err := k.VerifyToken(t.Context(), b.session)
+		s, err := k.VerifyToken(t.Context(), b.Session)
 		require.NoError(t, err)
 		require.True(t, s.StepUp())
 
-		for _, other := range []*browser{{refresh: old.refresh}, {refresh: b.refresh}} {
-			next := new(spy)
-			require.Equal(t, http.StatusOK, other.do(k.RequireSession(next), get("/")).StatusCode)
-			s, ok := descopehttp.SessionFromContext(next.last().Context())
+		for _, other := range []*kittest.Browser{{Refresh: old.Refresh}, {Refresh: b.Refresh}} {
+			next := new(kittest.Spy)
+			require.Equal(t, http.StatusOK, other.Do(k.RequireSession(next), kittest.Get("/")).StatusCode)
+			s, ok := descopehttp.SessionFromContext(next.Last().Context())
 			require.True(t, ok)
 			assert.False(t, s.StepUp())
 		}
 	})
 }
 
-func logout(k *kit, b *browser) *http.Response {
-	return b.do(k.Handler(), post("/v1/auth/logout", "{}"))
-}
-
-// requireLoggedOut checks that nothing of a sign-in is honoured any more, by the
-// kit or by Descope.
-func requireLoggedOut(t *testing.T, k *kit, tokens ...string) {
-	t.Helper()
-	for _, refresh := range tokens {
-		assert.False(t, k.srv.Honours(refresh))
-		res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", refresh))
-		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
-		for _, c := range res.Cookies() {
-			assert.Empty(t, c.Value)
-		}
-	}
-}
-
 func TestLogoutWins(t *testing.T) {
 	t.Run("before a refresh", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
-			old := b.copied()
-			assert.Equal(t, http.StatusOK, logout(k, b).StatusCode)
-			assert.Empty(t, b.refresh)
-			requireLoggedOut(t, k, old.refresh)
-			assert.Zero(t, k.srv.Requests(refreshPath))
+			k, b := kittest.NewRotating(t)
+			old := b.Copied()
+			assert.Equal(t, http.StatusOK, kittest.Logout(k, b).StatusCode)
+			assert.Empty(t, b.Refresh)
+			kittest.RequireLoggedOut(t, k, old.Refresh)
+			assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 		})
 	})
 	t.Run("during a refresh", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
+			k, b := kittest.NewRotating(t)
 			var brought string
-			k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
-			old := b.copied()
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Second})
+			old := b.Copied()
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				res := serve(k.RequireSession(new(spy)), withCookies(get("/"), old.session, old.refresh))
+				res := kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), old.Session, old.Refresh))
 				assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
 				for _, c := range res.Cookies() {
 					brought += c.Value
 				}
 			})
-			elapse(500 * time.Millisecond)
-			assert.Equal(t, http.StatusOK, logout(k, b).StatusCode)
+			kittest.Elapse(500 * time.Millisecond)
+			assert.Equal(t, http.StatusOK, kittest.Logout(k, b).StatusCode)
 			wg.Wait()
 			assert.Empty(t, brought)
-			requireLoggedOut(t, k, old.refresh)
-			assert.Equal(t, 2, k.srv.Requests("/v1/auth/logout"), "the flight revokes what it brought")
+			kittest.RequireLoggedOut(t, k, old.Refresh)
+			assert.Equal(t, 2, k.Project.Requests(kittest.LogoutPath), "the flight revokes what it brought")
 		})
 	})
 	t.Run("after a refresh, with the new token", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
-			old := b.copied()
-			require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-			renewed := b.copied()
-			assert.Equal(t, http.StatusOK, logout(k, b).StatusCode)
-			requireLoggedOut(t, k, old.refresh, renewed.refresh)
+			k, b := kittest.NewRotating(t)
+			old := b.Copied()
+			require.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+			renewed := b.Copied()
+			assert.Equal(t, http.StatusOK, kittest.Logout(k, b).StatusCode)
+			kittest.RequireLoggedOut(t, k, old.Refresh, renewed.Refresh)
 		})
 	})
 	t.Run("after a refresh, with the old token", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
-			old := b.copied()
-			require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-			renewed := b.copied()
-			assert.Equal(t, http.StatusOK, logout(k, old.copied()).StatusCode)
-			requireLoggedOut(t, k, old.refresh, renewed.refresh)
+			k, b := kittest.NewRotating(t)
+			old := b.Copied()
+			require.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+			renewed := b.Copied()
+			assert.Equal(t, http.StatusOK, kittest.Logout(k, old.Copied()).StatusCode)
+			kittest.RequireLoggedOut(t, k, old.Refresh, renewed.Refresh)
 		})
 	})
 	t.Run("twice, and without a session", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
-			old := b.copied()
-			for _, b := range []*browser{b, old, {}} {
-				res := logout(k, b)
+			k, b := kittest.NewRotating(t)
+			old := b.Copied()
+			for _, b := range []*kittest.Browser{b, old, {}} {
+				res := kittest.Logout(k, b)
 				assert.Equal(t, http.StatusOK, res.StatusCode)
 				assert.Len(t, res.Cookies(), 2)
 			}
 		})
 	})
 	t.Run("though the client hangs up", func(t *testing.T) {
-		for _, path := range []string{logoutPath, logoutAllPath} {
+		for _, path := range []string{kittest.LogoutPath, kittest.LogoutAllPath} {
 			synctest.Test(t, func(t *testing.T) {
-				k, b := newRotating(t)
-				k.srv.Fail(path, descopetest.Fault{Delay: time.Second})
-				r := withCookies(post(path, "{}"), b.session, b.refresh)
-				ctx, cancel := contextWithTimeout(r, time.Millisecond)
+				k, b := kittest.NewRotating(t)
+				k.Project.Fail(path, descopetest.Fault{Delay: time.Second})
+				r := kittest.WithCookies(kittest.Post(path, "{}"), b.Session, b.Refresh)
+				ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond)
 				defer cancel()
-				serve(k.Handler(), r.WithContext(ctx))
-				requireLoggedOut(t, k, b.refresh)
+				kittest.Serve(k.Handler(), r.WithContext(ctx))
+				kittest.RequireLoggedOut(t, k, b.Refresh)
 			})
 		}
 	})
 	t.Run("during a refresh, and Descope does not hear of it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
-			k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
-			k.srv.Fail(logoutPath, descopetest.Fault{Status: 503})
+			k, b := kittest.NewRotating(t)
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Second})
+			k.Project.Fail(kittest.LogoutPath, descopetest.Fault{Status: 503})
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				res := b.copied().do(k.RequireSession(new(spy)), get("/"))
-				requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+				res := b.Copied().Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/"))
+				kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 			})
-			elapse(500 * time.Millisecond)
-			requireProblem(t, logout(k, b), http.StatusBadGateway, "unavailable")
+			kittest.Elapse(500 * time.Millisecond)
+			kittest.RequireProblem(t, kittest.Logout(k, b), http.StatusBadGateway, "unavailable")
 			wg.Wait()
 		})
 	})
 	t.Run("during a refresh, with a token whose key was never held here", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t)
-			k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.KeysKept = true, 1 })
-			b := signIn(k, ada)
-			k.srv.RotateKeys()
+			k := kittest.New(t)
+			k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.KeysKept = true, 1 })
+			b := kittest.SignIn(k, kittest.Ada)
+			k.Project.RotateKeys()
 			require.NoError(t, k.Ready(t.Context()))
-			elapse(past)
-			k.srv.Fail(refreshPath, descopetest.Fault{Delay: 150 * time.Millisecond})
-			page, click := b.copied(), b.copied()
+			kittest.Elapse(kittest.Past)
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 150 * time.Millisecond})
+			page, click := b.Copied(), b.Copied()
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				res := page.do(k.RequireSession(new(spy)), get("/"))
-				requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+				res := page.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/"))
+				kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 				assert.Empty(t, res.Cookies())
 			})
-			elapse(50 * time.Millisecond)
-			assert.Equal(t, http.StatusOK, logout(k, click).StatusCode)
+			kittest.Elapse(50 * time.Millisecond)
+			assert.Equal(t, http.StatusOK, kittest.Logout(k, click).StatusCode)
 			wg.Wait()
 		})
 	})
 	t.Run("after a call that minted a token, with the one from before", func(t *testing.T) {
-		for _, path := range []string{verifyPath, selectPath} {
+		for _, path := range []string{kittest.VerifyPath, kittest.SelectPath} {
 			for _, rotate := range []bool{false, true} {
 				for _, refreshed := range []bool{false, true} {
 					synctest.Test(t, func(t *testing.T) {
-						k := newKit(t)
-						k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
-						k.srv.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
-						b := signIn(k, "eve")
+						k := kittest.New(t)
+						k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = rotate })
+						k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+						b := kittest.SignIn(k, "eve")
 						require.NoError(t, k.Ready(t.Context()))
-						elapse(past)
-						page, click, old := b.copied(), b.copied(), b.copied()
+						kittest.Elapse(kittest.Past)
+						page, click, old := b.Copied(), b.Copied(), b.Copied()
 						body := map[string]string{
-							verifyPath: `{"loginId":"eve","code":"` + k.srv.Code("eve") + `","loginOptions":{"stepup":true}}`,
-							selectPath: `{"tenant":"T1"}`,
+							kittest.VerifyPath: `{"loginId":"eve","code":"` + k.Project.Code("eve") + `","loginOptions":{"stepup":true}}`,
+							kittest.SelectPath: `{"tenant":"T1"}`,
 						}[path]
-						require.Equal(t, http.StatusOK, b.do(k.Handler(), post(path, body)).StatusCode)
+						require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(path, body)).StatusCode)
 						if refreshed {
-							require.Equal(t, http.StatusOK, page.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+							require.Equal(t, http.StatusOK, page.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
 						}
-						require.Equal(t, http.StatusOK, logout(k, click).StatusCode)
-						for name, refresh := range map[string]string{"before": old.refresh, "minted": b.refresh, "renewed": page.refresh} {
-							assert.False(t, k.srv.Honours(refresh), "%s, %s, rotation %v, refreshed %v", name, path, rotate, refreshed)
+						require.Equal(t, http.StatusOK, kittest.Logout(k, click).StatusCode)
+						for name, refresh := range map[string]string{"before": old.Refresh, "minted": b.Refresh, "renewed": page.Refresh} {
+							assert.False(t, k.Project.Honours(refresh), "%s, %s, rotation %v, refreshed %v", name, path, rotate, refreshed)
 						}
 					})
 				}
@@ -1020,55 +942,55 @@ func TestLogoutWins(t *testing.T) {
 	})
 	t.Run("after more refreshes than are followed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t)
-			k.srv.Configure(rotating)
-			b := signIn(k, ada)
-			old := b.copied()
+			k := kittest.New(t)
+			k.Project.Configure(kittest.Rotating)
+			b := kittest.SignIn(k, kittest.Ada)
+			old := b.Copied()
 			for range 40 {
-				elapse(time.Second)
-				require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+				kittest.Elapse(time.Second)
+				require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
 			}
-			require.Equal(t, http.StatusOK, logout(k, old).StatusCode)
-			requireLoggedOut(t, k, b.refresh)
+			require.Equal(t, http.StatusOK, kittest.Logout(k, old).StatusCode)
+			kittest.RequireLoggedOut(t, k, b.Refresh)
 		})
 	})
 	t.Run("as often as somebody likes, for one call", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t)
-			b := signIn(k, ada)
+			k := kittest.New(t)
+			b := kittest.SignIn(k, kittest.Ada)
 			for range 600 {
-				require.Equal(t, http.StatusOK, logout(k, b.copied()).StatusCode)
+				require.Equal(t, http.StatusOK, kittest.Logout(k, b.Copied()).StatusCode)
 			}
-			assert.Equal(t, 1, k.srv.Requests(logoutPath))
+			assert.Equal(t, 1, k.Project.Requests(kittest.LogoutPath))
 		})
 	})
 	t.Run("until the next sign-in, which may bring the same token", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k := newKit(t)
-			again := k.srv.SignIn(ada)
-			b := &browser{refresh: again.Refresh}
-			require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-			k.srv.Fail(logoutPath, descopetest.Fault{Status: 200, Body: "{}"}) // within the same second
-			require.Equal(t, http.StatusOK, logout(k, b).StatusCode)
-			k.srv.Fail(verifyPath, descopetest.Fault{Status: 200, Body: `{"sessionJwt":"` + again.Session + `","refreshJwt":"` + again.Refresh + `"}`})
-			require.Equal(t, http.StatusOK, b.do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"123456"}`)).StatusCode)
-			assert.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
-			require.True(t, k.srv.Honours(b.refresh))
-			assert.Equal(t, http.StatusOK, logout(k, b.copied()).StatusCode)
-			assert.False(t, k.srv.Honours(b.refresh))
+			k := kittest.New(t)
+			again := k.Project.SignIn(kittest.Ada)
+			b := &kittest.Browser{Refresh: again.Refresh}
+			require.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+			k.Project.Fail(kittest.LogoutPath, descopetest.Fault{Status: 200, Body: "{}"}) // within the same second
+			require.Equal(t, http.StatusOK, kittest.Logout(k, b).StatusCode)
+			k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 200, Body: `{"sessionJwt":"` + again.Session + `","refreshJwt":"` + again.Refresh + `"}`})
+			require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"123456"}`)).StatusCode)
+			assert.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
+			require.True(t, k.Project.Honours(b.Refresh))
+			assert.Equal(t, http.StatusOK, kittest.Logout(k, b.Copied()).StatusCode)
+			assert.False(t, k.Project.Honours(b.Refresh))
 		})
 	})
 	t.Run("while Descope is away", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			k, b := newRotating(t)
-			old := b.copied()
-			k.srv.Fail("", descopetest.Fault{Status: 503, Times: -1})
-			requireProblem(t, logout(k, b), http.StatusBadGateway, "unavailable")
-			assert.Empty(t, b.refresh, "the cookies go all the same")
-			k.srv.Reset()
-			elapse(time.Minute)
-			res := serve(k.RequireSession(new(spy)), withCookies(get("/"), "", old.refresh))
-			requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			k, b := kittest.NewRotating(t)
+			old := b.Copied()
+			k.Project.Fail("", descopetest.Fault{Status: 503, Times: -1})
+			kittest.RequireProblem(t, kittest.Logout(k, b), http.StatusBadGateway, "unavailable")
+			assert.Empty(t, b.Refresh, "the cookies go all the same")
+			k.Project.Reset()
+			kittest.Elapse(time.Minute)
+			res := kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), "", old.Refresh))
+			kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 		})
 	})
 }
@@ -1077,18 +999,18 @@ func TestLogoutWins(t *testing.T) {
 // logout is forgotten.
 func TestLinkOfALogoutLeadsNobodyOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.SessionTTL = true, time.Hour })
-		b := signIn(k, ada)
-		elapse(time.Hour + 6*time.Second)
-		late, lost := b.copied(), b.copied()
-		h := k.RequireSession(new(spy))
-		require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
-		k.srv.Fail(logoutPath, descopetest.Fault{Status: 503})
-		requireProblem(t, logout(k, b), http.StatusBadGateway, "unavailable")
-		elapse(11 * time.Minute)
-		res := late.do(h, get("/"))
-		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.SessionTTL = true, time.Hour })
+		b := kittest.SignIn(k, kittest.Ada)
+		kittest.Elapse(time.Hour + 6*time.Second)
+		late, lost := b.Copied(), b.Copied()
+		h := k.RequireSession(new(kittest.Spy))
+		require.Equal(t, http.StatusOK, lost.Do(h, kittest.Get("/")).StatusCode)
+		k.Project.Fail(kittest.LogoutPath, descopetest.Fault{Status: 503})
+		kittest.RequireProblem(t, kittest.Logout(k, b), http.StatusBadGateway, "unavailable")
+		kittest.Elapse(11 * time.Minute)
+		res := late.Do(h, kittest.Get("/"))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 		assert.Empty(t, res.Cookies())
 	})
 }
@@ -1099,20 +1021,20 @@ func TestLogoutOutlivesWhatIsKept(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		for _, withNewest := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				k.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.SessionTTL = rotate, time.Hour })
-				b := signIn(k, ada)
-				elapse(time.Hour + 6*time.Second)
-				late, lost := b.copied(), b.copied()
-				h := k.RequireSession(new(spy))
-				require.Equal(t, http.StatusOK, lost.do(h, get("/")).StatusCode)
+				k := kittest.New(t)
+				k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.SessionTTL = rotate, time.Hour })
+				b := kittest.SignIn(k, kittest.Ada)
+				kittest.Elapse(time.Hour + 6*time.Second)
+				late, lost := b.Copied(), b.Copied()
+				h := k.RequireSession(new(kittest.Spy))
+				require.Equal(t, http.StatusOK, lost.Do(h, kittest.Get("/")).StatusCode)
 				if withNewest {
-					b.refresh = lost.refresh
+					b.Refresh = lost.Refresh
 				}
-				require.Equal(t, http.StatusOK, logout(k, b).StatusCode)
-				elapse(11 * time.Minute)
-				res := late.do(h, get("/"))
-				requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+				require.Equal(t, http.StatusOK, kittest.Logout(k, b).StatusCode)
+				kittest.Elapse(11 * time.Minute)
+				res := late.Do(h, kittest.Get("/"))
+				kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 				assert.Empty(t, res.Cookies())
 			})
 		}
@@ -1121,13 +1043,13 @@ func TestLogoutOutlivesWhatIsKept(t *testing.T) {
 
 func TestLogoutAllDropsWhatIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
-		other := signIn(k, ada)
-		assert.Equal(t, http.StatusOK, other.do(k.Handler(), post("/v1/auth/logoutall", "{}")).StatusCode)
-		elapse(time.Second)
-		requireLoggedOut(t, k, old.refresh, b.refresh)
+		k, b := kittest.NewRotating(t)
+		old := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+		other := kittest.SignIn(k, kittest.Ada)
+		assert.Equal(t, http.StatusOK, other.Do(k.Handler(), kittest.Post(kittest.LogoutAllPath, "{}")).StatusCode)
+		kittest.Elapse(time.Second)
+		kittest.RequireLoggedOut(t, k, old.Refresh, b.Refresh)
 	})
 }
 
@@ -1135,16 +1057,16 @@ func TestLogoutAllDropsWhatIsRemembered(t *testing.T) {
 // must not bring a session.
 func TestLogoutAllDuringARefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
-		other := signIn(k, ada)
+		k, b := kittest.NewRotating(t)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
+		other := kittest.SignIn(k, kittest.Ada)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			res := b.do(k.RequireSession(new(spy)), get("/"))
+			res := b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/"))
 			assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
 		})
-		elapse(time.Second)
-		assert.Equal(t, http.StatusOK, other.do(k.Handler(), post("/v1/auth/logoutall", "{}")).StatusCode)
+		kittest.Elapse(time.Second)
+		assert.Equal(t, http.StatusOK, other.Do(k.Handler(), kittest.Post(kittest.LogoutAllPath, "{}")).StatusCode)
 		wg.Wait()
 	})
 }
@@ -1153,21 +1075,21 @@ func TestLogoutAllDuringARefresh(t *testing.T) {
 // Whatever Descope did first: what was spent is not presented again.
 func TestLogoutAllDoesNotForgetWhatWasSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, other := newRotating(t)
-		k.srv.Fail(logoutAllPath, descopetest.Fault{Delay: time.Second})
+		k, other := kittest.NewRotating(t)
+		k.Project.Fail(kittest.LogoutAllPath, descopetest.Fault{Delay: time.Second})
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			assert.Equal(t, http.StatusOK, other.do(k.Handler(), post(logoutAllPath, "{}")).StatusCode)
+			assert.Equal(t, http.StatusOK, other.Do(k.Handler(), kittest.Post(kittest.LogoutAllPath, "{}")).StatusCode)
 		})
-		elapse(100 * time.Millisecond)
-		b := signIn(k, ada)
-		late := b.copied()
-		require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		kittest.Elapse(100 * time.Millisecond)
+		b := kittest.SignIn(k, kittest.Ada)
+		late := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
 		wg.Wait()
-		res := late.do(k.Handler(), post(refreshPath, "{}"))
-		requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+		res := late.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}"))
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 		assert.Empty(t, res.Cookies())
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -1175,20 +1097,20 @@ func TestLogoutAllDoesNotForgetWhatWasSpent(t *testing.T) {
 // the logout before the sign-in.
 func TestLogoutAllAndANewerSignIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		other := signIn(k, ada)
+		k := kittest.New(t)
+		other := kittest.SignIn(k, kittest.Ada)
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.Fail(logoutAllPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
+		k.Project.Fail(kittest.LogoutAllPath, descopetest.Fault{Delay: 2 * time.Second, After: true})
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			assert.Equal(t, http.StatusOK, other.do(k.Handler(), post(logoutAllPath, "{}")).StatusCode)
+			assert.Equal(t, http.StatusOK, other.Do(k.Handler(), kittest.Post(kittest.LogoutAllPath, "{}")).StatusCode)
 		})
-		elapse(time.Second)
-		b := signIn(k, ada)
-		require.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		kittest.Elapse(time.Second)
+		b := kittest.SignIn(k, kittest.Ada)
+		require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
 		wg.Wait()
-		elapse(time.Second)
-		assert.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode)
+		kittest.Elapse(time.Second)
+		assert.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
 	})
 }
 
@@ -1201,23 +1123,23 @@ func TestLogoutAllDuringASignIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKit(t)
-				other := signIn(k, ada)
-				k.srv.Fail(verifyPath, fault)
+				k := kittest.New(t)
+				other := kittest.SignIn(k, kittest.Ada)
+				k.Project.Fail(kittest.VerifyPath, fault)
 				var wg sync.WaitGroup
 				wg.Go(func() {
-					res := new(browser).do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
+					res := new(kittest.Browser).Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
 					assert.Empty(t, res.Cookies())
-					requireProblem(t, res, http.StatusUnauthorized, "session_ended")
+					kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
 				})
-				elapse(time.Second)
-				assert.Equal(t, http.StatusOK, other.do(k.Handler(), post(logoutAllPath, "{}")).StatusCode)
+				kittest.Elapse(time.Second)
+				assert.Equal(t, http.StatusOK, other.Do(k.Handler(), kittest.Post(kittest.LogoutAllPath, "{}")).StatusCode)
 				wg.Wait()
-				assert.Equal(t, 1, k.srv.Requests(logoutPath), "what the sign-in brought is revoked")
-				again := new(browser)
-				elapse(30 * time.Second) // to the next code
-				again.do(k.Handler(), post(verifyPath, `{"loginId":"`+ada+`","code":"`+k.srv.Code(ada)+`"}`))
-				assert.Equal(t, http.StatusOK, again.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+				assert.Equal(t, 1, k.Project.Requests(kittest.LogoutPath), "what the sign-in brought is revoked")
+				again := new(kittest.Browser)
+				kittest.Elapse(30 * time.Second) // to the next code
+				again.Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+				assert.Equal(t, http.StatusOK, again.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
 			})
 		})
 	}
@@ -1227,44 +1149,46 @@ func TestLogoutAllDuringASignIn(t *testing.T) {
 // call at a time tries whether it is back.
 func TestOutageFailsFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, _ := newRotating(t)
-		var users []*browser
+		k, _ := kittest.NewRotating(t)
+		var users []*kittest.Browser
 		for range 20 {
-			users = append(users, signIn(k, ada))
-			elapse(time.Second)
+			users = append(users, kittest.SignIn(k, kittest.Ada))
+			kittest.Elapse(time.Second)
 		}
-		elapse(past)
+		kittest.Elapse(kittest.Past)
 		require.NoError(t, k.Ready(t.Context()))
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Hour, Times: -1})
-		h := k.RequireSession(new(spy))
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Hour, Times: -1})
+		h := k.RequireSession(new(kittest.Spy))
 		began := time.Now()
 		for range 5 {
-			requireProblem(t, users[0].do(h, get("/")), http.StatusServiceUnavailable, "unavailable")
+			kittest.RequireProblem(t, users[0].Do(h, kittest.Get("/")), http.StatusServiceUnavailable, "unavailable")
 		}
 		assert.Equal(t, 22500*time.Millisecond, time.Since(began))
-		calls := k.srv.Requests(refreshPath)
+		calls := k.Project.Requests(kittest.RefreshPath)
 		began = time.Now()
 		for _, b := range users {
-			res := b.do(h, get("/"))
-			requireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+			res := b.Do(h, kittest.Get("/"))
+			kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 			assert.NotEmpty(t, res.Header.Get("Retry-After"))
 		}
 		assert.Zero(t, time.Since(began))
-		assert.Equal(t, calls, k.srv.Requests(refreshPath))
+		assert.Equal(t, calls, k.Project.Requests(kittest.RefreshPath))
 
-		elapse(3 * time.Second)
+		kittest.Elapse(3 * time.Second)
 		var wg sync.WaitGroup
 		for _, b := range users {
-			wg.Go(func() { requireProblem(t, b.do(h, get("/")), http.StatusServiceUnavailable, "unavailable") })
+			wg.Go(func() {
+				kittest.RequireProblem(t, b.Do(h, kittest.Get("/")), http.StatusServiceUnavailable, "unavailable")
+			})
 		}
 		wg.Wait()
-		assert.Equal(t, calls+1, k.srv.Requests(refreshPath), "one probe")
+		assert.Equal(t, calls+1, k.Project.Requests(kittest.RefreshPath), "one probe")
 
 		require.NoError(t, k.Wait(t.Context()))
-		k.srv.Reset()
-		elapse(3 * time.Second)
+		k.Project.Reset()
+		kittest.Elapse(3 * time.Second)
 		for _, b := range users {
-			assert.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
+			assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
 		}
 	})
 }
@@ -1273,21 +1197,21 @@ func TestOutageFailsFast(t *testing.T) {
 // flood stops nobody's session from being renewed.
 func TestFloodOfOneClassStopsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		k.srv.Fail("/v1/auth/totp/verify", descopetest.Fault{Status: 503, Times: -1})
+		k, b := kittest.NewRotating(t)
+		k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 503, Times: -1})
 		for range 10 {
-			serve(k.Handler(), post("/v1/auth/totp/verify", `{"loginId":"x","code":"000000"}`))
+			kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"x","code":"000000"}`))
 		}
-		assert.LessOrEqual(t, k.srv.Requests("/v1/auth/totp/verify"), 5)
-		assert.Equal(t, http.StatusOK, b.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		assert.LessOrEqual(t, k.Project.Requests(kittest.VerifyPath), 5)
+		assert.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
 
-		k.srv.Reset()
-		elapse(time.Minute)
-		k.srv.Fail("/v1/auth/totp/verify", descopetest.Fault{Status: 403, Body: "<html>", Times: 20})
+		k.Project.Reset()
+		kittest.Elapse(time.Minute)
+		k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 403, Body: "<html>", Times: 20})
 		for range 20 {
-			serve(k.Handler(), post("/v1/auth/totp/verify", `{"loginId":"x' OR 1=1","code":"000000"}`))
+			kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"x' OR 1=1","code":"000000"}`))
 		}
-		assert.Equal(t, 20, k.srv.Requests("/v1/auth/totp/verify"))
+		assert.Equal(t, 20, k.Project.Requests(kittest.VerifyPath))
 	})
 }
 
@@ -1295,127 +1219,129 @@ func TestFloodOfOneClassStopsNoOther(t *testing.T) {
 // waits, others are served by the session that they have.
 func TestRenewingAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		b := signIn(k, ada)
+		k := kittest.New(t)
+		k.Project.Configure(kittest.Rotating)
+		b := kittest.SignIn(k, kittest.Ada)
 		require.NoError(t, k.Ready(t.Context()))
-		h := k.RequireSession(new(spy))
-		elapse(10*time.Minute - 31*time.Second)
-		assert.Empty(t, b.do(h, get("/")).Cookies())
-		elapse(2 * time.Second)
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.Elapse(10*time.Minute - 31*time.Second)
+		assert.Empty(t, b.Do(h, kittest.Get("/")).Cookies())
+		kittest.Elapse(2 * time.Second)
 
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
-		old := b.copied()
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Second})
+		old := b.Copied()
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			began := time.Now()
-			assert.Len(t, b.do(h, get("/")).Cookies(), 2)
+			assert.Len(t, b.Do(h, kittest.Get("/")).Cookies(), 2)
 			assert.Equal(t, time.Second, time.Since(began))
 		})
-		elapse(time.Millisecond)
+		kittest.Elapse(time.Millisecond)
 		began := time.Now()
 		for range 10 {
-			res := old.copied().do(h, get("/"))
+			res := old.Copied().Do(h, kittest.Get("/"))
 			assert.Equal(t, http.StatusOK, res.StatusCode)
 			assert.Empty(t, res.Cookies())
 		}
 		assert.Zero(t, time.Since(began))
 		wg.Wait()
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 
 		// Those who did not get the new cookies find them when the old end.
-		elapse(time.Minute)
-		assert.Equal(t, http.StatusOK, old.do(h, get("/")).StatusCode)
-		assert.Equal(t, b.refresh, old.refresh)
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		kittest.Elapse(time.Minute)
+		assert.Equal(t, http.StatusOK, old.Do(h, kittest.Get("/")).StatusCode)
+		assert.Equal(t, b.Refresh, old.Refresh)
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 // Without rotation the same token leads to the session that is about to end.
 func TestRenewingAheadOfARenewedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
-		elapse(past)
-		h := k.RequireSession(new(spy))
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		elapse(10*time.Minute - 20*time.Second)
-		assert.NotEmpty(t, b.do(h, get("/")).Cookies())
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		h := k.RequireSession(new(kittest.Spy))
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		kittest.Elapse(10*time.Minute - 20*time.Second)
+		assert.NotEmpty(t, b.Do(h, kittest.Get("/")).Cookies())
 	})
 }
 
 // A refresh that a client has asked for is under way: the page does not wait for it.
 func TestNotRenewedAheadDuringARefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		k.srv.Configure(rotating)
-		b := signIn(k, ada)
+		k := kittest.New(t)
+		k.Project.Configure(kittest.Rotating)
+		b := kittest.SignIn(k, kittest.Ada)
 		require.NoError(t, k.Ready(t.Context()))
-		elapse(10*time.Minute - 20*time.Second)
-		k.srv.Fail(refreshPath, descopetest.Fault{Delay: time.Second})
-		page := b.copied()
+		kittest.Elapse(10*time.Minute - 20*time.Second)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Second})
+		page := b.Copied()
 		var wg sync.WaitGroup
-		wg.Go(func() { assert.Equal(t, http.StatusOK, b.do(k.Handler(), post(refreshPath, "{}")).StatusCode) })
-		elapse(time.Millisecond)
+		wg.Go(func() {
+			assert.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
+		})
+		kittest.Elapse(time.Millisecond)
 		began := time.Now()
-		assert.Equal(t, http.StatusOK, page.do(k.RequireSession(new(spy)), get("/")).StatusCode)
+		assert.Equal(t, http.StatusOK, page.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
 		assert.Zero(t, time.Since(began))
 		wg.Wait()
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 func TestRenewingAheadThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		b := signIn(k, ada)
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
 		require.NoError(t, k.Ready(t.Context()))
-		h := k.RequireSession(new(spy))
-		elapse(10*time.Minute - 20*time.Second)
-		k.srv.Fail(refreshPath, descopetest.Fault{Status: 500, Times: -1})
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.Elapse(10*time.Minute - 20*time.Second)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 500, Times: -1})
 		for range 5 {
-			res := b.do(h, get("/"))
+			res := b.Do(h, kittest.Get("/"))
 			assert.Equal(t, http.StatusOK, res.StatusCode, "the old session still serves")
 			assert.Empty(t, res.Cookies())
 		}
-		assert.Equal(t, 1, k.srv.Requests(refreshPath))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 func TestNotRenewedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKit(t)
-		plain, stepUp := k.srv.SignIn(ada), k.srv.StepUp(ada)
+		k := kittest.New(t)
+		plain, stepUp := k.Project.SignIn(kittest.Ada), k.Project.StepUp(kittest.Ada)
 		require.NoError(t, k.Ready(t.Context()))
-		h := k.RequireSession(new(spy))
-		elapse(10*time.Minute - 10*time.Second)
-		upgrade := withCookies(get("/"), plain.Session, plain.Refresh)
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.Elapse(10*time.Minute - 10*time.Second)
+		upgrade := kittest.WithCookies(kittest.Get("/"), plain.Session, plain.Refresh)
 		upgrade.Header.Set("Upgrade", "websocket")
 		for name, r := range map[string]*http.Request{
-			"bearer":           withBearer(get("/"), plain.Session),
+			"bearer":           kittest.WithBearer(kittest.Get("/"), plain.Session),
 			"upgrade":          upgrade,
-			"step-up":          withCookies(get("/"), stepUp.Session, stepUp.Refresh),
-			"no refresh token": withCookies(get("/"), plain.Session, ""),
+			"step-up":          kittest.WithCookies(kittest.Get("/"), stepUp.Session, stepUp.Refresh),
+			"no refresh token": kittest.WithCookies(kittest.Get("/"), plain.Session, ""),
 		} {
-			res := serve(h, r)
+			res := kittest.Serve(h, r)
 			assert.Equal(t, http.StatusOK, res.StatusCode, name)
 			assert.Empty(t, res.Cookies(), name)
 		}
-		assert.Zero(t, k.srv.Requests(refreshPath))
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
 // A session in memory whose key was revoked since is not handed out.
 func TestRevokedKeyAndMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, b := newRotating(t)
-		h := k.RequireSession(new(spy))
-		old := b.copied()
-		require.Equal(t, http.StatusOK, b.do(h, get("/")).StatusCode)
-		k.srv.RevokeKeys()
-		elapse(6 * time.Second)
-		require.Equal(t, http.StatusOK, serve(h, withBearer(get("/"), k.srv.SignIn(ada).Session)).StatusCode)
-		res := serve(h, withCookies(get("/"), old.session, old.refresh))
+		k, b := kittest.NewRotating(t)
+		h := k.RequireSession(new(kittest.Spy))
+		old := b.Copied()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		k.Project.RevokeKeys()
+		kittest.Elapse(6 * time.Second)
+		require.Equal(t, http.StatusOK, kittest.Serve(h, kittest.WithBearer(kittest.Get("/"), k.Project.SignIn(kittest.Ada).Session)).StatusCode)
+		res := kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), old.Session, old.Refresh))
 		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
 		assert.Empty(t, res.Cookies())
 	})

@@ -23,6 +23,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 const managementKey = "K2topsecretmanagementkey"
@@ -37,7 +38,7 @@ const (
 
 // A watch collects secrets as they pass by, and the texts in which none may be.
 type watch struct {
-	logs logBuffer // what was logged, by whatever logger
+	logs kittest.LogBuffer // what was logged, by whatever logger
 
 	mu      sync.Mutex
 	secrets map[string]string // secret → what it is
@@ -124,8 +125,8 @@ func (w *watch) requireSilence(t testing.TB) {
 	for _, what := range w.secrets {
 		seen[what] = true
 	}
-	for _, what := range []string{"session token", "refresh token", "key", "QR image", "provisioning URL", "cookie " + sessionCookie,
-		"cookie " + refreshCookie, "a token sent to Descope"} {
+	for _, what := range []string{"session token", "refresh token", "key", "QR image", "provisioning URL", "cookie " + kittest.SessionCookie,
+		"cookie " + kittest.RefreshCookie, "a token sent to Descope"} {
 		require.True(t, seen[what], "%s: there is nothing to look for", what)
 	}
 	require.NotEmpty(t, w.codes)
@@ -160,7 +161,7 @@ func (w *watch) config(handler func(io.Writer, *slog.HandlerOptions) slog.Handle
 		c.Logger = slog.New(handler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
 		c.AuthManagementKey = descopehttp.NewSecret(managementKey)
 		inner := c.HTTPClient.Transport
-		c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		c.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 			for part := range strings.SplitSeq(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), ":") {
 				if strings.Contains(part, ".") {
 					w.hide("a token sent to Descope", part)
@@ -179,11 +180,11 @@ func (w *watch) serve(t testing.TB, h http.Handler, r *http.Request) *http.Respo
 			w.hide("a cookie sent", c.Value)
 		}
 	}
-	res := serve(h, r)
+	res := kittest.Serve(h, r)
 	for _, c := range res.Cookies() {
 		w.hide("cookie "+c.Name, c.Value)
 	}
-	body := bodyOf(t, res)
+	body := kittest.BodyOf(t, res)
 	if res.StatusCode >= 400 {
 		w.say("%d %s", res.StatusCode, body)
 		header := res.Header.Clone()
@@ -211,20 +212,20 @@ func handlersOfSlog() map[string]func(io.Writer, *slog.HandlerOptions) slog.Hand
 
 // hostileTokens are session tokens with the client's mark wherever a decoder or
 // a library might quote it from.
-func hostileTokens(h *hostile) []string {
-	claims := func(changes map[string]any, edits ...string) string { return h.with(changes, edits...) }
-	payload := claimsJSON(h.t, h.claims(nil))
-	raw := func(payload string) string { return signRaw(h.t, h.rsa, rs256Header, payload) }
+func hostileTokens(h *kittest.Hostile) []string {
+	claims := func(changes map[string]any, edits ...string) string { return h.With(changes, edits...) }
+	payload := kittest.ClaimsJSON(h.T, h.Claims(nil))
+	raw := func(payload string) string { return kittest.SignRaw(h.T, h.RSA, kittest.RS256Header, payload) }
 	tokens := []string{
 		clientMark, clientMark + "." + clientMark + "." + clientMark, "!" + clientMark + "..",
-		h.header(`{"alg":"RS256","kid":"SK` + clientMark + `"}`),
-		h.header(`{"alg":"` + clientMark + `","kid":"` + rsaKid + `"}`),
-		h.header(`{"alg":"ES256","kid":"` + rsaKid + `","x":"` + clientMark + `"}`),
-		h.header(`{"alg":"RS256","kid":["` + clientMark + `"]}`),
-		h.header(`{"alg":"RS256","kid":"` + rsaKid + `","crit":["` + clientMark + `"]}`),
-		h.header(`{"alg":"RS256","kid":"` + rsaKid + `","` + clientMark + `":1,"` + clientMark + `":2}`),
-		h.header(`{"alg":"RS256","kid":"` + rsaKid + `","` + clientMark),
-		h.header(clientMark),
+		h.Header(`{"alg":"RS256","kid":"SK` + clientMark + `"}`),
+		h.Header(`{"alg":"` + clientMark + `","kid":"` + kittest.RSAKid + `"}`),
+		h.Header(`{"alg":"ES256","kid":"` + kittest.RSAKid + `","x":"` + clientMark + `"}`),
+		h.Header(`{"alg":"RS256","kid":["` + clientMark + `"]}`),
+		h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":["` + clientMark + `"]}`),
+		h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","` + clientMark + `":1,"` + clientMark + `":2}`),
+		h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","` + clientMark),
+		h.Header(clientMark),
 		raw(clientMark), raw(`"` + clientMark + `"`), raw(payload + clientMark), raw(payload[:len(payload)-1] + `,"` + clientMark + "\xff\":1}"),
 		raw(`{"` + clientMark + `":1,"` + clientMark + `":2}`), raw(`{"a":{"` + clientMark + `":1,"` + clientMark + `":2}}`),
 		claims(map[string]any{"Sub": clientMark}), claims(map[string]any{"exp": clientMark}), claims(map[string]any{"sub": []string{clientMark}}),
@@ -238,7 +239,7 @@ func hostileTokens(h *hostile) []string {
 	for _, token := range tokens[:len(tokens):len(tokens)] {
 		// The same as refresh tokens.
 		if parts := strings.Split(token, "."); len(parts) == 3 {
-			tokens = append(tokens, parts[0]+"."+segment(strings.Replace(payload, `"DS"`, `"DSR"`, 1))+"."+parts[2])
+			tokens = append(tokens, parts[0]+"."+kittest.Segment(strings.Replace(payload, `"DS"`, `"DSR"`, 1))+"."+parts[2])
 		}
 	}
 	return tokens
@@ -270,56 +271,56 @@ func TestNothingSecretIsLogged(t *testing.T) {
 }
 
 func watchGoodFlows(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOptions) slog.Handler, delivery descopehttp.Delivery, rotate bool) {
-	k := newKit(t, func(c *descopehttp.Config) { c.Tokens = delivery }, w.config(handler))
-	k.srv.AddUser(descopetest.User{LoginID: bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
-	k.srv.Configure(func(s *descopetest.Settings) {
+	k := kittest.New(t, func(c *descopehttp.Config) { c.Tokens = delivery }, w.config(handler))
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
+	k.Project.Configure(func(s *descopetest.Settings) {
 		s.RotateRefresh, s.AuthManagementKey = rotate, managementKey
 		s.EditClaims = func(_ string, claims map[string]any) { claims["padding"] = strings.Repeat("p", 100) }
 	})
-	project := k.srv.ProjectID()
-	code := func(loginID string) string { return w.hideCode(k.srv.Code(loginID)) }
+	project := k.Project.ProjectID()
+	code := func(loginID string) string { return w.hideCode(k.Project.Code(loginID)) }
 	flow := func(refresh, path, body string) *http.Response {
-		r := flowPost(path, body)
+		r := kittest.Post(path, body)
 		if body == "GET" {
-			r = get(path)
+			r = kittest.Get(path)
 		}
-		return w.serve(t, k.Handler(), inHeader(r, project, refresh, "K2theirs"))
+		return w.serve(t, k.Handler(), kittest.InHeader(r, project, refresh, "K2theirs"))
 	}
 	loginID := clientMark + "@example.com"
-	flow("", signUpPath, `{"loginId":"`+loginID+`","user":{"name":"`+clientMark+`"}}`)
-	flow("", verifyPath, `{"loginId":"`+loginID+`","code":"`+code(loginID)+`"}`)
-	flow("", verifyPath, `{"loginId":"`+loginID+`","code":"`+w.hideCode(otherCode(code(loginID)))+`"}`)
+	flow("", kittest.SignUpPath, `{"loginId":"`+loginID+`","user":{"name":"`+clientMark+`"}}`)
+	flow("", kittest.VerifyPath, `{"loginId":"`+loginID+`","code":"`+code(loginID)+`"}`)
+	flow("", kittest.VerifyPath, `{"loginId":"`+loginID+`","code":"`+w.hideCode(kittest.OtherCode(code(loginID)))+`"}`)
 
-	tokens := k.srv.SignIn(bob)
+	tokens := k.Project.SignIn(kittest.Bob)
 	w.hide("session token", tokens.Session)
 	w.hide("refresh token", tokens.Refresh)
-	flow(tokens.Refresh, updatePath, `{"loginId":"`+bob+`"}`)
-	flow(tokens.Refresh, updatePath, `{"loginId":"`+clientMark+`"}`)
-	flow(tokens.Refresh, verifyPath, `{"loginId":"`+bob+`","code":"`+code(bob)+`","loginOptions":{"stepup":true}}`)
+	flow(tokens.Refresh, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`)
+	flow(tokens.Refresh, kittest.UpdatePath, `{"loginId":"`+clientMark+`"}`)
+	flow(tokens.Refresh, kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+code(kittest.Bob)+`","loginOptions":{"stepup":true}}`)
 	for path, body := range map[string]string{
-		mePath: "GET", historyPath: "GET", tenantsPath: `{}`, selectPath: `{"tenant":"T2"}`, tryRefreshPath: ``, refreshPath: ``,
+		kittest.MePath: "GET", kittest.HistoryPath: "GET", kittest.TenantsPath: `{}`, kittest.SelectPath: `{"tenant":"T2"}`, kittest.TryRefreshPath: ``, kittest.RefreshPath: ``,
 	} {
 		flow(tokens.Refresh, path, body)
 	}
-	page := k.RequireSession(k.LoadSession(new(spy)))
+	page := k.RequireSession(k.LoadSession(new(kittest.Spy)))
 	for range 2 {
-		w.serve(t, page, withBearer(get("/"), tokens.Session))
-		w.serve(t, page, withCookies(get("/"), tokens.Session, tokens.Refresh))
-		elapse(past)
+		w.serve(t, page, kittest.WithBearer(kittest.Get("/"), tokens.Session))
+		w.serve(t, page, kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+		kittest.Elapse(kittest.Past)
 	}
-	w.serve(t, page, withCookies(get("/"), tokens.Session, k.srv.SignIn(ada).Refresh))
-	flow(tokens.Refresh, logoutPath, `{}`)
-	flow(tokens.Refresh, refreshPath, `{}`)
-	flow(k.srv.SignIn(bob).Refresh, logoutAllPath, `{}`)
+	w.serve(t, page, kittest.WithCookies(kittest.Get("/"), tokens.Session, k.Project.SignIn(kittest.Ada).Refresh))
+	flow(tokens.Refresh, kittest.LogoutPath, `{}`)
+	flow(tokens.Refresh, kittest.RefreshPath, `{}`)
+	flow(k.Project.SignIn(kittest.Bob).Refresh, kittest.LogoutAllPath, `{}`)
 	require.NoError(t, k.Wait(t.Context()))
 }
 
 func watchHostileTokens(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOptions) slog.Handler) {
 	var errs []error
-	h := newHostile(t, w.config(handler), func(c *descopehttp.Config) {
+	h := kittest.NewHostile(t, w.config(handler), func(c *descopehttp.Config) {
 		c.Audience = "shop"
 		inner := c.HTTPClient.Transport
-		c.HTTPClient.Transport = roundTripper(func(r *http.Request) (*http.Response, error) { return inner.RoundTrip(r) })
+		c.HTTPClient.Transport = kittest.RoundTripper(func(r *http.Request) (*http.Response, error) { return inner.RoundTrip(r) })
 		c.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
 			errs = append(errs, err)
 			w.WriteHeader(http.StatusUnauthorized)
@@ -327,24 +328,24 @@ func watchHostileTokens(t *testing.T, w *watch, handler func(io.Writer, *slog.Ha
 	})
 	for _, token := range hostileTokens(h) {
 		for _, r := range []*http.Request{
-			withBearer(get("/"+clientMark), token), withCookies(get("/"), token, ""), withCookies(get("/"), "", token),
-			withCookies(get("/"), token, token), withBearer(get("/"), clientMark+token),
+			kittest.WithBearer(kittest.Get("/"+clientMark), token), kittest.WithCookies(kittest.Get("/"), token, ""), kittest.WithCookies(kittest.Get("/"), "", token),
+			kittest.WithCookies(kittest.Get("/"), token, token), kittest.WithBearer(kittest.Get("/"), clientMark+token),
 		} {
-			w.serve(t, h.RequireSession(new(spy)), r)
-			next := new(spy)
+			w.serve(t, h.RequireSession(new(kittest.Spy)), r)
+			next := new(kittest.Spy)
 			w.serve(t, h.LoadSession(next), r)
-			if next.calls > 0 {
-				errs = append(errs, descopehttp.SessionError(next.last().Context()))
+			if next.Calls > 0 {
+				errs = append(errs, descopehttp.SessionError(next.Last().Context()))
 			}
 		}
 		_, err := h.VerifyToken(t.Context(), token)
 		errs = append(errs, err)
-		for _, path := range []string{refreshPath, tryRefreshPath, logoutPath} {
-			w.serve(t, h.Handler(), inHeader(flowPost(path, ``), h.srv.ProjectID(), token, "K2theirs"))
-			w.serve(t, h.Handler(), withCookies(flowPost(path, ``), token, token))
+		for _, path := range []string{kittest.RefreshPath, kittest.TryRefreshPath, kittest.LogoutPath} {
+			w.serve(t, h.Handler(), kittest.InHeader(kittest.Post(path, ``), h.Project.ProjectID(), token, "K2theirs"))
+			w.serve(t, h.Handler(), kittest.WithCookies(kittest.Post(path, ``), token, token))
 		}
 		step := `{"loginId":"` + clientMark + `","code":"123456","loginOptions":{"stepup":true}}`
-		w.serve(t, h.Handler(), inHeader(flowPost(verifyPath, step), h.srv.ProjectID(), token))
+		w.serve(t, h.Handler(), kittest.InHeader(kittest.Post(kittest.VerifyPath, step), h.Project.ProjectID(), token))
 	}
 	for _, err := range errs {
 		w.sayError(err)
@@ -353,7 +354,7 @@ func watchHostileTokens(t *testing.T, w *watch, handler func(io.Writer, *slog.Ha
 }
 
 func watchBadInput(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOptions) slog.Handler) {
-	k := newKit(t, w.config(handler), func(c *descopehttp.Config) {
+	k := kittest.New(t, w.config(handler), func(c *descopehttp.Config) {
 		c.LoginOptions = func(r *http.Request, loginID string, _ map[string]any) error {
 			switch r.Header.Get("X-Then") {
 			case "panic":
@@ -364,31 +365,31 @@ func watchBadInput(t *testing.T, w *watch, handler func(io.Writer, *slog.Handler
 			return nil
 		}
 	})
-	tokens := k.srv.SignIn(ada)
+	tokens := k.Project.SignIn(kittest.Ada)
 	for _, body := range []string{
 		clientMark, `{"` + clientMark + `":1,"` + clientMark + `":2}`, `{"loginId":"` + clientMark, `{"loginId":["` + clientMark + `"]}`,
 		`{"loginId":"` + clientMark + `\n","code":"1"}`, `{"loginId":"` + clientMark + `","code":"` + clientMark + `"}`,
 		`{"loginId":"` + clientMark + `","code":"123456","loginOptions":{"stepup":"` + clientMark + `"}}`,
 		`{"loginId":"` + strings.Repeat(clientMark, 100) + `","code":"123456"}`, `{"tenant":{"` + clientMark + `":1}}`, `{"ids":"` + clientMark + `"}`,
 	} {
-		for _, path := range []string{signUpPath, verifyPath, updatePath, tenantsPath, selectPath, "/v1/auth/" + clientMark} {
-			r := signedInPost(tokens, path, body)
+		for _, path := range []string{kittest.SignUpPath, kittest.VerifyPath, kittest.UpdatePath, kittest.TenantsPath, kittest.SelectPath, "/v1/auth/" + clientMark} {
+			r := kittest.SignedInPost(tokens, path, body)
 			w.serve(t, k.Handler(), r)
-			r = signedInPost(tokens, path, body)
+			r = kittest.SignedInPost(tokens, path, body)
 			r.Header.Set("Content-Type", clientMark+"/"+clientMark)
 			w.serve(t, k.Handler(), r)
-			r = signedInPost(tokens, path, body)
+			r = kittest.SignedInPost(tokens, path, body)
 			r.Header.Set("Origin", "https://"+clientMark+".example")
 			w.serve(t, k.Handler(), r)
-			r = signedInPost(tokens, path, body)
+			r = kittest.SignedInPost(tokens, path, body)
 			r.Method = clientMark
 			w.serve(t, k.Handler(), r)
 		}
 	}
 	for _, then := range []string{"panic", "refuse"} {
-		r := flowPost(verifyPath, `{"loginId":"`+clientMark+`","code":"`+w.hideCode("739105")+`"}`)
+		r := kittest.Post(kittest.VerifyPath, `{"loginId":"`+clientMark+`","code":"`+w.hideCode("739105")+`"}`)
 		r.Header.Set("X-Then", then)
-		r.Header.Set("Authorization", "Bearer "+k.srv.ProjectID()+":"+tokens.Refresh)
+		r.Header.Set("Authorization", "Bearer "+k.Project.ProjectID()+":"+tokens.Refresh)
 		assert.GreaterOrEqual(t, w.serve(t, k.Handler(), r).StatusCode, 400)
 	}
 }
@@ -398,7 +399,7 @@ func watchBadInput(t *testing.T, w *watch, handler func(io.Writer, *slog.Handler
 func watchFaults(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOptions) slog.Handler, c flowCase) {
 	marked := func(status int, body string) func(*http.Request) (*http.Response, error) {
 		return func(r *http.Request) (*http.Response, error) {
-			res := jsonAnswer(status, body)
+			res := kittest.JSONAnswer(status, body)
 			res.Header.Set("Retry-After", upstreamMark)
 			res.Header.Set("Location", "https://"+upstreamMark+".example/")
 			res.Header["Set-Cookie"] = []string{"DS=" + upstreamMark, "DSR=" + upstreamMark, upstreamMark}
@@ -406,9 +407,9 @@ func watchFaults(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOp
 			return res, nil
 		}
 	}
-	var h *hostile
+	var h *kittest.Hostile
 	forged := func() string {
-		return signRaw(t, h.rsa, `{"alg":"RS256","kid":"SK`+upstreamMark+`"}`, claimsJSON(t, h.claims(map[string]any{"x": upstreamMark})))
+		return kittest.SignRaw(t, h.RSA, `{"alg":"RS256","kid":"SK`+upstreamMark+`"}`, kittest.ClaimsJSON(t, h.Claims(map[string]any{"x": upstreamMark})))
 	}
 	echo := func(r *http.Request) (*http.Response, error) { // as a debugging proxy would
 		body, err := io.ReadAll(r.Body)
@@ -441,24 +442,24 @@ func watchFaults(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOp
 		},
 		echo,
 	} {
-		h = newHostile(t, func(cfg *descopehttp.Config) {
+		h = kittest.NewHostile(t, func(cfg *descopehttp.Config) {
 			inner := cfg.HTTPClient.Transport
-			cfg.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			cfg.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Path == c.upstream {
 					return answer(r)
 				}
 				return inner.RoundTrip(r)
 			})}
 		}, w.config(handler))
-		h.srv.AddUser(descopetest.User{LoginID: bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
-		h.srv.Configure(func(s *descopetest.Settings) { s.AuthManagementKey = managementKey })
-		tokens := h.srv.SignIn(bob)
-		w.hideCode(h.srv.Code(bob))
-		w.serve(t, h.Handler(), c.request(h.kit, tokens))
-		if c.upstream == refreshPath {
-			elapse(past)
-			w.serve(t, h.RequireSession(new(spy)), withCookies(get("/"), tokens.Session, tokens.Refresh))
-			_, err := h.Authenticate(nopWriter{}, withCookies(get("/"), "", tokens.Refresh))
+		h.Project.AddUser(descopetest.User{LoginID: kittest.Bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
+		h.Project.Configure(func(s *descopetest.Settings) { s.AuthManagementKey = managementKey })
+		tokens := h.Project.SignIn(kittest.Bob)
+		w.hideCode(h.Project.Code(kittest.Bob))
+		w.serve(t, h.Handler(), c.request(h.Kit, tokens))
+		if c.upstream == kittest.RefreshPath {
+			kittest.Elapse(kittest.Past)
+			w.serve(t, h.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+			_, err := h.Authenticate(nopWriter{}, kittest.WithCookies(kittest.Get("/"), "", tokens.Refresh))
 			w.sayError(err)
 		}
 		require.NoError(t, h.Wait(t.Context()))
@@ -467,12 +468,12 @@ func watchFaults(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOp
 		upstreamMark, `{"keys":["` + upstreamMark + `"]}`, `{"keys":[{"kty":"` + upstreamMark + `","kid":"` + upstreamMark + `"}]}`,
 		`{"keys":[{"kty":"RSA","kid":"` + upstreamMark + `","alg":"RS256","n":"` + upstreamMark + `","e":"AQAB"}]}`, `{"` + upstreamMark + `":1}`,
 	} {
-		k := newKit(t, func(cfg *descopehttp.Config) {
-			cfg.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return marked(200, document)(r) })}
+		k := kittest.New(t, func(cfg *descopehttp.Config) {
+			cfg.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) { return marked(200, document)(r) })}
 		}, w.config(handler))
 		w.sayError(k.Ready(t.Context()))
 	}
-	elapse(time.Minute)
+	kittest.Elapse(time.Minute)
 }
 
 // nopWriter is a ResponseWriter that nobody reads.
@@ -485,28 +486,28 @@ func (nopWriter) WriteHeader(int)             {}
 // A value of this package may be printed by mistake, alone or within something of
 // the user's, where fmt finds it by reflection and calls no methods.
 func TestNothingSecretIsPrinted(t *testing.T) {
-	cfg := descopehttp.Config{ProjectID: projectID, AuthManagementKey: descopehttp.NewSecret(managementKey)}
-	k := newKit(t, func(c *descopehttp.Config) { c.AuthManagementKey = cfg.AuthManagementKey })
-	k.srv.Configure(func(s *descopetest.Settings) { s.AuthManagementKey, s.RotateRefresh = managementKey, true })
-	tokens := k.srv.SignIn(ada)
+	cfg := descopehttp.Config{ProjectID: kittest.ProjectID, AuthManagementKey: descopehttp.NewSecret(managementKey)}
+	k := kittest.New(t, func(c *descopehttp.Config) { c.AuthManagementKey = cfg.AuthManagementKey })
+	k.Project.Configure(func(s *descopetest.Settings) { s.AuthManagementKey, s.RotateRefresh = managementKey, true })
+	tokens := k.Project.SignIn(kittest.Ada)
 	secrets := []string{tokens.Session, tokens.Refresh, managementKey}
 
 	// Something to remember: a renewal, a refusal and a session in use.
-	res := serve(k.Handler(), withCookies(flowPost(refreshPath, ``), "", tokens.Refresh))
-	requireOK(t, res)
+	res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, ``), "", tokens.Refresh))
+	kittest.RequireOK(t, res)
 	for _, c := range res.Cookies() {
 		secrets = append(secrets, c.Value)
 	}
-	next := new(spy)
-	serve(k.RequireSession(next), withCookies(get("/"), tokens.Session, tokens.Refresh))
-	require.Equal(t, 1, next.calls)
-	ctx := next.last().Context()
+	next := new(kittest.Spy)
+	kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+	require.Equal(t, 1, next.Calls)
+	ctx := next.Last().Context()
 	s, ok := descopehttp.SessionFromContext(ctx)
 	require.True(t, ok)
 	require.Equal(t, tokens.Session, s.Token(), "there is something to hide")
-	loaded := new(spy)
-	serve(k.LoadSession(loaded), withBearer(get("/"), tokens.Session+"x"))
-	refused := loaded.last().Context()
+	loaded := new(kittest.Spy)
+	kittest.Serve(k.LoadSession(loaded), kittest.WithBearer(kittest.Get("/"), tokens.Session+"x"))
+	refused := loaded.Last().Context()
 	_, invalid := k.VerifyToken(t.Context(), tokens.Refresh)
 	require.Error(t, invalid)
 	_, mistake := descopehttp.New(descopehttp.Config{AuthManagementKey: descopehttp.NewSecret(managementKey + ":")})
@@ -562,7 +563,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		encoded, _ = xml.Marshal(v)
 		texts["XML"] = string(encoded)
 		for format, handler := range handlersOfSlog() {
-			var logs logBuffer
+			var logs kittest.LogBuffer
 			log := slog.New(handler(&logs, nil))
 			log.Info("x", "v", v, "group", slog.GroupValue(slog.Any("v", v)))
 			log.With("v", v).WithGroup("g").Info(fmt.Sprint(v), "list", []any{v})

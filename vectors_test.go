@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // vectorsBySet returns the published signatures that concern RS256 and ES256, by
@@ -35,25 +36,25 @@ func vectorsBySet(t testing.TB) map[string][]string {
 // None of the published signatures, the good ones included, is a session: their
 // payloads are no claims. They are refused before a key is asked for.
 func TestPublishedSignaturesAreNoSessions(t *testing.T) {
-	h := newHostile(t)
+	h := kittest.NewHostile(t)
 	seen := 0
 	for document, signatures := range vectorsBySet(t) {
-		judge := &hostile{kit: keySetOf(t, h, document), t: t}
+		judge := &kittest.Hostile{Kit: h.WithKeySet(t, document), T: t}
 		for _, jws := range signatures {
 			seen++
-			for way, err := range judge.verdicts(jws) {
+			for way, err := range judge.Verdicts(jws) {
 				if way == "VerifyToken" {
 					assert.ErrorIs(t, err, descopehttp.ErrInvalidToken, jws)
 				} else if !strings.ContainsAny(jws, " \r\n\",;\\") || way == "bearer" {
 					assert.EqualError(t, err, "status 401", "%s: %s", way, jws)
 				}
 			}
-			next := new(spy)
-			res := serve(judge.RequireSession(next), withCookies(get("/"), "", jws))
+			next := new(kittest.Spy)
+			res := kittest.Serve(judge.RequireSession(next), kittest.WithCookies(kittest.Get("/"), "", jws))
 			assert.Equal(t, http.StatusUnauthorized, res.StatusCode, "as a refresh token: %s", jws)
-			assert.Zero(t, next.calls)
+			assert.Zero(t, next.Calls)
 		}
 	}
 	assert.Equal(t, 276, seen)
-	assert.Zero(t, h.srv.Requests(refreshPath))
+	assert.Zero(t, h.Project.Requests(kittest.RefreshPath))
 }

@@ -12,9 +12,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/descopehttp/descopehttp/descopetest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // refreshRequest makes the request of a refresh, to base or to the project's URL.
@@ -23,7 +25,7 @@ func refreshRequest(t *testing.T, ctx context.Context, s *descopetest.Server, ba
 	if base == "" {
 		base = s.URL()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+refresh, strings.NewReader("{}"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+kittest.RefreshPath, strings.NewReader("{}"))
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+s.ProjectID()+":"+token)
 	return req
@@ -37,32 +39,32 @@ func TestFaultAnswers(t *testing.T) {
 	s := rotating()
 	token := s.SignIn(ann).Refresh
 
-	s.Fail(refresh, descopetest.Fault{Status: 503, Body: "<html>away</html>", Header: http.Header{"retry-after": {"7"}}, Times: 2})
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Status: 503, Body: "<html>away</html>", Header: http.Header{"retry-after": {"7"}}, Times: 2})
 	for range 2 {
-		r := post(t, s, refresh, token, "")
+		r := post(t, s, kittest.RefreshPath, token, "")
 		assert.Equal(t, 503, r.StatusCode)
 		assert.Equal(t, "<html>away</html>", string(r.raw))
 		assert.Equal(t, "7", r.Header.Get("Retry-After"))
 		assert.Equal(t, "text/html; charset=utf-8", r.Header.Get("Content-Type"))
 	}
 	assert.True(t, s.Honours(token)) // the call was not carried out
-	token = ok(t, s, refresh, token, "")["refreshJwt"].(string)
+	token = ok(t, s, kittest.RefreshPath, token, "")["refreshJwt"].(string)
 
-	s.Fail(refresh, descopetest.Fault{Body: `{}`})
-	r := post(t, s, refresh, token, "")
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Body: `{}`})
+	r := post(t, s, kittest.RefreshPath, token, "")
 	assert.Equal(t, 200, r.StatusCode)
 	assert.Equal(t, "application/json", r.Header.Get("Content-Type"))
 	assert.Equal(t, "{}", string(r.raw))
 	assert.True(t, s.Honours(token))
 
-	s.Fail(refresh, descopetest.Fault{Status: 502, After: true})
-	r = post(t, s, refresh, token, "")
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Status: 502, After: true})
+	r = post(t, s, kittest.RefreshPath, token, "")
 	assert.Equal(t, 502, r.StatusCode)
 	assert.Empty(t, r.raw)
 	assert.False(t, s.Honours(token)) // it was
 
-	s.Fail(refresh, descopetest.Fault{Header: http.Header{"X-Extra": {"1"}}})
-	r = post(t, s, refresh, s.SignIn(ann).Refresh, "")
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Header: http.Header{"X-Extra": {"1"}}})
+	r = post(t, s, kittest.RefreshPath, s.SignIn(ann).Refresh, "")
 	assert.Equal(t, "1", r.Header.Get("X-Extra"))
 	assert.NotEmpty(t, r.body["sessionJwt"])
 }
@@ -70,16 +72,16 @@ func TestFaultAnswers(t *testing.T) {
 func TestFaultQueue(t *testing.T) {
 	s := newProject()
 	token := s.SignIn(ann).Refresh
-	s.Fail(refresh, descopetest.Fault{Status: 500})
-	s.Fail(refresh, descopetest.Fault{Status: 501})
-	s.Fail("/v2/keys", descopetest.Fault{Status: 502, Times: 2})
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Status: 500})
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Status: 501})
+	s.Fail(kittest.KeysPath, descopetest.Fault{Status: 502, Times: 2})
 	s.Fail("", descopetest.Fault{Status: 503, Times: -1})
 
 	status := func(method, path string) int { return send(t, s, method, path, token, "").StatusCode }
-	assert.Equal(t, 503, status(http.MethodGet, me))
-	assert.Equal(t, 500, status(http.MethodPost, "/"+refresh))
-	assert.Equal(t, 501, status(http.MethodPost, refresh))
-	assert.Equal(t, 503, status(http.MethodPost, refresh))
+	assert.Equal(t, 503, status(http.MethodGet, kittest.MePath))
+	assert.Equal(t, 500, status(http.MethodPost, "/"+kittest.RefreshPath))
+	assert.Equal(t, 501, status(http.MethodPost, kittest.RefreshPath))
+	assert.Equal(t, 503, status(http.MethodPost, kittest.RefreshPath))
 	assert.Equal(t, 502, status(http.MethodGet, "/v2/keys/"+s.ProjectID()))
 	assert.Equal(t, 502, status(http.MethodGet, "/"+s.ProjectID()+"/.well-known/jwks.json"))
 	for range 10 {
@@ -87,17 +89,17 @@ func TestFaultQueue(t *testing.T) {
 	}
 	assert.Equal(t, 503, status(http.MethodGet, "/nowhere"))
 	s.Reset()
-	assert.Equal(t, 200, status(http.MethodPost, refresh))
+	assert.Equal(t, 200, status(http.MethodPost, kittest.RefreshPath))
 }
 
 func TestFaultsAreBounded(t *testing.T) {
 	s := newProject()
-	fail := func() { s.Fail(refresh, descopetest.Fault{Status: 500}) }
+	fail := func() { s.Fail(kittest.RefreshPath, descopetest.Fault{Status: 500}) }
 	for range 1000 {
 		fail()
 	}
 	assert.Panics(t, fail)
-	post(t, s, refresh, "", "") // uses one up
+	post(t, s, kittest.RefreshPath, "", "") // uses one up
 	fail()
 	assert.Panics(t, fail)
 	s.Reset()
@@ -108,25 +110,25 @@ func TestFaultDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := rotating()
 		token := s.SignIn(ann).Refresh
-		s.Fail(refresh, descopetest.Fault{Delay: 3 * time.Second})
+		s.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 3 * time.Second})
 		start := time.Now()
-		token = ok(t, s, refresh, token, "")["refreshJwt"].(string)
+		token = ok(t, s, kittest.RefreshPath, token, "")["refreshJwt"].(string)
 		assert.Equal(t, 3*time.Second, time.Since(start))
 
 		t.Log("no lock is held meanwhile")
-		s.Fail(refresh, descopetest.Fault{Delay: 3 * time.Second})
+		s.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 3 * time.Second})
 		start = time.Now()
 		var wg sync.WaitGroup
-		wg.Go(func() { token = ok(t, s, refresh, token, "")["refreshJwt"].(string) })
+		wg.Go(func() { token = ok(t, s, kittest.RefreshPath, token, "")["refreshJwt"].(string) })
 		synctest.Wait()
-		ok(t, s, signup, "", `{"loginId":"bob"}`)
+		ok(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`)
 		s.SignIn(ann)
 		assert.Equal(t, time.Duration(0), time.Since(start))
 		wg.Wait()
 
 		t.Log("the end of the context ends it, and the call never happened")
 		for _, after := range []bool{false, true} {
-			s.Fail(refresh, descopetest.Fault{Delay: time.Hour, After: after})
+			s.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Hour, After: after})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			start = time.Now()
 			_, err := s.Client().Do(refreshRequest(t, ctx, s, "", token))
@@ -137,7 +139,7 @@ func TestFaultDelay(t *testing.T) {
 		}
 
 		t.Log("a client's own timeout does, too")
-		s.Fail(refresh, descopetest.Fault{Delay: time.Hour})
+		s.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Hour})
 		client := s.Client()
 		client.Timeout = 2 * time.Second
 		start = time.Now()
@@ -152,12 +154,12 @@ func TestFaultDrop(t *testing.T) {
 	s := rotating()
 	token := s.SignIn(ann).Refresh
 	for _, after := range []bool{false, true} {
-		s.Fail(refresh, descopetest.Fault{Drop: true, After: after})
+		s.Fail(kittest.RefreshPath, descopetest.Fault{Drop: true, After: after})
 		_, err := s.Client().Do(refreshRequest(t, t.Context(), s, "", token))
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		assert.Equal(t, !after, s.Honours(token))
 	}
-	assert.Equal(t, 2, s.Requests(refresh))
+	assert.Equal(t, 2, s.Requests(kittest.RefreshPath))
 }
 
 func TestFaultTruncate(t *testing.T) {
@@ -172,7 +174,7 @@ func TestFaultTruncate(t *testing.T) {
 		{descopetest.Fault{Truncate: 100, Body: `{}`}, 2, false},
 		{descopetest.Fault{Truncate: 20}, 20, true},
 	} {
-		s.Fail(refresh, c.fault)
+		s.Fail(kittest.RefreshPath, c.fault)
 		res, err := s.Client().Do(refreshRequest(t, t.Context(), s, "", token))
 		require.NoError(t, err)
 		assert.Equal(t, 200, res.StatusCode)
@@ -190,11 +192,11 @@ func TestFaultsOverASocket(t *testing.T) {
 	defer server.Close()
 	token := s.SignIn(ann).Refresh
 
-	s.Fail(refresh, descopetest.Fault{Drop: true})
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Drop: true})
 	_, err := server.Client().Do(refreshRequest(t, t.Context(), s, server.URL, token))
 	require.Error(t, err)
 
-	s.Fail(refresh, descopetest.Fault{Truncate: 10})
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Truncate: 10})
 	res, err := server.Client().Do(refreshRequest(t, t.Context(), s, server.URL, token))
 	require.NoError(t, err)
 	got, err := io.ReadAll(res.Body)
@@ -203,14 +205,14 @@ func TestFaultsOverASocket(t *testing.T) {
 	require.NoError(t, res.Body.Close())
 
 	token = s.SignIn(ann).Refresh
-	s.Fail(refresh, descopetest.Fault{Delay: time.Hour})
+	s.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	go func() {
 		_, err := server.Client().Do(refreshRequest(t, ctx, s, server.URL, token))
 		result <- err
 	}()
-	require.Eventually(t, func() bool { return s.Requests(refresh) == 3 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Requests(kittest.RefreshPath) == 3 }, 10*time.Second, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-result, context.Canceled)
 	assert.True(t, s.Honours(token))
@@ -237,10 +239,10 @@ func TestClientHonoursTheContext(t *testing.T) {
 	_, err = res.Body.Read(make([]byte, 1))
 	require.ErrorIs(t, err, http.ErrBodyReadAfterClose)
 
-	before := s.Requests(refresh)
+	before := s.Requests(kittest.RefreshPath)
 	_, err = s.Client().Do(refreshRequest(t, ctx, s, "", token))
 	require.ErrorIs(t, err, context.Canceled)
-	assert.Equal(t, before, s.Requests(refresh))
+	assert.Equal(t, before, s.Requests(kittest.RefreshPath))
 }
 
 func TestClientReachesTheProjectUnderAnyHost(t *testing.T) {
@@ -262,7 +264,7 @@ func TestClientClosesTheRequestBody(t *testing.T) {
 	s := newProject()
 	closed := false
 	body := closer{strings.NewReader("{}"), func() { closed = true }}
-	req, err := http.NewRequest(http.MethodPost, s.URL()+refresh, body)
+	req, err := http.NewRequest(http.MethodPost, s.URL()+kittest.RefreshPath, body)
 	require.NoError(t, err)
 	_, err = s.Client().Do(req)
 	require.NoError(t, err)
@@ -278,7 +280,7 @@ func (c closer) Close() error { c.close(); return nil }
 
 func TestUnreadableBody(t *testing.T) {
 	s := newProject()
-	req, err := http.NewRequest(http.MethodPost, s.URL()+refresh, io.MultiReader(strings.NewReader("{"), broken{}))
+	req, err := http.NewRequest(http.MethodPost, s.URL()+kittest.RefreshPath, io.MultiReader(strings.NewReader("{"), broken{}))
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+s.ProjectID())
 	requireRefusal(t, do(t, s, req), 400, "E011001")
@@ -315,17 +317,17 @@ func TestConcurrentUse(t *testing.T) {
 				case 2:
 					s.LogOut(ann)
 				case 3:
-					s.Fail(refresh, descopetest.Fault{Status: 500})
+					s.Fail(kittest.RefreshPath, descopetest.Fault{Status: 500})
 				case 4:
 					s.Reset()
 				case 5:
 					s.RevokeKeys()
 				default:
-					post(t, s, verify, in.Refresh, verifyBody(s, ann, `{"mfa":true}`))
+					post(t, s, kittest.VerifyPath, in.Refresh, verifyBody(s, ann, `{"mfa":true}`))
 					send(t, s, http.MethodGet, "/v2/keys/"+s.ProjectID(), "", "")
 				}
-				post(t, s, refresh, in.Refresh, "")
-				post(t, s, logout, in.Refresh, "")
+				post(t, s, kittest.RefreshPath, in.Refresh, "")
+				post(t, s, kittest.LogoutPath, in.Refresh, "")
 				s.RequestCounts()
 			}
 		})

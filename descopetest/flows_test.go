@@ -14,35 +14,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/descopehttp/descopehttp/descopetest"
 	"github.com/pquerna/otp/totp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-)
 
-const (
-	signup       = "/v1/auth/totp/signup"
-	verify       = "/v1/auth/totp/verify"
-	update       = "/v1/auth/totp/update"
-	refresh      = "/v1/auth/refresh"
-	tryRefresh   = "/v1/auth/try-refresh"
-	logout       = "/v1/auth/logout"
-	logoutAll    = "/v1/auth/logoutall"
-	me           = "/v1/auth/me"
-	history      = "/v1/auth/me/history"
-	myTenants    = "/v1/auth/me/tenants"
-	selectTenant = "/v1/auth/tenant/select"
-	validate     = "/v1/auth/validate"
+	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
-
-// elapse lets fake time pass. Outside of a synctest bubble, where a test would
-// wait for real, it panics.
-func elapse(d time.Duration) {
-	if time.Now().Year() > 2010 {
-		panic("elapse outside of a bubble, whose clock starts in 2000")
-	}
-	<-time.After(d)
-}
 
 func TestSignUpVerifyAndUse(t *testing.T) {
 	for _, alg := range []string{"RS256", "ES256"} {
@@ -51,16 +29,16 @@ func TestSignUpVerifyAndUse(t *testing.T) {
 				s := newProject(func(t *descopetest.Settings) { t.Alg = alg })
 				const bob = "bob@example.com"
 
-				key := ok(t, s, signup, "", `{"loginId":"`+bob+`","user":{"name":"Bob","email":"b@example.com","givenName":"Robert"}}`)
+				key := ok(t, s, kittest.SignUpPath, "", `{"loginId":"`+bob+`","user":{"name":"Bob","email":"b@example.com","givenName":"Robert"}}`)
 				assert.ElementsMatch(t, []string{"provisioningURL", "image", "key"}, names(key))
 				assert.True(t, s.HasUser(bob))
 				code, err := totp.GenerateCode(key["key"].(string), time.Now())
 				require.NoError(t, err)
 				assert.Equal(t, s.Code(bob), code)
 
-				in := ok(t, s, verify, "", verifyBody(s, bob, ""))
+				in := ok(t, s, kittest.VerifyPath, "", verifyBody(s, bob, ""))
 				assert.Equal(t, true, in["firstSeen"])
-				header, session := parts(t, in["sessionJwt"])
+				header, session := kittest.Parts(t, in["sessionJwt"])
 				assert.Equal(t, alg, header["alg"])
 				assert.Equal(t, "JWT", header["typ"])
 				assert.Regexp(t, `^SK[0-9A-Za-z]{27}$`, header["kid"])
@@ -75,7 +53,7 @@ func TestSignUpVerifyAndUse(t *testing.T) {
 					"sub":  session["sub"],
 					"rexp": time.Now().Add(4 * 7 * 24 * time.Hour).UTC().Format(time.RFC3339),
 				}, session)
-				dsr := claimsOf(t, in["refreshJwt"])
+				dsr := kittest.ClaimsOf(t, in["refreshJwt"])
 				assert.NotEmpty(t, dsr["jti"])
 				delete(dsr, "jti")
 				assert.Equal(t, object{
@@ -89,18 +67,18 @@ func TestSignUpVerifyAndUse(t *testing.T) {
 				}, dsr)
 
 				// A sign-in later is not the first.
-				elapse(30 * time.Second)
-				again := ok(t, s, verify, "", verifyBody(s, bob, ""))
+				kittest.Elapse(30 * time.Second)
+				again := ok(t, s, kittest.VerifyPath, "", verifyBody(s, bob, ""))
 				assert.Equal(t, false, again["firstSeen"])
 
-				got := send(t, s, http.MethodGet, me, in["refreshJwt"].(string), "").body
+				got := send(t, s, http.MethodGet, kittest.MePath, in["refreshJwt"].(string), "").body
 				assert.Equal(t, in["user"], any(got))
 				assert.Equal(t, []any{bob}, got["loginIds"])
 				assert.Equal(t, session["sub"], got["userId"])
 				assert.Equal(t, "Bob", got["name"])
 				assert.Equal(t, "Robert", got["givenName"])
 
-				claims := ok(t, s, validate, in["sessionJwt"].(string), "{}")
+				claims := ok(t, s, kittest.ValidatePath, in["sessionJwt"].(string), "{}")
 				assert.Equal(t, session, claims)
 			})
 		})
@@ -120,7 +98,7 @@ func TestKeyAnswer(t *testing.T) {
 	for _, loginID := range []string{"bob", "a b?c=d&e/f:g#h%", "ünï@example.com", strings.Repeat("€", 85)} {
 		body, err := json.Marshal(object{"loginId": loginID})
 		require.NoError(t, err)
-		key := ok(t, s, signup, "", string(body))
+		key := ok(t, s, kittest.SignUpPath, "", string(body))
 
 		secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(key["key"].(string))
 		require.NoError(t, err)
@@ -148,43 +126,43 @@ func TestKeyAnswer(t *testing.T) {
 func TestSignUpAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject()
-		first := ok(t, s, signup, "", `{"loginId":"bob"}`)
+		first := ok(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`)
 		oldCode := s.Code("bob")
-		second := ok(t, s, signup, "", `{"loginId":"bob"}`)
+		second := ok(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`)
 		assert.NotEqual(t, first["key"], second["key"])
 		if s.Code("bob") != oldCode { // one in a million
-			refused(t, s, verify, "", `{"loginId":"bob","code":"`+oldCode+`"}`, 401, "E061102")
+			refused(t, s, kittest.VerifyPath, "", `{"loginId":"bob","code":"`+oldCode+`"}`, 401, "E061102")
 		}
-		ok(t, s, verify, "", verifyBody(s, "bob", ""))
-		refused(t, s, signup, "", `{"loginId":"bob"}`, 400, "E062107")
-		refused(t, s, signup, "", `{"loginId":"`+ann+`"}`, 400, "E062107")
+		ok(t, s, kittest.VerifyPath, "", verifyBody(s, "bob", ""))
+		refused(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`, 400, "E062107")
+		refused(t, s, kittest.SignUpPath, "", `{"loginId":"`+ann+`"}`, 400, "E062107")
 	})
 }
 
 func TestUpdateKeepsTheOldKeyUntilTheNewOneIsVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject()
-		key := ok(t, s, signup, "", `{"loginId":"bob"}`)["key"].(string)
+		key := ok(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`)["key"].(string)
 		oldCode := func() string {
 			code, err := totp.GenerateCode(key, time.Now())
 			require.NoError(t, err)
 			return code
 		}
-		in := ok(t, s, verify, "", verifyBody(s, "bob", ""))
+		in := ok(t, s, kittest.VerifyPath, "", verifyBody(s, "bob", ""))
 		token := in["refreshJwt"].(string)
 
-		refused(t, s, update, "", `{"loginId":"bob"}`, 401, "E061005")
-		refused(t, s, update, in["sessionJwt"].(string), `{"loginId":"bob"}`, 401, "E061005")
-		next := ok(t, s, update, token, `{"loginId":"bob"}`)
+		refused(t, s, kittest.UpdatePath, "", `{"loginId":"bob"}`, 401, "E061005")
+		refused(t, s, kittest.UpdatePath, in["sessionJwt"].(string), `{"loginId":"bob"}`, 401, "E061005")
+		next := ok(t, s, kittest.UpdatePath, token, `{"loginId":"bob"}`)
 		assert.NotEqual(t, key, next["key"])
 
-		elapse(time.Minute)
-		ok(t, s, verify, "", `{"loginId":"bob","code":"`+oldCode()+`"}`)
-		out := ok(t, s, verify, "", verifyBody(s, "bob", ""))
+		kittest.Elapse(time.Minute)
+		ok(t, s, kittest.VerifyPath, "", `{"loginId":"bob","code":"`+oldCode()+`"}`)
+		out := ok(t, s, kittest.VerifyPath, "", verifyBody(s, "bob", ""))
 		assert.Equal(t, false, out["firstSeen"])
-		elapse(time.Minute)
-		refused(t, s, verify, "", `{"loginId":"bob","code":"`+oldCode()+`"}`, 401, "E061102")
-		ok(t, s, verify, "", verifyBody(s, "bob", ""))
+		kittest.Elapse(time.Minute)
+		refused(t, s, kittest.VerifyPath, "", `{"loginId":"bob","code":"`+oldCode()+`"}`, 401, "E061102")
+		ok(t, s, kittest.VerifyPath, "", verifyBody(s, "bob", ""))
 	})
 }
 
@@ -194,16 +172,16 @@ func updateOfAnotherUser(t *testing.T) {
 	s := newProject()
 	s.AddUser(descopetest.User{LoginID: "bob"})
 	token := s.SignIn(ann).Refresh
-	key := ok(t, s, update, token, `{"loginId":"bob"}`)["key"].(string)
+	key := ok(t, s, kittest.UpdatePath, token, `{"loginId":"bob"}`)["key"].(string)
 	code, err := totp.GenerateCode(key, time.Now())
 	require.NoError(t, err)
 	assert.Equal(t, code, s.Code("bob"))
-	refused(t, s, update, token, `{"loginId":"nobody"}`, 400, "E062108")
+	refused(t, s, kittest.UpdatePath, token, `{"loginId":"nobody"}`, 400, "E062108")
 
 	s.Configure(func(t *descopetest.Settings) { t.UpdateChecksLoginID = true })
-	refused(t, s, update, token, `{"loginId":"bob"}`, 401, "E061004")
-	refused(t, s, update, token, `{"loginId":"nobody"}`, 401, "E061004")
-	ok(t, s, update, token, `{"loginId":"`+ann+`"}`)
+	refused(t, s, kittest.UpdatePath, token, `{"loginId":"bob"}`, 401, "E061004")
+	refused(t, s, kittest.UpdatePath, token, `{"loginId":"nobody"}`, 401, "E061004")
+	ok(t, s, kittest.UpdatePath, token, `{"loginId":"`+ann+`"}`)
 }
 
 func TestCodes(t *testing.T) {
@@ -213,17 +191,17 @@ func TestCodes(t *testing.T) {
 		body := `{"loginId":"` + ann + `","code":"` + code + `"}`
 
 		t.Log("a code is good once")
-		ok(t, s, verify, "", body)
-		refused(t, s, verify, "", body, 401, "E061102")
+		ok(t, s, kittest.VerifyPath, "", body)
+		refused(t, s, kittest.VerifyPath, "", body, 401, "E061102")
 
 		t.Log("a step early and a step late it is good, two steps are too many")
-		elapse(10 * time.Minute)
+		kittest.Elapse(10 * time.Minute)
 		late := s.Code(ann)
-		elapse(30 * time.Second)
-		ok(t, s, verify, "", `{"loginId":"`+ann+`","code":"`+late+`"}`)
+		kittest.Elapse(30 * time.Second)
+		ok(t, s, kittest.VerifyPath, "", `{"loginId":"`+ann+`","code":"`+late+`"}`)
 		tooLate := s.Code(ann)
-		elapse(60 * time.Second)
-		refused(t, s, verify, "", `{"loginId":"`+ann+`","code":"`+tooLate+`"}`, 401, "E061102")
+		kittest.Elapse(60 * time.Second)
+		refused(t, s, kittest.VerifyPath, "", `{"loginId":"`+ann+`","code":"`+tooLate+`"}`, 401, "E061102")
 
 		s.Configure(func(t *descopetest.Settings) {
 			t.Drift = 2
@@ -231,21 +209,21 @@ func TestCodes(t *testing.T) {
 			t.ReplayedCode = descopetest.Failure{Status: 418, Code: "E000001", Description: "replay"}
 		})
 		for range 3 {
-			ok(t, s, verify, "", `{"loginId":"`+ann+`","code":"`+tooLate+`"}`)
+			ok(t, s, kittest.VerifyPath, "", `{"loginId":"`+ann+`","code":"`+tooLate+`"}`)
 		}
 		s.Configure(func(t *descopetest.Settings) { t.AllowCodeReuse = false })
-		refused(t, s, verify, "", `{"loginId":"`+ann+`","code":"`+tooLate+`"}`, 418, "E000001")
+		refused(t, s, kittest.VerifyPath, "", `{"loginId":"`+ann+`","code":"`+tooLate+`"}`, 418, "E000001")
 
 		s.Configure(func(t *descopetest.Settings) { t.Drift = 0 })
-		elapse(time.Hour)
+		kittest.Elapse(time.Hour)
 		late = s.Code(ann)
-		elapse(30 * time.Second)
-		refused(t, s, verify, "", `{"loginId":"`+ann+`","code":"`+late+`"}`, 401, "E061102")
-		ok(t, s, verify, "", verifyBody(s, ann, ""))
+		kittest.Elapse(30 * time.Second)
+		refused(t, s, kittest.VerifyPath, "", `{"loginId":"`+ann+`","code":"`+late+`"}`, 401, "E061102")
+		ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 
-		refused(t, s, verify, "", `{"loginId":"nobody","code":"123456"}`, 400, "E062108")
+		refused(t, s, kittest.VerifyPath, "", `{"loginId":"nobody","code":"123456"}`, 400, "E062108")
 		for _, odd := range []string{"12345", "1234567", "abcdef", " " + s.Code(ann), "１２３４５６"} {
-			refused(t, s, verify, "", `{"loginId":"`+ann+`","code":"`+odd+`"}`, 401, "E061102")
+			refused(t, s, kittest.VerifyPath, "", `{"loginId":"`+ann+`","code":"`+odd+`"}`, 401, "E061102")
 		}
 	})
 }
@@ -254,18 +232,18 @@ func TestMaxAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject(func(t *descopetest.Settings) { t.MaxAttempts = 3 })
 		bad := `{"loginId":"` + ann + `","code":"x"}`
-		refused(t, s, verify, "", bad, 401, "E061102")
-		refused(t, s, verify, "", bad, 401, "E061102")
-		ok(t, s, verify, "", verifyBody(s, ann, ""))
+		refused(t, s, kittest.VerifyPath, "", bad, 401, "E061102")
+		refused(t, s, kittest.VerifyPath, "", bad, 401, "E061102")
+		ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 		for range 3 {
-			refused(t, s, verify, "", bad, 401, "E061102")
+			refused(t, s, kittest.VerifyPath, "", bad, 401, "E061102")
 		}
-		elapse(time.Minute)
-		r := post(t, s, verify, "", verifyBody(s, ann, ""))
+		kittest.Elapse(time.Minute)
+		r := post(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 		requireRefusal(t, r, 429, "E061103")
 		assert.NotEmpty(t, r.Header.Get("Retry-After"))
 		s.Configure(func(t *descopetest.Settings) { t.MaxAttempts = 10 })
-		ok(t, s, verify, "", verifyBody(s, ann, ""))
+		ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 	})
 }
 
@@ -281,31 +259,31 @@ func TestStepUpAndMFA(t *testing.T) {
 
 		t.Log("neither goes without the user's own live refresh token, and a try uses no code up")
 		for _, option := range []string{`{"stepup":true}`, `{"mfa":true}`} {
-			refused(t, s, verify, "", verifyBody(s, ann, option), 401, "E061005")
-			refused(t, s, verify, s.SignIn("bob").Refresh, verifyBody(s, ann, option), 401, "E061005")
-			refused(t, s, verify, "a.b.c", verifyBody(s, ann, option), 401, "E061005")
+			refused(t, s, kittest.VerifyPath, "", verifyBody(s, ann, option), 401, "E061005")
+			refused(t, s, kittest.VerifyPath, s.SignIn("bob").Refresh, verifyBody(s, ann, option), 401, "E061005")
+			refused(t, s, kittest.VerifyPath, "a.b.c", verifyBody(s, ann, option), 401, "E061005")
 		}
 
-		up := ok(t, s, verify, token, verifyBody(s, ann, `{"stepup":true}`))
-		claims := claimsOf(t, up["sessionJwt"])
+		up := ok(t, s, kittest.VerifyPath, token, verifyBody(s, ann, `{"stepup":true}`))
+		claims := kittest.ClaimsOf(t, up["sessionJwt"])
 		assert.Equal(t, true, claims["su"])
 		assert.Equal(t, []any{"pwd"}, claims["amr"])
 		assert.Equal(t, float64(time.Now().Add(3*time.Minute).Unix()), claims["exp"])
 		assert.Equal(t, claims["exp"], up["sessionExpiration"])
-		assert.NotContains(t, claimsOf(t, up["refreshJwt"]), "su")
+		assert.NotContains(t, kittest.ClaimsOf(t, up["refreshJwt"]), "su")
 
 		t.Log("a refresh ends the step-up, not the factors")
-		after := ok(t, s, refresh, up["refreshJwt"].(string), "")
-		assert.NotContains(t, claimsOf(t, after["sessionJwt"]), "su")
-		assert.Equal(t, []any{"pwd"}, claimsOf(t, after["sessionJwt"])["amr"])
+		after := ok(t, s, kittest.RefreshPath, up["refreshJwt"].(string), "")
+		assert.NotContains(t, kittest.ClaimsOf(t, after["sessionJwt"]), "su")
+		assert.Equal(t, []any{"pwd"}, kittest.ClaimsOf(t, after["sessionJwt"])["amr"])
 
-		elapse(30 * time.Second)
-		mfa := ok(t, s, verify, token, verifyBody(s, ann, `{"mfa":true}`))
-		assert.Equal(t, []any{"pwd", "totp", "mfa"}, claimsOf(t, mfa["sessionJwt"])["amr"])
-		after = ok(t, s, refresh, mfa["refreshJwt"].(string), "")
-		assert.Equal(t, []any{"pwd", "totp", "mfa"}, claimsOf(t, after["sessionJwt"])["amr"])
+		kittest.Elapse(30 * time.Second)
+		mfa := ok(t, s, kittest.VerifyPath, token, verifyBody(s, ann, `{"mfa":true}`))
+		assert.Equal(t, []any{"pwd", "totp", "mfa"}, kittest.ClaimsOf(t, mfa["sessionJwt"])["amr"])
+		after = ok(t, s, kittest.RefreshPath, mfa["refreshJwt"].(string), "")
+		assert.Equal(t, []any{"pwd", "totp", "mfa"}, kittest.ClaimsOf(t, after["sessionJwt"])["amr"])
 
-		direct := claimsOf(t, s.StepUp(ann).Session)
+		direct := kittest.ClaimsOf(t, s.StepUp(ann).Session)
 		assert.Equal(t, true, direct["su"])
 		assert.Equal(t, float64(time.Now().Add(3*time.Minute).Unix()), direct["exp"])
 	})
@@ -315,21 +293,21 @@ func TestLoginOptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject()
 		other := s.SignIn(ann).Refresh
-		in := ok(t, s, verify, "", verifyBody(s, ann,
+		in := ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann,
 			`{"customClaims":{"a":{"b":[1]}},"locale":"de","templateOptions":{"x":"y"},"unknown":7}`))
 		nsec := object{"a": object{"b": []any{1.0}}}
-		assert.Equal(t, nsec, claimsOf(t, in["sessionJwt"])["nsec"])
-		after := ok(t, s, refresh, in["refreshJwt"].(string), "{}")
-		assert.Equal(t, nsec, claimsOf(t, after["sessionJwt"])["nsec"])
+		assert.Equal(t, nsec, kittest.ClaimsOf(t, in["sessionJwt"])["nsec"])
+		after := ok(t, s, kittest.RefreshPath, in["refreshJwt"].(string), "{}")
+		assert.Equal(t, nsec, kittest.ClaimsOf(t, after["sessionJwt"])["nsec"])
 
-		elapse(time.Minute)
-		in = ok(t, s, verify, "", verifyBody(s, ann, `{"revokeOtherSessions":true}`))
+		kittest.Elapse(time.Minute)
+		in = ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann, `{"revokeOtherSessions":true}`))
 		assert.False(t, s.Honours(other))
 		assert.True(t, s.Honours(in["refreshJwt"].(string)))
-		refused(t, s, refresh, other, "", 401, "E064001")
+		refused(t, s, kittest.RefreshPath, other, "", 401, "E064001")
 
-		elapse(time.Minute)
-		ok(t, s, verify, "", `{"loginId":"`+ann+`","code":"`+s.Code(ann)+`","loginOptions":null}`)
+		kittest.Elapse(time.Minute)
+		ok(t, s, kittest.VerifyPath, "", `{"loginId":"`+ann+`","code":"`+s.Code(ann)+`","loginOptions":null}`)
 	})
 }
 
@@ -340,9 +318,9 @@ func TestDeadRefreshTokenDoesNotStopASignIn(t *testing.T) {
 		dead := s.SignIn(ann).Refresh
 		s.LogOut(ann)
 		for _, token := range []string{dead, "x.y.z", "x"} {
-			ok(t, s, signup, token, `{"loginId":"bob"}`)
-			ok(t, s, verify, token, verifyBody(s, ann, ""))
-			elapse(time.Minute)
+			ok(t, s, kittest.SignUpPath, token, `{"loginId":"bob"}`)
+			ok(t, s, kittest.VerifyPath, token, verifyBody(s, ann, ""))
+			kittest.Elapse(time.Minute)
 		}
 	})
 }
@@ -351,20 +329,20 @@ func TestRefreshBodies(t *testing.T) {
 	s := newProject()
 	token := s.SignIn(ann).Refresh
 	for _, body := range []string{"", "  ", "{}", `{"externalToken":"x"}`, `{"fpData":{"a":1}}`, `null`} {
-		out := ok(t, s, refresh+"?dcs=t&dcr=f", token, body)
+		out := ok(t, s, kittest.RefreshPath+"?dcs=t&dcr=f", token, body)
 		assert.Equal(t, "", out["refreshJwt"])
-		assert.Equal(t, "DS", claimsOf(t, out["sessionJwt"])["drn"])
+		assert.Equal(t, "DS", kittest.ClaimsOf(t, out["sessionJwt"])["drn"])
 		assert.Equal(t, []any{ann}, out["user"].(object)["loginIds"])
 	}
 }
 
 func TestSessionAnswerNamesEverything(t *testing.T) {
 	s := newProject()
-	out := ok(t, s, refresh, s.SignIn(ann).Refresh, "")
+	out := ok(t, s, kittest.RefreshPath, s.SignIn(ann).Refresh, "")
 	for name, want := range map[string]any{
 		"sessionJwt": out["sessionJwt"], "refreshJwt": "", "cookieDomain": "", "cookiePath": "/",
 		"cookieMaxAge": out["cookieMaxAge"], "cookieExpiration": out["cookieExpiration"],
-		"sessionExpiration": claimsOf(t, out["sessionJwt"])["exp"], "claims": object{},
+		"sessionExpiration": kittest.ClaimsOf(t, out["sessionJwt"])["exp"], "claims": object{},
 		"externalToken": "", "tenantSSOID": "", "trustedDeviceJwt": "", "nextRefreshSeconds": 0.0,
 		"cookieName": "", "sessionCookieName": "", "sessionCookieDomain": "",
 		"user": out["user"], "firstSeen": false, "idpResponse": nil, "unsavedSSO": nil,
@@ -381,7 +359,7 @@ func TestUserAnswerNamesEverything(t *testing.T) {
 		LoginID: "bob", Name: "Bob", Email: "b@example.com", Phone: "+1", Roles: []string{"admin"},
 		Tenants: map[string]descopetest.Tenant{"T2": {Name: "Two"}, "T1": {Name: "One", Roles: []string{"r"}, Permissions: []string{"p"}}},
 	})
-	r := send(t, s, http.MethodGet, me, s.SignIn("bob").Refresh, "")
+	r := send(t, s, http.MethodGet, kittest.MePath, s.SignIn("bob").Refresh, "")
 	assert.ElementsMatch(t, []string{
 		"loginIds", "userId", "name", "email", "phone", "verifiedEmail", "verifiedPhone", "roleNames", "userTenants",
 		"status", "externalIds", "picture", "test", "customAttributes", "createdTime", "TOTP", "SAML", "OAuth",
@@ -410,7 +388,7 @@ func TestTenants(t *testing.T) {
 			})
 			in := s.SignIn("bob")
 			for _, token := range []string{in.Session, in.Refresh} {
-				claims := claimsOf(t, token)
+				claims := kittest.ClaimsOf(t, token)
 				assert.Equal(t, []any{"top"}, claims["roles"])
 				assert.Equal(t, []any{"all"}, claims["permissions"])
 				assert.Equal(t, object{"T1": object{"roles": []any{"r"}, "permissions": []any{"p"}}, "T2": object{}}, claims["tenants"])
@@ -421,19 +399,19 @@ func TestTenants(t *testing.T) {
 
 			one := object{"id": "T1", "name": "One", "customAttributes": object{}}
 			two := object{"id": "T2", "name": "Two", "customAttributes": object{}}
-			assert.Equal(t, object{"tenants": []any{one}}, ok(t, s, myTenants, in.Refresh, `{"dct":true}`))
-			assert.Equal(t, object{"tenants": []any{two}}, ok(t, s, myTenants, in.Refresh, `{"ids":["T2","T9"]}`))
-			assert.Equal(t, object{"tenants": []any{one, two}}, ok(t, s, myTenants, in.Refresh, `{"dct":false,"ids":[]}`))
-			refused(t, s, myTenants, in.Refresh, `{"dct":true,"ids":["T2"]}`, 400, "E011004")
+			assert.Equal(t, object{"tenants": []any{one}}, ok(t, s, kittest.TenantsPath, in.Refresh, `{"dct":true}`))
+			assert.Equal(t, object{"tenants": []any{two}}, ok(t, s, kittest.TenantsPath, in.Refresh, `{"ids":["T2","T9"]}`))
+			assert.Equal(t, object{"tenants": []any{one, two}}, ok(t, s, kittest.TenantsPath, in.Refresh, `{"dct":false,"ids":[]}`))
+			refused(t, s, kittest.TenantsPath, in.Refresh, `{"dct":true,"ids":["T2"]}`, 400, "E011004")
 
-			refused(t, s, selectTenant, in.Refresh, `{}`, 400, "E011002")
-			refused(t, s, selectTenant, in.Refresh, `{"tenant":"T9"}`, 400, "E011004")
-			out := ok(t, s, selectTenant, in.Refresh, `{"tenant":"T2"}`)
-			assert.Equal(t, "T2", claimsOf(t, out["sessionJwt"])["dct"])
+			refused(t, s, kittest.SelectPath, in.Refresh, `{}`, 400, "E011002")
+			refused(t, s, kittest.SelectPath, in.Refresh, `{"tenant":"T9"}`, 400, "E011004")
+			out := ok(t, s, kittest.SelectPath, in.Refresh, `{"tenant":"T2"}`)
+			assert.Equal(t, "T2", kittest.ClaimsOf(t, out["sessionJwt"])["dct"])
 			next := out["refreshJwt"].(string)
-			assert.Equal(t, "T2", claimsOf(t, next)["dct"])
+			assert.Equal(t, "T2", kittest.ClaimsOf(t, next)["dct"])
 			assert.Equal(t, !rotate, s.Honours(in.Refresh))
-			assert.Equal(t, "T2", claimsOf(t, ok(t, s, refresh, next, "")["sessionJwt"])["dct"])
+			assert.Equal(t, "T2", kittest.ClaimsOf(t, ok(t, s, kittest.RefreshPath, next, "")["sessionJwt"])["dct"])
 		})
 	}
 }
@@ -443,20 +421,20 @@ func TestHistory(t *testing.T) {
 		s := newProject()
 		var token string
 		for range 12 {
-			token = ok(t, s, verify, "", verifyBody(s, ann, ""))["refreshJwt"].(string)
-			elapse(time.Minute)
+			token = ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))["refreshJwt"].(string)
+			kittest.Elapse(time.Minute)
 		}
-		r := send(t, s, http.MethodGet, history, token, "")
+		r := send(t, s, http.MethodGet, kittest.HistoryPath, token, "")
 		var list []object
 		require.NoError(t, json.Unmarshal(r.raw, &list))
 		require.Len(t, list, 10)
 		assert.Equal(t, object{
-			"userId": claimsOf(t, token)["sub"], "loginTime": float64(time.Now().Add(-time.Minute).Unix()),
+			"userId": kittest.ClaimsOf(t, token)["sub"], "loginTime": float64(time.Now().Add(-time.Minute).Unix()),
 			"city": "", "country": "", "ip": "192.0.2.1", "selectedTenant": "",
 		}, list[0])
 
 		s.AddUser(descopetest.User{LoginID: "bob"})
-		r = send(t, s, http.MethodGet, history, s.SignIn("bob").Refresh, "")
+		r = send(t, s, http.MethodGet, kittest.HistoryPath, s.SignIn("bob").Refresh, "")
 		require.NoError(t, json.Unmarshal(r.raw, &list))
 		assert.Len(t, list, 1)
 	})
@@ -467,25 +445,25 @@ func TestLogout(t *testing.T) {
 	s.AddUser(descopetest.User{LoginID: "bob"})
 	a, b, c, bob := s.SignIn(ann).Refresh, s.SignIn(ann).Refresh, s.SignIn(ann), s.SignIn("bob").Refresh
 
-	out := ok(t, s, logout, a, "")
+	out := ok(t, s, kittest.LogoutPath, a, "")
 	assert.Equal(t, "", out["sessionJwt"])
 	assert.Equal(t, "", out["refreshJwt"])
 	assert.Equal(t, "/", out["cookiePath"])
 	assert.False(t, s.Honours(a))
 	assert.True(t, s.Honours(b))
-	refused(t, s, logout, a, "", 401, "E064001")
-	for _, path := range []string{refresh, logoutAll, myTenants, update} {
+	refused(t, s, kittest.LogoutPath, a, "", 401, "E064001")
+	for _, path := range []string{kittest.RefreshPath, kittest.LogoutAllPath, kittest.TenantsPath, kittest.UpdatePath} {
 		refused(t, s, path, a, `{"loginId":"x"}`, 401, "E064001")
 	}
-	for _, path := range []string{me, history} {
+	for _, path := range []string{kittest.MePath, kittest.HistoryPath} {
 		requireRefusal(t, send(t, s, http.MethodGet, path, a, ""), 401, "E064001")
 	}
 
-	ok(t, s, logoutAll, b, `{"logoutType":["x"]}`)
+	ok(t, s, kittest.LogoutAllPath, b, `{"logoutType":["x"]}`)
 	assert.False(t, s.Honours(b))
 	assert.False(t, s.Honours(c.Refresh))
 	assert.True(t, s.Honours(bob))
-	ok(t, s, validate, c.Session, "") // until it expires
+	ok(t, s, kittest.ValidatePath, c.Session, "") // until it expires
 
 	s.LogOut("bob")
 	assert.False(t, s.Honours(bob))
@@ -496,7 +474,7 @@ func TestValidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject()
 		in := s.SignIn(ann)
-		ok(t, s, validate, in.Session, "")
+		ok(t, s, kittest.ValidatePath, in.Session, "")
 		for why, token := range map[string]string{
 			"none":       "",
 			"refresh":    in.Refresh,
@@ -508,11 +486,11 @@ func TestValidate(t *testing.T) {
 			"not base64": strings.Replace(in.Session, ".", ".!", 1),
 		} {
 			t.Log(why)
-			refused(t, s, validate, token, "", 401, "E061005")
+			refused(t, s, kittest.ValidatePath, token, "", 401, "E061005")
 		}
-		ok(t, s, validate, s.Sign(nil, s.SessionClaims(ann)), "{}")
-		elapse(10 * time.Minute)
-		refused(t, s, validate, in.Session, "", 401, "E061005")
+		ok(t, s, kittest.ValidatePath, s.Sign(nil, s.SessionClaims(ann)), "{}")
+		kittest.Elapse(10 * time.Minute)
+		refused(t, s, kittest.ValidatePath, in.Session, "", 401, "E061005")
 	})
 }
 
@@ -521,34 +499,34 @@ func TestBadBodies(t *testing.T) {
 	token := s.SignIn(ann).Refresh
 	deep := strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000)
 	for _, c := range []struct{ path, body, code string }{
-		{signup, ``, "E011002"},
-		{signup, `{}`, "E011002"},
-		{signup, `{"loginId":""}`, "E011002"},
-		{signup, `{"LoginID":"bob"}`, "E011002"},
-		{signup, `{"loginId":7}`, "E011003"},
-		{signup, `{"loginId":"bob","user":[]}`, "E011003"},
-		{signup, `{"loginId":"bob","loginId":"eve"}`, "E011003"},
-		{signup, `{"loginId":"` + strings.Repeat("x", 257) + `"}`, "E011003"},
-		{signup, `{"loginId":"` + "\xff" + `"}`, "E011003"},
-		{signup, `{"loginId":"bob"} {}`, "E011003"},
-		{signup, `{"loginId":"bob"`, "E011003"},
-		{signup, `[]`, "E011003"},
-		{signup, `<html>`, "E011003"},
-		{signup, `{"loginId":"bob","pad":"` + strings.Repeat("x", 64<<10) + `"}`, "E011003"},
-		{update, ``, "E011002"},
-		{update, `{"loginId":{}}`, "E011003"},
-		{verify, `{"loginId":"` + ann + `"}`, "E011002"},
-		{verify, `{"loginId":"` + ann + `","code":123456}`, "E011003"},
-		{verify, `{"loginId":"` + ann + `","code":"1","loginOptions":{"stepup":"yes"}}`, "E011003"},
-		{verify, `{"loginId":"` + ann + `","code":"1","loginOptions":{"customClaims":{"a":` + deep + `}}}`, "E011003"},
-		{refresh, `x`, "E011003"},
-		{refresh, `{"externalToken":1}`, "E011003"},
-		{tryRefresh, `[`, "E011003"},
-		{logout, `7`, "E011003"},
-		{logoutAll, `{"logoutType":"all"}`, "E011003"},
-		{myTenants, `{"dct":"yes"}`, "E011003"},
-		{selectTenant, `{"tenant":[]}`, "E011003"},
-		{validate, `[]`, "E011003"},
+		{kittest.SignUpPath, ``, "E011002"},
+		{kittest.SignUpPath, `{}`, "E011002"},
+		{kittest.SignUpPath, `{"loginId":""}`, "E011002"},
+		{kittest.SignUpPath, `{"LoginID":"bob"}`, "E011002"},
+		{kittest.SignUpPath, `{"loginId":7}`, "E011003"},
+		{kittest.SignUpPath, `{"loginId":"bob","user":[]}`, "E011003"},
+		{kittest.SignUpPath, `{"loginId":"bob","loginId":"eve"}`, "E011003"},
+		{kittest.SignUpPath, `{"loginId":"` + strings.Repeat("x", 257) + `"}`, "E011003"},
+		{kittest.SignUpPath, `{"loginId":"` + "\xff" + `"}`, "E011003"},
+		{kittest.SignUpPath, `{"loginId":"bob"} {}`, "E011003"},
+		{kittest.SignUpPath, `{"loginId":"bob"`, "E011003"},
+		{kittest.SignUpPath, `[]`, "E011003"},
+		{kittest.SignUpPath, `<html>`, "E011003"},
+		{kittest.SignUpPath, `{"loginId":"bob","pad":"` + strings.Repeat("x", 64<<10) + `"}`, "E011003"},
+		{kittest.UpdatePath, ``, "E011002"},
+		{kittest.UpdatePath, `{"loginId":{}}`, "E011003"},
+		{kittest.VerifyPath, `{"loginId":"` + ann + `"}`, "E011002"},
+		{kittest.VerifyPath, `{"loginId":"` + ann + `","code":123456}`, "E011003"},
+		{kittest.VerifyPath, `{"loginId":"` + ann + `","code":"1","loginOptions":{"stepup":"yes"}}`, "E011003"},
+		{kittest.VerifyPath, `{"loginId":"` + ann + `","code":"1","loginOptions":{"customClaims":{"a":` + deep + `}}}`, "E011003"},
+		{kittest.RefreshPath, `x`, "E011003"},
+		{kittest.RefreshPath, `{"externalToken":1}`, "E011003"},
+		{kittest.TryRefreshPath, `[`, "E011003"},
+		{kittest.LogoutPath, `7`, "E011003"},
+		{kittest.LogoutAllPath, `{"logoutType":"all"}`, "E011003"},
+		{kittest.TenantsPath, `{"dct":"yes"}`, "E011003"},
+		{kittest.SelectPath, `{"tenant":[]}`, "E011003"},
+		{kittest.ValidatePath, `[]`, "E011003"},
 	} {
 		t.Run(c.path+" "+c.body[:min(40, len(c.body))], func(t *testing.T) {
 			refused(t, s, c.path, token, c.body, 400, c.code)
@@ -561,7 +539,7 @@ func TestBadBodies(t *testing.T) {
 func TestDeepCustomClaimsAreCarried(t *testing.T) {
 	s := newProject()
 	deep := strings.Repeat(`[`, 9000) + strings.Repeat(`]`, 9000)
-	in := ok(t, s, verify, "", verifyBody(s, ann, `{"customClaims":{"a":`+deep+`}}`))
-	ok(t, s, refresh, in["refreshJwt"].(string), "")
-	ok(t, s, validate, in["sessionJwt"].(string), "")
+	in := ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann, `{"customClaims":{"a":`+deep+`}}`))
+	ok(t, s, kittest.RefreshPath, in["refreshJwt"].(string), "")
+	ok(t, s, kittest.ValidatePath, in["sessionJwt"].(string), "")
 }

@@ -1,16 +1,15 @@
 package descopetest_test
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/descopehttp/descopehttp/descopetest"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/descopetest"
 )
 
 const ann = "ann@example.com"
@@ -99,27 +98,6 @@ func verifyBody(s *descopetest.Server, loginID, options string) string {
 		options = "{}"
 	}
 	return `{"loginId":"` + loginID + `","code":"` + s.Code(loginID) + `","loginOptions":` + options + `}`
-}
-
-// parts returns header and claims of a token, unverified.
-func parts(t *testing.T, token any) (header, claims object) {
-	t.Helper()
-	text, _ := token.(string)
-	p := strings.Split(text, ".")
-	require.Len(t, p, 3)
-	for i, into := range []*object{&header, &claims} {
-		raw, err := base64.RawURLEncoding.DecodeString(p[i])
-		require.NoError(t, err)
-		d := json.NewDecoder(bytes.NewReader(raw))
-		require.NoError(t, d.Decode(into))
-	}
-	return header, claims
-}
-
-func claimsOf(t *testing.T, token any) object {
-	t.Helper()
-	_, claims := parts(t, token)
-	return claims
 }
 
 // keySet returns the project's keys by kid.

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/descopehttp/descopehttp/descopetest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 func TestSettingsThatNoProjectCanHave(t *testing.T) {
@@ -39,7 +41,7 @@ func TestProjectIDIsFinalOnceUsed(t *testing.T) {
 
 	s := newProject(other)
 	assert.Equal(t, "P2yyyyyyyyyyyyyyyyyyyyyyyyyyy", s.ProjectID())
-	assert.Equal(t, s.ProjectID(), claimsOf(t, s.SignIn(ann).Session)["iss"])
+	assert.Equal(t, s.ProjectID(), kittest.ClaimsOf(t, s.SignIn(ann).Session)["iss"])
 	assert.Panics(t, func() { s.Configure(func(t *descopetest.Settings) { t.ProjectID = "P2zzzzzzzzzzzzzzzzzzzzzzzzzzz" }) })
 
 	s = newProject()
@@ -49,7 +51,7 @@ func TestProjectIDIsFinalOnceUsed(t *testing.T) {
 
 func TestMisuse(t *testing.T) {
 	s := newProject()
-	ok(t, s, signup, "", `{"loginId":"pending"}`)
+	ok(t, s, kittest.SignUpPath, "", `{"loginId":"pending"}`)
 	for name, misuse := range map[string]func(){
 		"no login id":     func() { s.AddUser(descopetest.User{}) },
 		"long login id":   func() { s.AddUser(descopetest.User{LoginID: strings.Repeat("x", 257)}) },
@@ -79,31 +81,31 @@ func TestPathsAndMethods(t *testing.T) {
 	for _, path := range []string{"/", "/v1/auth/otp/verify", "/v1/auth/refresh/", "/v1/auth/logoutprevious", "/v2/keyring"} {
 		requireRefusal(t, post(t, s, path, "", ""), 404, "E011001")
 	}
-	for _, path := range []string{signup, verify, update, refresh, tryRefresh, logout, logoutAll, myTenants, selectTenant, validate} {
+	for _, path := range []string{kittest.SignUpPath, kittest.VerifyPath, kittest.UpdatePath, kittest.RefreshPath, kittest.TryRefreshPath, kittest.LogoutPath, kittest.LogoutAllPath, kittest.TenantsPath, kittest.SelectPath, kittest.ValidatePath} {
 		r := send(t, s, http.MethodGet, path, "", "")
 		requireRefusal(t, r, 405, "E011001")
 		assert.Equal(t, "POST", r.Header.Get("Allow"))
 	}
-	for _, path := range []string{me, history, "/v2/keys/" + s.ProjectID()} {
+	for _, path := range []string{kittest.MePath, kittest.HistoryPath, "/v2/keys/" + s.ProjectID()} {
 		r := post(t, s, path, "", "")
 		requireRefusal(t, r, 405, "E011001")
 		assert.Equal(t, "GET", r.Header.Get("Allow"))
 	}
-	ok(t, s, "/"+refresh, s.SignIn(ann).Refresh, "")
+	ok(t, s, "/"+kittest.RefreshPath, s.SignIn(ann).Refresh, "")
 }
 
 func TestRequestCounts(t *testing.T) {
 	s := newProject()
 	token := s.SignIn(ann).Refresh
-	post(t, s, refresh, token, "")
+	post(t, s, kittest.RefreshPath, token, "")
 	post(t, s, "//v1/auth/refresh", "", "")
 	send(t, s, http.MethodGet, "/v2/keys/"+s.ProjectID(), "", "")
 	send(t, s, http.MethodGet, "/"+s.ProjectID()+"/.well-known/jwks.json", "", "")
 	for _, path := range []string{"/a", "/b", "/c"} {
 		post(t, s, path, "", "")
 	}
-	assert.Equal(t, map[string]int{refresh: 2, "/v2/keys": 2, "other": 3}, s.RequestCounts())
-	assert.Equal(t, 2, s.Requests(refresh))
+	assert.Equal(t, map[string]int{kittest.RefreshPath: 2, "/v2/keys": 2, "other": 3}, s.RequestCounts())
+	assert.Equal(t, 2, s.Requests(kittest.RefreshPath))
 	assert.Equal(t, 2, s.Requests("//v1/auth/refresh"))
 	assert.Equal(t, 2, s.Requests("/v2/keys/"+s.ProjectID()))
 	assert.Equal(t, 3, s.Requests("other"))

@@ -24,10 +24,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/descopehttp/descopehttp/descopetest"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 func TestRotation(t *testing.T) {
@@ -36,38 +38,38 @@ func TestRotation(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newProject(func(t *descopetest.Settings) { t.Alg, t.RotateRefresh = alg, true })
 				first := s.SignIn(ann).Refresh
-				end := claimsOf(t, first)["exp"]
+				end := kittest.ClaimsOf(t, first)["exp"]
 				seen := map[string]bool{first: true}
 				token := first
 				for range 4 { // within one second and after it
-					out := ok(t, s, refresh, token, "")
+					out := ok(t, s, kittest.RefreshPath, token, "")
 					next := out["refreshJwt"].(string)
 					assert.False(t, seen[next])
 					seen[next] = true
 					assert.False(t, s.Honours(token))
 					assert.True(t, s.Honours(next))
-					refused(t, s, refresh, token, "", 401, "E064001")
-					assert.Equal(t, end, claimsOf(t, next)["exp"])
+					refused(t, s, kittest.RefreshPath, token, "", 401, "E064001")
+					assert.Equal(t, end, kittest.ClaimsOf(t, next)["exp"])
 					assert.Equal(t, end, out["cookieExpiration"])
 					token = next
-					elapse(300 * time.Millisecond)
+					kittest.Elapse(300 * time.Millisecond)
 				}
 
-				elapse(time.Hour)
+				kittest.Elapse(time.Hour)
 				s.Configure(func(t *descopetest.Settings) {
 					t.SlideRefreshExpiry = true
 					t.SpentRefresh = descopetest.Failure{Status: 403, Code: "E000002", Description: "spent"}
 				})
-				next := ok(t, s, refresh, token, "")["refreshJwt"].(string)
-				assert.Equal(t, float64(time.Now().Add(4*7*24*time.Hour).Unix()), claimsOf(t, next)["exp"])
-				refused(t, s, refresh, token, "", 403, "E000002")
+				next := ok(t, s, kittest.RefreshPath, token, "")["refreshJwt"].(string)
+				assert.Equal(t, float64(time.Now().Add(4*7*24*time.Hour).Unix()), kittest.ClaimsOf(t, next)["exp"])
+				refused(t, s, kittest.RefreshPath, token, "", 403, "E000002")
 				assert.True(t, s.Honours(next))
 
 				other := s.SignIn(ann).Refresh
 				s.Configure(func(t *descopetest.Settings) { t.ReuseRevokesFamily = true })
 				assert.False(t, s.Honours(first)) // asking is not using
 				assert.True(t, s.Honours(next))
-				refused(t, s, refresh, first, "", 403, "E000002")
+				refused(t, s, kittest.RefreshPath, first, "", 403, "E000002")
 				assert.False(t, s.Honours(next))
 				assert.True(t, s.Honours(other))
 			})
@@ -79,13 +81,13 @@ func TestNoRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject(func(t *descopetest.Settings) { t.Alg = "RS256" })
 		in := s.SignIn(ann)
-		a, b := ok(t, s, refresh, in.Refresh, ""), ok(t, s, refresh, in.Refresh, "")
+		a, b := ok(t, s, kittest.RefreshPath, in.Refresh, ""), ok(t, s, kittest.RefreshPath, in.Refresh, "")
 		assert.Equal(t, "", a["refreshJwt"])
 		assert.Equal(t, a["sessionJwt"], b["sessionJwt"]) // RS256, one second, equal claims
 		assert.Equal(t, in.Session, a["sessionJwt"])
 		assert.NotEqual(t, in.Refresh, s.SignIn(ann).Refresh)
 		s.Configure(func(t *descopetest.Settings) { t.EchoRefresh = true })
-		assert.Equal(t, in.Refresh, ok(t, s, refresh, in.Refresh, "")["refreshJwt"])
+		assert.Equal(t, in.Refresh, ok(t, s, kittest.RefreshPath, in.Refresh, "")["refreshJwt"])
 	})
 }
 
@@ -95,7 +97,7 @@ func TestRefreshTokenOfOnlyOneWins(t *testing.T) {
 	var wg sync.WaitGroup
 	statuses := make([]int, 20)
 	for i := range statuses {
-		wg.Go(func() { statuses[i] = post(t, s, refresh, token, "").StatusCode })
+		wg.Go(func() { statuses[i] = post(t, s, kittest.RefreshPath, token, "").StatusCode })
 	}
 	wg.Wait()
 	won := 0
@@ -111,7 +113,7 @@ func TestRefusedRefreshTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject()
 		in := s.SignIn(ann)
-		claims := claimsOf(t, in.Refresh)
+		claims := kittest.ClaimsOf(t, in.Refresh)
 		claims["jti"] = "other"
 		for why, token := range map[string]string{
 			"none":        "",
@@ -125,28 +127,28 @@ func TestRefusedRefreshTokens(t *testing.T) {
 		} {
 			t.Log(why)
 			assert.False(t, s.Honours(token))
-			refused(t, s, refresh, token, "", 401, "E061005")
-			assert.Equal(t, object{}, ok(t, s, tryRefresh, token, ""))
+			refused(t, s, kittest.RefreshPath, token, "", 401, "E061005")
+			assert.Equal(t, object{}, ok(t, s, kittest.TryRefreshPath, token, ""))
 		}
-		out := ok(t, s, tryRefresh, in.Refresh, "")
+		out := ok(t, s, kittest.TryRefreshPath, in.Refresh, "")
 		assert.ElementsMatch(t, []string{"sessionJwt", "cookiePath", "cookieMaxAge", "cookieExpiration", "sessionExpiration"}, names(out))
 
-		elapse(4*7*24*time.Hour - time.Second)
-		ok(t, s, refresh, in.Refresh, "")
-		elapse(time.Second)
+		kittest.Elapse(4*7*24*time.Hour - time.Second)
+		ok(t, s, kittest.RefreshPath, in.Refresh, "")
+		kittest.Elapse(time.Second)
 		assert.False(t, s.Honours(in.Refresh))
-		refused(t, s, refresh, in.Refresh, "", 401, "E061005")
+		refused(t, s, kittest.RefreshPath, in.Refresh, "", 401, "E061005")
 
 		dead := s.SignIn(ann).Refresh
 		s.LogOut(ann)
-		assert.Equal(t, object{}, ok(t, s, tryRefresh, dead, "{}"))
+		assert.Equal(t, object{}, ok(t, s, kittest.TryRefreshPath, dead, "{}"))
 	})
 }
 
 func TestExpiredFromTheStart(t *testing.T) {
 	s := newProject(func(t *descopetest.Settings) { t.SessionTTL = -time.Minute })
 	in := s.SignIn(ann)
-	refused(t, s, validate, in.Session, "", 401, "E061005")
+	refused(t, s, kittest.ValidatePath, in.Session, "", 401, "E061005")
 	assert.True(t, s.Honours(in.Refresh))
 	s.Configure(func(t *descopetest.Settings) { t.RefreshTTL = 0 })
 	assert.False(t, s.Honours(s.SignIn(ann).Refresh))
@@ -157,7 +159,7 @@ func TestAuthorization(t *testing.T) {
 	token := s.SignIn(ann).Refresh
 	id := s.ProjectID()
 	status := func(authorization string) int {
-		req, err := http.NewRequest(http.MethodPost, s.URL()+refresh, nil)
+		req, err := http.NewRequest(http.MethodPost, s.URL()+kittest.RefreshPath, nil)
 		require.NoError(t, err)
 		if authorization != "" {
 			req.Header.Set("Authorization", authorization)
@@ -200,7 +202,7 @@ func TestAuthorization(t *testing.T) {
 func TestTokensInCookies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject(func(t *descopetest.Settings) { t.TokensInCookies, t.RotateRefresh = true, true })
-		r := post(t, s, verify, "", verifyBody(s, ann, ""))
+		r := post(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 		require.Equal(t, http.StatusOK, r.StatusCode)
 		assert.Equal(t, "", r.body["sessionJwt"])
 		assert.Equal(t, "", r.body["refreshJwt"])
@@ -209,10 +211,10 @@ func TestTokensInCookies(t *testing.T) {
 		ds, dsr := cookie(t, r, "DS"), cookie(t, r, "DSR")
 		assert.Equal(t, 600, ds.MaxAge)
 		assert.Equal(t, 2419200, dsr.MaxAge)
-		assert.Equal(t, r.body["claims"], any(claimsOf(t, ds.Value)))
+		assert.Equal(t, r.body["claims"], any(kittest.ClaimsOf(t, ds.Value)))
 
 		withCookie := func(value string) response {
-			req, err := http.NewRequest(http.MethodPost, s.URL()+refresh, nil)
+			req, err := http.NewRequest(http.MethodPost, s.URL()+kittest.RefreshPath, nil)
 			require.NoError(t, err)
 			req.Header.Set("Authorization", "Bearer "+s.ProjectID())
 			req.AddCookie(&http.Cookie{Name: "DSR", Value: value})
@@ -225,18 +227,18 @@ func TestTokensInCookies(t *testing.T) {
 		requireRefusal(t, withCookie(dsr.Value), 401, "E064001")
 
 		t.Log("a server sends the token in the header in this mode, too")
-		r = post(t, s, refresh, next, "")
+		r = post(t, s, kittest.RefreshPath, next, "")
 		require.Equal(t, http.StatusOK, r.StatusCode)
 		next = cookie(t, r, "DSR").Value
 
 		s.Configure(func(t *descopetest.Settings) { t.RotateRefresh = false })
-		r = post(t, s, tryRefresh, next, "")
+		r = post(t, s, kittest.TryRefreshPath, next, "")
 		assert.NotContains(t, r.body, "refreshJwt")
 		assert.Equal(t, "DS", r.body["claims"].(object)["drn"])
 		cookie(t, r, "DS")
 		assert.Len(t, r.Cookies(), 1)
 
-		r = post(t, s, logout, next, "{}")
+		r = post(t, s, kittest.LogoutPath, next, "{}")
 		require.Equal(t, http.StatusOK, r.StatusCode)
 		assert.Equal(t, -1, cookie(t, r, "DS").MaxAge)
 		assert.Equal(t, -1, cookie(t, r, "DSR").MaxAge)
@@ -276,17 +278,17 @@ func TestEditClaims(t *testing.T) {
 			}
 		})
 		in := s.SignIn(ann)
-		assert.Equal(t, "DS", claimsOf(t, in.Session)["kind"])
-		assert.Equal(t, "DSR", claimsOf(t, in.Refresh)["kind"])
+		assert.Equal(t, "DS", kittest.ClaimsOf(t, in.Session)["kind"])
+		assert.Equal(t, "DSR", kittest.ClaimsOf(t, in.Refresh)["kind"])
 		assert.Equal(t, "DS", s.SessionClaims(ann)["kind"])
-		assert.Equal(t, time.Now().Add(time.Minute).UTC().Format(time.RFC3339), claimsOf(t, in.Session)["rexp"])
+		assert.Equal(t, time.Now().Add(time.Minute).UTC().Format(time.RFC3339), kittest.ClaimsOf(t, in.Session)["rexp"])
 
 		t.Log("equal refresh tokens are one")
 		again := s.SignIn(ann)
-		assert.Equal(t, claimsOf(t, in.Refresh), claimsOf(t, again.Refresh))
+		assert.Equal(t, kittest.ClaimsOf(t, in.Refresh), kittest.ClaimsOf(t, again.Refresh))
 		assert.True(t, s.Honours(again.Refresh))
 
-		elapse(time.Minute)
+		kittest.Elapse(time.Minute)
 		assert.False(t, s.Honours(again.Refresh))
 	})
 }
@@ -298,8 +300,8 @@ func TestEditClaimsMayCallTheServer(t *testing.T) {
 		t.EditClaims = func(_ string, claims map[string]any) { claims["code"] = s.Code(ann) }
 	})
 	in := s.SignIn(ann)
-	assert.Len(t, claimsOf(t, in.Session)["code"], 6)
-	ok(t, s, refresh, in.Refresh, "")
+	assert.Len(t, kittest.ClaimsOf(t, in.Session)["code"], 6)
+	ok(t, s, kittest.RefreshPath, in.Refresh, "")
 	assert.Len(t, s.SessionClaims(ann)["code"], 6)
 }
 
@@ -336,7 +338,7 @@ func TestSignHeaders(t *testing.T) {
 		s := newProject(func(t *descopetest.Settings) { t.Alg = alg })
 		claims := map[string]any{"a": 1}
 
-		header, _ := parts(t, s.Sign(map[string]any{"kid": nil, "typ": "x", "crit": []string{"b64"}}, claims))
+		header, _ := kittest.Parts(t, s.Sign(map[string]any{"kid": nil, "typ": "x", "crit": []string{"b64"}}, claims))
 		assert.Equal(t, object{"alg": alg, "typ": "x", "crit": []any{"b64"}}, header)
 
 		none := s.Sign(map[string]any{"alg": "none"}, claims)
@@ -357,7 +359,7 @@ func TestSignHeaders(t *testing.T) {
 		honest := map[string][]string{"RS256": {"RS256", "RS512", "PS256"}, "ES256": {"ES256"}}[alg]
 		for _, name := range []string{"RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA", "rs256"} {
 			token := s.Sign(map[string]any{"alg": name}, claims)
-			header, _ := parts(t, token)
+			header, _ := kittest.Parts(t, token)
 			assert.Equal(t, name, header["alg"])
 			_, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return public, nil })
 			if slices.Contains(honest, name) {
@@ -433,7 +435,7 @@ func TestKeyRotationAndRevocation(t *testing.T) {
 		assert.Len(t, keySet(t, s), 2)
 		requireSigned(t, s, old.Session)
 		requireSigned(t, s, next.Session)
-		ok(t, s, validate, old.Session, "")
+		ok(t, s, kittest.ValidatePath, old.Session, "")
 
 		s.RotateKeys()
 		s.RotateKeys()
@@ -444,15 +446,15 @@ func TestKeyRotationAndRevocation(t *testing.T) {
 			material[fmt.Sprint(k["n"], k["x"])] = true
 		}
 		assert.Len(t, material, 3)
-		refused(t, s, validate, old.Session, "", 401, "E061005")
+		refused(t, s, kittest.ValidatePath, old.Session, "", 401, "E061005")
 		assert.True(t, s.Honours(old.Refresh)) // it lives longer than its key
-		requireSigned(t, s, ok(t, s, refresh, old.Refresh, "")["sessionJwt"].(string))
+		requireSigned(t, s, ok(t, s, kittest.RefreshPath, old.Refresh, "")["sessionJwt"].(string))
 
 		s.RevokeKeys()
 		assert.Len(t, keySet(t, s), 1)
-		refused(t, s, refresh, old.Refresh, "", 401, "E061005")
-		refused(t, s, refresh, next.Refresh, "", 401, "E061005")
-		refused(t, s, validate, next.Session, "", 401, "E061005")
+		refused(t, s, kittest.RefreshPath, old.Refresh, "", 401, "E061005")
+		refused(t, s, kittest.RefreshPath, next.Refresh, "", 401, "E061005")
+		refused(t, s, kittest.ValidatePath, next.Session, "", 401, "E061005")
 		requireSigned(t, s, s.SignIn(ann).Session)
 	}
 }
@@ -464,11 +466,11 @@ func TestKeyDelay(t *testing.T) {
 		requireSigned(t, s, in.Session) // the first key is there at once
 		s.RotateKeys()
 		in = s.SignIn(ann)
-		header, _ := parts(t, in.Session)
+		header, _ := kittest.Parts(t, in.Session)
 		assert.NotContains(t, keySet(t, s), header["kid"])
 		assert.Len(t, keySet(t, s), 1) // the old one stays as long as it is the only one
-		ok(t, s, refresh, in.Refresh, "")
-		elapse(time.Minute)
+		ok(t, s, kittest.RefreshPath, in.Refresh, "")
+		kittest.Elapse(time.Minute)
 		assert.Len(t, keySet(t, s), 1)
 		requireSigned(t, s, in.Session)
 	})
@@ -479,7 +481,7 @@ func TestAlgMayChange(t *testing.T) {
 	old := s.SignIn(ann)
 	s.Configure(func(t *descopetest.Settings) { t.Alg = "RS256" })
 	next := s.SignIn(ann)
-	header, _ := parts(t, next.Session)
+	header, _ := kittest.Parts(t, next.Session)
 	assert.Equal(t, "RS256", header["alg"])
 	requireSigned(t, s, old.Session)
 	requireSigned(t, s, next.Session)
@@ -506,12 +508,12 @@ func TestAddKey(t *testing.T) {
 	} {
 		add("kid-" + alg)
 		in := s.SignIn(ann)
-		header, _ := parts(t, in.Session)
+		header, _ := kittest.Parts(t, in.Session)
 		assert.Equal(t, "kid-"+alg, header["kid"])
 		assert.Equal(t, alg, header["alg"])
 		assert.Equal(t, alg, keySet(t, s)["kid-"+alg]["alg"])
-		ok(t, s, validate, in.Session, "")
-		ok(t, s, refresh, in.Refresh, "")
+		ok(t, s, kittest.ValidatePath, in.Session, "")
+		ok(t, s, kittest.RefreshPath, in.Refresh, "")
 	}
 	assert.Panics(t, func() { s.AddKey("", weak) })
 	assert.Panics(t, func() { s.AddKey("x", p224) })
@@ -541,36 +543,36 @@ func TestMaxTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject(func(t *descopetest.Settings) { t.MaxTokens, t.RotateRefresh = 3, true })
 		dead := s.SignIn(ann).Refresh
-		ok(t, s, logout, dead, "")
+		ok(t, s, kittest.LogoutPath, dead, "")
 		a, _, c := s.SignIn(ann).Refresh, s.SignIn(ann).Refresh, s.SignIn(ann).Refresh
-		refused(t, s, refresh, dead, "", 401, "E061005") // forgotten
+		refused(t, s, kittest.RefreshPath, dead, "", 401, "E061005") // forgotten
 		assert.True(t, s.Honours(a))
 
-		r := post(t, s, verify, "", verifyBody(s, ann, ""))
+		r := post(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 		requireRefusal(t, r, 429, "E130429")
 		assert.NotEmpty(t, r.Header.Get("Retry-After"))
 		assert.Panics(t, func() { s.SignIn(ann) })
 
 		t.Log("a rotation takes the place of what it spends")
-		next := ok(t, s, refresh, a, "")["refreshJwt"].(string)
+		next := ok(t, s, kittest.RefreshPath, a, "")["refreshJwt"].(string)
 		assert.True(t, s.Honours(next))
 
 		t.Log("the refused sign-in has used no code up")
-		ok(t, s, logout, c, "")
-		ok(t, s, verify, "", verifyBody(s, ann, ""))
+		ok(t, s, kittest.LogoutPath, c, "")
+		ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 
 		s.Configure(func(t *descopetest.Settings) { t.RotateRefresh = false })
-		elapse(4 * 7 * 24 * time.Hour)
+		kittest.Elapse(4 * 7 * 24 * time.Hour)
 		s.SignIn(ann)
 	})
 }
 
 func TestMaxUsers(t *testing.T) {
 	s := newProject(func(t *descopetest.Settings) { t.MaxUsers = 2 })
-	ok(t, s, signup, "", `{"loginId":"bob"}`)
-	refused(t, s, signup, "", `{"loginId":"eve"}`, 429, "E130429")
+	ok(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`)
+	refused(t, s, kittest.SignUpPath, "", `{"loginId":"eve"}`, 429, "E130429")
 	assert.False(t, s.HasUser("eve"))
-	ok(t, s, signup, "", `{"loginId":"bob"}`)
+	ok(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`)
 	assert.Panics(t, func() { s.AddUser(descopetest.User{LoginID: "eve"}) })
 }
 

@@ -21,6 +21,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 const (
@@ -94,7 +96,7 @@ func needBrowser(t *testing.T) context.Context {
 	t.Helper()
 	ctx, err := startBrowser()
 	if errors.Is(err, errNoChromium) {
-		missing(t, "%v", err)
+		kittest.Missing(t, "%v", err)
 	}
 	require.NoError(t, err)
 	return ctx

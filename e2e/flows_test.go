@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // A phone is an authenticator app with one key in it.
@@ -100,7 +101,7 @@ func TestDemoShowsTheCode(t *testing.T) {
 	s := startDemo(t)
 	b := newBrowser(t)
 	b.open(s.url + "/signin")
-	b.fill("Login ID", ada)
+	b.fill("Login ID", kittest.Ada)
 	code := until[string](b, `document.querySelector("#demo-row").checkVisibility() && document.querySelector("#demo-code").innerText`)
 	assert.Regexp(t, `^\d{3} \d{3}$`, code)
 	left := until[int](b, `document.querySelector("#demo-life").value`)
@@ -109,7 +110,7 @@ func TestDemoShowsTheCode(t *testing.T) {
 	b.click("Use this code")
 	b.enter()
 	b.at("/account")
-	b.sees(ada)
+	b.sees(kittest.Ada)
 	b.sees("admin, editor")
 }
 
@@ -139,9 +140,9 @@ func TestKeyboard(t *testing.T) {
 
 	b.open(s.url + "/signin")
 	b.at("/signin")
-	b.do(chromedp.KeyEvent(ada))
+	b.do(chromedp.KeyEvent(kittest.Ada))
 	b.press(kb.Tab)
-	b.do(chromedp.KeyEvent(s.project.Code(ada)))
+	b.do(chromedp.KeyEvent(s.project.Code(kittest.Ada)))
 	b.enter()
 	b.at("/account")
 }
@@ -178,16 +179,16 @@ func TestProgress(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, nil)
 	b := newBrowser(t)
-	s.project.Fail(pathVerify, descopetest.Fault{Delay: time.Second})
+	s.project.Fail(kittest.VerifyPath, descopetest.Fault{Delay: time.Second})
 	b.open(s.url + "/signin")
-	b.fill("Login ID", ada)
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Login ID", kittest.Ada)
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.enter()
 	until[bool](b, `document.querySelector("button[type=submit]:disabled")?.innerText === "Signing in…" && document.querySelector("[role=status]#status").innerText === "Signing in…"`)
 	b.press(kb.Enter)
 	b.at("/account")
-	b.sees(ada)
-	assert.Equal(t, 1, s.project.Requests(pathVerify))
+	b.sees(kittest.Ada)
+	assert.Equal(t, 1, s.project.Requests(kittest.VerifyPath))
 }
 
 func TestWrongCode(t *testing.T) {
@@ -195,8 +196,8 @@ func TestWrongCode(t *testing.T) {
 	s := startSite(t, nil)
 	b := newBrowser(t)
 	b.open(s.url + "/signin")
-	b.fill("Login ID", ada)
-	b.fill("Code", wrongCode(s.project.Code(ada)))
+	b.fill("Login ID", kittest.Ada)
+	b.fill("Code", wrongCode(s.project.Code(kittest.Ada)))
 	b.enter()
 	b.sees("That code does not fit this login ID.")
 	assert.Equal(t, "code true", evaluate[string](b, `document.activeElement.id + " " + document.activeElement.ariaInvalid`), "the field to mend")
@@ -209,8 +210,8 @@ func TestWrongCode(t *testing.T) {
 	b.enter()
 	b.sees("That code does not fit this login ID.")
 
-	b.fill("Login ID", ada)
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Login ID", kittest.Ada)
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.enter()
 	b.at("/account")
 }
@@ -229,8 +230,8 @@ func TestTooManyTries(t *testing.T) {
 	s := startSite(t, nil)
 	b := newBrowser(t)
 	b.open(s.url + "/signin")
-	b.fill("Login ID", ada)
-	b.fill("Code", wrongCode(s.project.Code(ada)))
+	b.fill("Login ID", kittest.Ada)
+	b.fill("Code", wrongCode(s.project.Code(kittest.Ada)))
 	refused := evaluate[[]int](b, `(async () => {
 		const statuses = [];
 		for (let i = 0; i < 10; i++) {
@@ -239,15 +240,15 @@ func TestTooManyTries(t *testing.T) {
 			statuses.push(r.status);
 		}
 		return statuses;
-	})()`, ada, wrongCode(s.project.Code(ada)))
+	})()`, kittest.Ada, wrongCode(s.project.Code(kittest.Ada)))
 	assert.Equal(t, slices.Repeat([]int{http.StatusUnauthorized}, 10), refused)
 	b.enter()
 	b.sees("Too many attempts. Try again in 10 minutes.")
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.enter()
 	until[bool](b, `document.querySelector("#verify-error").innerText.startsWith("Too many attempts.")`)
 	assert.Empty(t, b.cookies())
-	assert.Equal(t, 10, s.project.Requests(pathVerify), "Descope is not asked again")
+	assert.Equal(t, 10, s.project.Requests(kittest.VerifyPath), "Descope is not asked again")
 }
 
 // Descope itself may find that it is asked too often.
@@ -255,13 +256,13 @@ func TestDescopeIsBusy(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, nil)
 	b := newBrowser(t)
-	s.project.Fail(pathVerify, descopetest.Fault{
+	s.project.Fail(kittest.VerifyPath, descopetest.Fault{
 		Status: http.StatusTooManyRequests,
 		Header: http.Header{"Retry-After": {"90"}},
 		Body:   `{"errorCode":"E130429","errorDescription":"Rate limit exceeded"}`,
 	})
 	b.open(s.url + "/signin")
-	b.fill("Login ID", ada)
+	b.fill("Login ID", kittest.Ada)
 	b.fill("Code", "123456")
 	b.enter()
 	b.sees("Too many attempts. Try again in")
@@ -280,7 +281,7 @@ func TestSilentRenewal(t *testing.T) {
 	b.sees("once without you noticing")
 	until[bool](b, `/^(9:|10:)/.test(document.querySelector("#left").innerText)`)
 	assert.True(t, evaluate[bool](b, `window.sameDocument === true`), "the page was not loaded anew")
-	assert.Equal(t, 1, s.project.Requests(pathRefresh))
+	assert.Equal(t, 1, s.project.Requests(kittest.RefreshPath))
 	after := b.cookies()
 	assert.NotEqual(t, before["DS"].Value, after["DS"].Value)
 	assert.NotEqual(t, before["DSR"].Value, after["DSR"].Value)
@@ -295,14 +296,14 @@ func TestTwoTabsAtExpiry(t *testing.T) {
 	s.signIn(first)
 	second := first.another()
 	second.open(s.url + "/account")
-	second.sees(ada)
+	second.sees(kittest.Ada)
 
 	for _, b := range []*tab{first, second} {
 		b.sees("once without you noticing")
 		b.open(s.url + "/account")
-		b.sees(ada)
+		b.sees(kittest.Ada)
 	}
-	assert.Equal(t, 1, s.project.Requests(pathRefresh))
+	assert.Equal(t, 1, s.project.Requests(kittest.RefreshPath))
 	assert.True(t, s.project.Honours(first.cookies()["DSR"].Value), "the browser holds the refresh token that is in force")
 }
 
@@ -317,7 +318,7 @@ func TestOutage(t *testing.T) {
 	s.signIn(leaver)
 	s.project.Fail("", descopetest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
 	b.sees("Descope cannot be reached. You are still signed in; trying again.")
-	b.sees(ada)
+	b.sees(kittest.Ada)
 	b.click("Sign out everywhere") // which cannot be done now
 	b.sees("Nothing has changed.")
 	assert.Len(t, b.cookies(), 2)
@@ -336,7 +337,7 @@ func TestOutage(t *testing.T) {
 	// A sign-in says what is the matter, too.
 	stranger := newBrowser(t)
 	stranger.open(s.url + "/signin")
-	stranger.fill("Login ID", ada)
+	stranger.fill("Login ID", kittest.Ada)
 	stranger.fill("Code", "123456")
 	stranger.enter()
 	stranger.sees("Descope, which signs people in here, cannot be reached just now.")
@@ -346,7 +347,7 @@ func TestOutage(t *testing.T) {
 	b.sees("without you noticing")
 	until[bool](b, `document.querySelector("#notice").innerText === ""`)
 	other.sees("This session") // it has loaded itself anew
-	other.sees(ada)
+	other.sees(kittest.Ada)
 }
 
 // A page that wants a step-up: the browser is sent to where a code is asked for
@@ -360,11 +361,11 @@ func TestStepUp(t *testing.T) {
 	b.click("Change the payout account")
 	b.at("/signin")
 	b.sees("Confirm that it is you")
-	b.sees(ada)
-	b.fill("Code", wrongCode(s.project.Code(ada)))
+	b.sees(kittest.Ada)
+	b.fill("Code", wrongCode(s.project.Code(kittest.Ada)))
 	b.enter()
 	b.sees("That code does not fit this login ID.")
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.enter()
 	b.at("/payout")
 	b.sees("Confirmed for another")
@@ -381,7 +382,7 @@ func TestStepUp(t *testing.T) {
 	other.open(s.url + "/payout")
 	other.at("/signin")
 	other.sees("Confirm that it is you")
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.click("Confirm")
 	b.sees("Saved.")
 	until[bool](b, `document.querySelector("#payout").value === "GB33BUKB20201555555555"`)
@@ -391,7 +392,7 @@ func TestStepUp(t *testing.T) {
 	b.fill("Account number", "no")
 	b.enter()
 	b.sees("Your last code was too long ago.")
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.click("Confirm")
 	b.sees("An account number has 4 to 34 letters and digits.") // where it can be mended
 	b.fill("Account number", "GB33BUKB20201555555555")
@@ -406,7 +407,7 @@ func TestReplaceAuthenticator(t *testing.T) {
 	s := startSite(t, nil)
 	b := newBrowser(t)
 	s.signIn(b)
-	old := s.project.Code(ada)
+	old := s.project.Code(kittest.Ada)
 	b.click("Replace the authenticator")
 	b.at("/signin")
 	b.fill("Code", old)
@@ -426,7 +427,7 @@ func TestReplaceAuthenticator(t *testing.T) {
 	b.at("/signin")
 	b.sees("You are signed out.")
 
-	b.fill("Login ID", ada)
+	b.fill("Login ID", kittest.Ada)
 	b.fill("Code", old)
 	b.enter()
 	b.sees("That code does not fit this login ID.")
@@ -442,7 +443,7 @@ func TestReplaceAuthenticatorTooLate(t *testing.T) {
 	b := newBrowser(t)
 	s.signIn(b)
 	b.click("Replace the authenticator")
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.click("Confirm")
 	b.at("/authenticator")
 	// The kit takes a session for as long as clocks may differ, 5 s more.
@@ -460,12 +461,12 @@ func TestSignOutIsSeenInOtherTabs(t *testing.T) {
 	s.signIn(first)
 	second := first.another()
 	second.open(s.url + "/account")
-	second.sees(ada)
+	second.sees(kittest.Ada)
 	first.click("Sign out")
 	first.at("/signin")
 	first.sees("You are signed out.")
 	second.sees("You signed out in another window.")
-	assert.NotContains(t, second.text(), ada)
+	assert.NotContains(t, second.text(), kittest.Ada)
 	assert.Empty(t, first.cookies())
 }
 
@@ -483,7 +484,7 @@ func TestSignOutEverywhere(t *testing.T) {
 	there.sees("The session was ended elsewhere")
 	there.click("Sign in")
 	there.at("/signin")
-	assert.NotContains(t, there.text(), ada)
+	assert.NotContains(t, there.text(), kittest.Ada)
 }
 
 // What the back button brings up after a sign-out says nothing of anybody.
@@ -494,7 +495,7 @@ func TestBackAfterSignOut(t *testing.T) {
 	b.open(s.url + "/")
 	s.signIn(b)
 	b.click("Change the payout account")
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.enter()
 	b.at("/payout")
 	b.fill("Account number", "DE89370400440532013000")
@@ -502,7 +503,7 @@ func TestBackAfterSignOut(t *testing.T) {
 	b.sees("Saved.")
 	b.click("Back to your account")
 	b.at("/account")
-	b.sees(ada)
+	b.sees(kittest.Ada)
 	b.click("Sign out")
 	b.at("/signin")
 	b.sees("You are signed out.")
@@ -515,7 +516,7 @@ func TestBackAfterSignOut(t *testing.T) {
 			const text = `+readable+`;
 			if (%s.some((secret) => text.includes(secret))) throw new Error("there it is: " + text);
 			return !["/account", "/payout"].includes(location.pathname) && document.readyState === "complete";
-		})()`, []string{ada, "Lovelace", "DE89370400440532013000"})
+		})()`, []string{kittest.Ada, "Lovelace", "DE89370400440532013000"})
 	}
 }
 
@@ -527,15 +528,15 @@ func TestCrossOriginPost(t *testing.T) {
 	b := newBrowser(t)
 	s.signIn(b)
 	b.click("Change the payout account")
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.enter()
 	b.at("/payout")
-	verified := s.project.Requests(pathVerify)
+	verified := s.project.Requests(kittest.VerifyPath)
 
 	attacks := []struct{ action, body string }{
 		{"/auth/v1/auth/logout", `{}`},
 		{"/auth/v1/auth/logoutall", `{}`},
-		{"/auth/v1/auth/totp/verify", `{"loginId":"` + ada + `","code":"123456"}`},
+		{"/auth/v1/auth/totp/verify", `{"loginId":"` + kittest.Ada + `","code":"123456"}`},
 		{"/payout", `{"account":"EVIL0000"}`},
 	}
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -562,8 +563,8 @@ func TestCrossOriginPost(t *testing.T) {
 				s.url+attack.action, attack.body)
 		}
 	}
-	assert.Equal(t, 0, s.project.Requests("/v1/auth/logout")+s.project.Requests("/v1/auth/logoutall"))
-	assert.Equal(t, verified, s.project.Requests(pathVerify))
+	assert.Equal(t, 0, s.project.Requests(kittest.LogoutPath)+s.project.Requests(kittest.LogoutAllPath))
+	assert.Equal(t, verified, s.project.Requests(kittest.VerifyPath))
 	b.open(s.url + "/payout")
 	b.at("/payout")
 	b.sees("Your payout account")

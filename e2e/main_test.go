@@ -22,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 var screenshots = flag.String("screenshots", "", "`folder` to write a picture of every page to")
@@ -47,16 +49,6 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(workFolder)
 	defer closeBrowser()
 	return m.Run()
-}
-
-// missing skips a test for want of something on this machine. In CI a skipped
-// test would hide that nothing was tested.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("DESCOPEHTTP_CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 // exampleProgram builds the example once, from the root of the repository.
@@ -94,11 +86,11 @@ var webFolder = sync.OnceValues(func() (string, error) {
 func webPackages(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("npm"); err != nil {
-		missing(t, "needs npm, which is not in PATH")
+		kittest.Missing(t, "needs npm, which is not in PATH")
 	}
 	folder, err := webFolder()
 	if err != nil {
-		missing(t, "needs the npm packages of e2e/web: %v", err)
+		kittest.Missing(t, "needs the npm packages of e2e/web: %v", err)
 	}
 	return filepath.Join(folder, "node_modules")
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 const maxPageWeight = 60_000 // bytes, all that is loaded for a page together
@@ -210,7 +211,7 @@ func TestPages(t *testing.T) {
 	g.look("not-found")
 	g.open(s.url + "/signup")
 	g.look("sign-up")
-	g.fill("Login ID", ada)
+	g.fill("Login ID", kittest.Ada)
 	g.enter()
 	g.sees("Somebody has signed up")
 	g.look("sign-up-exists")
@@ -222,7 +223,7 @@ func TestPages(t *testing.T) {
 	g.look("sign-up-key")
 	g.open(s.url + "/signin")
 	g.look("sign-in")
-	g.fill("Login ID", ada)
+	g.fill("Login ID", kittest.Ada)
 	g.fill("Code", "000000")
 	g.enter()
 	g.sees("That code does not fit")
@@ -270,7 +271,7 @@ func TestPages(t *testing.T) {
 
 	short := startDemo(t, "-session-ttl", "5s")
 	g.open(short.url + "/signin")
-	g.fill("Login ID", ada)
+	g.fill("Login ID", kittest.Ada)
 	g.sees("s left")
 	g.look("sign-in-code")
 	g.click("Use this code")
@@ -290,13 +291,13 @@ func TestPagesInTrouble(t *testing.T) {
 	})
 
 	busy := startSite(t, nil)
-	busy.project.Fail(pathVerify, descopetest.Fault{
+	busy.project.Fail(kittest.VerifyPath, descopetest.Fault{
 		Status: http.StatusTooManyRequests,
 		Header: http.Header{"Retry-After": {"90"}},
 		Body:   `{"errorCode":"E130429","errorDescription":"Rate limit exceeded"}`,
 	})
 	g.open(busy.url + "/signin")
-	g.fill("Login ID", ada)
+	g.fill("Login ID", kittest.Ada)
 	g.fill("Code", "123456")
 	g.enter()
 	g.sees("Too many attempts.")
@@ -305,7 +306,7 @@ func TestPagesInTrouble(t *testing.T) {
 	s.signIn(g.tab)
 
 	g.open(s.url + "/payout")
-	g.fill("Code", s.project.Code(ada))
+	g.fill("Code", s.project.Code(kittest.Ada))
 	g.enter()
 	g.at("/payout")
 	until[bool](g.tab, `!document.querySelector("#confirmed").checkVisibility()`)
@@ -315,7 +316,7 @@ func TestPagesInTrouble(t *testing.T) {
 	g.look("payout-asks-again")
 
 	g.open(s.url + "/account")
-	g.sees(ada)
+	g.sees(kittest.Ada)
 	s.project.Fail("", descopetest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
 	g.sees("You are still signed in; trying again.")
 	g.look("account-away")
@@ -331,8 +332,8 @@ func TestPagesInTrouble(t *testing.T) {
 
 	s.project.Reset()
 	g.open(s.url + "/account")
-	g.sees(ada)
-	s.project.LogOut(ada)
+	g.sees(kittest.Ada)
+	s.project.LogOut(kittest.Ada)
 	g.sees("You are signed out")
 	g.look("signed-out-elsewhere")
 
@@ -340,7 +341,7 @@ func TestPagesInTrouble(t *testing.T) {
 	s.project.Configure(func(s *descopetest.Settings) { s.SessionTTL = time.Second })
 	s.signIn(g.tab)
 	g.open(s.url + "/nowhere")
-	s.project.LogOut(ada)
+	s.project.LogOut(kittest.Ada)
 	over := time.Now().Add(8 * time.Second) // with what the kit allows clocks to differ
 	until[bool](g.tab, `Date.now() > %s`, over.UnixMilli())
 	g.open(s.url + "/account")

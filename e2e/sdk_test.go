@@ -16,6 +16,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // A mount is an application that has the kit under /auth/ and whose page uses
@@ -163,7 +164,7 @@ func TestBrowserSDK(t *testing.T) {
 
 			refreshed := m.call(`refresh()`)
 			require.True(t, refreshed.OK, refreshed)
-			assert.Equal(t, 1, m.project.Requests(pathRefresh))
+			assert.Equal(t, 1, m.project.Requests(kittest.RefreshPath))
 			assert.Equal(t, test.session, refreshed.Data.SessionJWT != "")
 			assert.Equal(t, test.refresh, refreshed.Data.RefreshJWT != "")
 			assert.Equal(t, 2*changes, evaluate[int](m.tab, `told.sessionTokens.length`), "onSessionTokenChange")
@@ -175,10 +176,10 @@ func TestBrowserSDK(t *testing.T) {
 
 			t.Run("outage", func(t *testing.T) {
 				m.project.Fail("", descopetest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
-				refreshes, mes := m.answered("/auth"+pathRefresh), m.answered("/auth"+pathMe)
+				refreshes, mes := m.answered("/auth"+kittest.RefreshPath), m.answered("/auth"+kittest.MePath)
 				assert.False(t, m.call(`refresh()`).OK)
 				assert.False(t, m.call(`me()`).OK)
-				assert.Equal(t, []int{refreshes + 1, mes + 1}, []int{m.answered("/auth" + pathRefresh), m.answered("/auth" + pathMe)},
+				assert.Equal(t, []int{refreshes + 1, mes + 1}, []int{m.answered("/auth" + kittest.RefreshPath), m.answered("/auth" + kittest.MePath)},
 					"the SDK was made to wait and ask again")
 				assert.True(t, m.authenticated(), "an outage signs nobody out")
 				assert.Equal(t, http.StatusOK, m.whoami())
@@ -215,23 +216,23 @@ func TestReadmePage(t *testing.T) {
 	require.True(t, found)
 
 	m := startMount(t, descopehttp.InCookies, nil)
-	m.project.AddUser(descopetest.User{LoginID: ada})
+	m.project.AddUser(descopetest.User{LoginID: kittest.Ada})
 	folder, err := webFolder()
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "readme.html"), []byte("<!DOCTYPE html>"+page), 0o644))
 
 	m.open(m.url + "/readme.html")
 	m.sees("signed out")
-	m.fill("Login ID", ada)
-	m.fill("Code", wrongCode(m.project.Code(ada)))
+	m.fill("Login ID", kittest.Ada)
+	m.fill("Code", wrongCode(m.project.Code(kittest.Ada)))
 	m.enter()
 	m.sees("The code is not valid for this user.")
-	m.fill("Code", m.project.Code(ada))
+	m.fill("Code", m.project.Code(kittest.Ada))
 	m.click("Sign in")
-	m.sees("hello " + ada)
+	m.sees("hello " + kittest.Ada)
 	assert.Len(t, m.cookies(), 2)
 	m.open(m.url + "/readme.html")
-	m.sees("hello " + ada)
+	m.sees("hello " + kittest.Ada)
 	m.click("Sign out")
 	m.sees("signed out")
 	assert.Empty(t, m.cookies())
@@ -248,7 +249,7 @@ func TestBrowserSDKRenewsByItself(t *testing.T) {
 	first := evaluate[string](m.tab, `sdk.getSessionToken()`)
 	next := until[string](m.tab, `told.sessionTokens.length > 1 && sdk.getSessionToken()`)
 	assert.NotEqual(t, first, next)
-	assert.Equal(t, 1, m.project.Requests(pathRefresh))
+	assert.Equal(t, 1, m.project.Requests(kittest.RefreshPath))
 	assert.Equal(t, 3, strings.Count(next, ".")+1)
 	assert.Equal(t, http.StatusOK, m.whoami())
 }

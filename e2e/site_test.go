@@ -2,14 +2,12 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,17 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
-
-// Paths of Descope that tests count and make fail.
-const (
-	pathVerify  = "/v1/auth/totp/verify"
-	pathRefresh = "/v1/auth/refresh"
-	pathMe      = "/v1/auth/me"
-)
-
-// ada is a user of every project here.
-const ada = "ada@example.com"
 
 // A site is the example, running as a process of its own.
 type site struct {
@@ -55,7 +44,7 @@ func startSite(t *testing.T, configure func(*descopetest.Settings)) *site {
 			configure(s)
 		}
 	})
-	project.AddUser(descopetest.User{LoginID: ada, Name: "Ada Lovelace"})
+	project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada Lovelace"})
 	server := httptest.NewServer(project)
 	t.Cleanup(server.Close)
 	url := runExample(t, "-project", project.ProjectID(), "-base-url", server.URL)
@@ -79,11 +68,11 @@ func shortFirst(life time.Duration) func(*descopetest.Settings) {
 func (s *site) signIn(b *tab) {
 	b.t.Helper()
 	b.open(s.url + "/signin")
-	b.fill("Login ID", ada)
-	b.fill("Code", s.project.Code(ada))
+	b.fill("Login ID", kittest.Ada)
+	b.fill("Code", s.project.Code(kittest.Ada))
 	b.enter()
 	b.at("/account")
-	b.sees(ada)
+	b.sees(kittest.Ada)
 }
 
 // runExample starts the program on a free port and returns the address that it
@@ -100,7 +89,7 @@ func runExample(t *testing.T, args ...string) string {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = patience
 	said, saying := io.Pipe()
-	var logged buffer
+	var logged kittest.LogBuffer
 	cmd.Stdout, cmd.Stderr = saying, &logged
 	require.NoError(t, cmd.Start())
 	exited := make(chan error, 1)
@@ -132,22 +121,4 @@ func ignoreKilled(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// buffer is an io.Writer that may be read meanwhile.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -17,7 +16,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 const (
@@ -36,77 +35,15 @@ const (
 	pathUpdate = "/auth/v1/auth/totp/update"
 )
 
-// patience bounds every wait for something that must happen.
-const patience = 20 * time.Second
-
-// program is the example, running.
-type program struct {
-	url    string
-	stdout *buffer
-	stderr *buffer
-	stop   context.CancelFunc
-	exited chan struct{} // closed when code is set
-	code   int
-}
-
-// buffer is an io.Writer that a test may read meanwhile.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 func noEnv(string) string { return "" }
 
-// start runs the program on a free port and waits until it says that it listens.
-func start(t *testing.T, args ...string) *program {
+// start runs the example on a free port.
+func start(t *testing.T, args ...string) *kittest.Program {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	said, saying := io.Pipe()
-	p := &program{stdout: new(buffer), stderr: new(buffer), stop: stop, exited: make(chan struct{})}
-	go func() {
-		args := append([]string{"-addr", "127.0.0.1:0"}, args...)
-		defer close(p.exited)
-		p.code = run(ctx, args, noEnv, io.MultiWriter(p.stdout, saying), p.stderr)
-		saying.Close()
-	}()
-	line, err := bufio.NewReader(said).ReadString('\n')
-	require.NoError(t, err, "it ended before it listened: %s", p.stderr)
-	go io.Copy(io.Discard, said)
-	listening, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
-	require.True(t, ok, line)
-	p.url = listening
-	t.Cleanup(func() {
-		stop()
-		assert.Equal(t, exitOK, p.waitExit(t))
-		if t.Failed() {
-			t.Log(p.stderr)
-		}
+	args = append([]string{"-addr", "127.0.0.1:0"}, args...)
+	return kittest.Start(t, func(ctx context.Context, stdout, stderr io.Writer) int {
+		return run(ctx, args, noEnv, stdout, stderr)
 	})
-	return p
-}
-
-// waitExit returns the exit code.
-func (p *program) waitExit(t *testing.T) int {
-	t.Helper()
-	select {
-	case <-p.exited:
-		return p.code
-	case <-time.After(patience):
-		require.Fail(t, "it does not end")
-		return -1
-	}
 }
 
 // browser is a client with cookies that follows no redirects.
@@ -116,20 +53,20 @@ type browser struct {
 	http http.Client
 }
 
-func newBrowser(t *testing.T, p *program) *browser {
+func newBrowser(t *testing.T, p *kittest.Program) *browser {
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	return &browser{t: t, base: p.url, http: http.Client{
+	return &browser{t: t, base: p.URL, http: http.Client{
 		Jar:           jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       patience,
+		Timeout:       kittest.Patience,
 	}}
 }
 
 // openUntil opens a page until it answers with status.
 func (b *browser) openUntil(path string, status int) reply {
 	b.t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(kittest.Patience)
 	for {
 		r := b.open(path)
 		if r.StatusCode == status {
@@ -274,7 +211,7 @@ func TestSignUpToSignOut(t *testing.T) {
 
 	t.Run("the session renews itself", func(t *testing.T) {
 		old := b.cookie("DS")
-		deadline := time.After(patience)
+		deadline := time.After(kittest.Patience)
 		for b.cookie("DS") == old {
 			now := decode[facts](t, b.call("/api/session"), http.StatusOK)
 			require.Equal(t, first.Subject, now.Subject)
@@ -600,7 +537,7 @@ func TestHelp(t *testing.T) {
 func TestAddressInUse(t *testing.T) {
 	p := start(t)
 	var stdout, stderr bytes.Buffer
-	args := []string{"-addr", strings.TrimPrefix(p.url, "http://")}
+	args := []string{"-addr", strings.TrimPrefix(p.URL, "http://")}
 	assert.Equal(t, exitError, run(t.Context(), args, noEnv, &stdout, &stderr))
 	assert.Contains(t, stderr.String(), "example: -addr: ")
 	assert.Contains(t, stderr.String(), "in use")
@@ -647,8 +584,8 @@ func TestShutdown(t *testing.T) {
 
 	answered := make(chan int, 1)
 	go func() {
-		client := http.Client{Timeout: patience}
-		res, err := client.Post(p.url+pathSignUp, "application/json", strings.NewReader(`{"loginId":"`+grace+`"}`))
+		client := http.Client{Timeout: kittest.Patience}
+		res, err := client.Post(p.URL+pathSignUp, "application/json", strings.NewReader(`{"loginId":"`+grace+`"}`))
 		if err != nil {
 			answered <- 0
 			return
@@ -661,9 +598,9 @@ func TestShutdown(t *testing.T) {
 	case code := <-answered:
 		require.Fail(t, "answered too early", code)
 	}
-	p.stop()
+	p.Stop()
 	close(goOn)
 	assert.Equal(t, http.StatusOK, <-answered)
-	assert.Equal(t, exitOK, p.waitExit(t))
-	assert.Equal(t, "listening on "+p.url+"\n", p.stdout.String(), "one line, and nothing else")
+	assert.Equal(t, exitOK, p.WaitExit(t))
+	assert.Equal(t, "listening on "+p.URL+"\n", p.Stdout.String(), "one line, and nothing else")
 }

@@ -3,23 +3,21 @@ package descopeecho_test
 import (
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/labstack/echo/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/adapters/descopeecho"
-	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // echo.WrapMiddleware would put two Responses more around the answer: what outer
 // middleware registers on its Response would not run, and what it reads there
 // would not be the answer.
 func TestOneResponse(t *testing.T) {
-	project, a := newAuth(t)
+	k := kittest.New(t)
 	e := echo.New()
 	hooks := 0
 	var outer, inner *echo.Response
@@ -30,15 +28,13 @@ func TestOneResponse(t *testing.T) {
 			outer.Before(func() { hooks++ })
 			return next(c)
 		}
-	}, descopeecho.LoadSession(a), descopeecho.RequireSession(a))
+	}, descopeecho.LoadSession(k.Auth), descopeecho.RequireSession(k.Auth))
 	e.GET("/app", func(c *echo.Context) (err error) {
 		inner, err = echo.UnwrapResponse(c.Response())
 		require.NoError(t, err)
 		return c.String(http.StatusAccepted, "hello")
 	})
-	r := httptest.NewRequest(http.MethodGet, "/app", nil)
-	r.Header.Set("Authorization", "Bearer "+project.SignIn(ann).Session)
-	e.ServeHTTP(httptest.NewRecorder(), r)
+	kittest.Serve(e, kittest.WithBearer(kittest.Get("/app"), k.Project.SignIn(kittest.Ada).Session))
 	assert.Same(t, outer, inner)
 	assert.Equal(t, 1, hooks)
 	assert.Equal(t, http.StatusAccepted, outer.Status)
@@ -47,7 +43,7 @@ func TestOneResponse(t *testing.T) {
 
 // What echo's own middleware sees of a refusal: an answer, and no error.
 func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
-	_, a := newAuth(t)
+	k := kittest.New(t)
 	e := echo.New()
 	e.HTTPErrorHandler = func(*echo.Context, error) { t.Error("the error handler ran") }
 	var status int
@@ -62,19 +58,8 @@ func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
 	e.GET("/app", func(*echo.Context) error {
 		t.Error("the page ran")
 		return nil
-	}, descopeecho.RequireSession(a))
-	e.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/app", nil))
+	}, descopeecho.RequireSession(k.Auth))
+	kittest.Serve(e, kittest.Get("/app"))
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusUnauthorized, status)
-}
-
-const ann = "ann@example.com"
-
-func newAuth(t *testing.T) (*descopetest.Server, *descopehttp.Auth) {
-	t.Helper()
-	project := descopetest.NewServer()
-	project.AddUser(descopetest.User{LoginID: ann})
-	a, err := descopehttp.New(descopehttp.Config{ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client()})
-	require.NoError(t, err)
-	return project, a
 }

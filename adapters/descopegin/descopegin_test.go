@@ -7,11 +7,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/adapters/descopegin"
-	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // What gin's own middleware sees of a refusal: access logs, metrics, and pages
@@ -36,7 +35,7 @@ func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			project, a := newAuth(t, func(c *descopehttp.Config) { c.ErrorHandler = test.errorHandler })
+			k := kittest.New(t, func(c *descopehttp.Config) { c.ErrorHandler = test.errorHandler })
 			e := gin.New()
 			var aborted, written bool
 			var status int
@@ -47,10 +46,10 @@ func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
 					c.String(http.StatusTeapot, "nobody has answered")
 				}
 			})
-			e.GET("/app", test.protect(a), func(*gin.Context) { t.Error("the page ran") })
-			r := httptest.NewRequest(http.MethodGet, "/app", nil)
+			e.GET("/app", test.protect(k.Auth), func(*gin.Context) { t.Error("the page ran") })
+			r := kittest.Get("/app")
 			if test.signedIn {
-				r.Header.Set("Authorization", "Bearer "+project.SignIn(ann).Session)
+				kittest.WithBearer(r, k.Project.SignIn(kittest.Ada).Session)
 			}
 			w := httptest.NewRecorder()
 			e.ServeHTTP(w, r)
@@ -69,7 +68,7 @@ func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
 
 // And of a request that was let in: it is not aborted, and says who it was.
 func TestOuterMiddlewareSeesTheSession(t *testing.T) {
-	project, a := newAuth(t)
+	k := kittest.New(t)
 	e := gin.New()
 	var aborted, ok bool
 	e.Use(func(c *gin.Context) {
@@ -77,11 +76,9 @@ func TestOuterMiddlewareSeesTheSession(t *testing.T) {
 		aborted = c.IsAborted()
 		_, ok = descopegin.Session(c)
 	})
-	e.GET("/app", descopegin.RequireSession(a), func(c *gin.Context) { c.Status(http.StatusNoContent) })
-	r := httptest.NewRequest(http.MethodGet, "/app", nil)
-	r.Header.Set("Authorization", "Bearer "+project.SignIn(ann).Session)
+	e.GET("/app", descopegin.RequireSession(k.Auth), func(c *gin.Context) { c.Status(http.StatusNoContent) })
 	w := httptest.NewRecorder()
-	e.ServeHTTP(w, r)
+	e.ServeHTTP(w, kittest.WithBearer(kittest.Get("/app"), k.Project.SignIn(kittest.Ada).Session))
 	assert.Equal(t, http.StatusNoContent, w.Code)
 	assert.False(t, aborted)
 	assert.True(t, ok)
@@ -90,32 +87,17 @@ func TestOuterMiddlewareSeesTheSession(t *testing.T) {
 // gin runs the engine's middleware for paths without a route too, and adds its
 // own text to a 404 that has no body.
 func TestNoRoute(t *testing.T) {
-	_, a := newAuth(t, func(c *descopehttp.Config) {
+	k := kittest.New(t, func(c *descopehttp.Config) {
 		c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusNotFound) }
 	})
 	e := gin.New()
-	e.Use(descopegin.RequireSession(a))
+	e.Use(descopegin.RequireSession(k.Auth))
 	w := httptest.NewRecorder()
-	e.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/nothing", nil))
+	e.ServeHTTP(w, kittest.Get("/nothing"))
 	assert.Equal(t, http.StatusNotFound, w.Code)
 	assert.Empty(t, w.Body.String())
 }
 
-const ann = "ann@example.com"
-
 func refusing(a *descopehttp.Auth) gin.HandlerFunc {
 	return descopegin.Require(a, func(*http.Request, *descopehttp.Session) error { return descopehttp.ErrForbidden })
-}
-
-func newAuth(t *testing.T, edits ...func(*descopehttp.Config)) (*descopetest.Server, *descopehttp.Auth) {
-	t.Helper()
-	project := descopetest.NewServer()
-	project.AddUser(descopetest.User{LoginID: ann})
-	cfg := descopehttp.Config{ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client()}
-	for _, edit := range edits {
-		edit(&cfg)
-	}
-	a, err := descopehttp.New(cfg)
-	require.NoError(t, err)
-	return project, a
 }

@@ -15,16 +15,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 func TestRequestsAndReset(t *testing.T) {
 	p := startES256(t)
 	assert.Empty(t, p.control(t, http.MethodGet, "requests", ""))
-	p.post(t, pathRefresh, "", "")
-	p.post(t, pathRefresh, "", "")
+	p.post(t, kittest.RefreshPath, "", "")
+	p.post(t, kittest.RefreshPath, "", "")
 	p.post(t, "/nowhere", "", "")
-	send(t, http.MethodGet, p.url+"/v2/keys/"+project, "")
-	counts := object{pathRefresh: 2.0, "other": 1.0, "/v2/keys": 1.0}
+	send(t, http.MethodGet, p.URL+"/v2/keys/"+project, "")
+	counts := object{kittest.RefreshPath: 2.0, "other": 1.0, "/v2/keys": 1.0}
 	assert.Equal(t, counts, p.control(t, http.MethodGet, "requests", ""), "and none of the emulator's own")
 
 	p.control(t, http.MethodPost, "fail", `{"path":"","status":500,"times":-1}`)
@@ -45,13 +46,13 @@ func TestCode(t *testing.T) {
 		p.signIn(t, ann)
 	}
 	for _, query := range []string{"", "?loginId=", "?loginId=nobody", "?loginid=" + ann, "?loginId=%zz"} {
-		r := send(t, http.MethodGet, p.url+"/_emulator/code"+query, "")
+		r := send(t, http.MethodGet, p.URL+"/_emulator/code"+query, "")
 		assert.Equal(t, http.StatusNotFound, r.StatusCode, query)
 		assert.NotEmpty(t, r.body["error"])
 	}
 
 	t.Log("after a sign-up it is the code of the new key")
-	p.post(t, pathSignUp, "", `{"loginId":"bob"}`)
+	p.post(t, kittest.SignUpPath, "", `{"loginId":"bob"}`)
 	assert.Equal(t, true, p.signIn(t, "bob").body["firstSeen"])
 }
 
@@ -61,7 +62,7 @@ func TestUsers(t *testing.T) {
 		"roles":["admin"],"permissions":["write"],"tenants":{"acme":{"name":"Acme","roles":["owner"],"permissions":["all"]}},
 		"tenant":"acme","customClaims":{"plan":"pro"}}`)
 	in := p.signIn(t, "bob")
-	_, claims := parts(t, in.body["sessionJwt"])
+	_, claims := kittest.Parts(t, in.body["sessionJwt"])
 	assert.Equal(t, []any{"admin"}, claims["roles"])
 	assert.Equal(t, []any{"write"}, claims["permissions"])
 	assert.Equal(t, object{"acme": object{"roles": []any{"owner"}, "permissions": []any{"all"}}}, claims["tenants"])
@@ -86,7 +87,7 @@ func TestUsers(t *testing.T) {
 		`null`:                                "object",
 		`loginId=eve`:                         "object",
 	} {
-		r := send(t, http.MethodPost, p.url+"/_emulator/users", body)
+		r := send(t, http.MethodPost, p.URL+"/_emulator/users", body)
 		assert.Equal(t, http.StatusBadRequest, r.StatusCode, body)
 		assert.Contains(t, r.body["error"], want, body)
 	}
@@ -95,22 +96,22 @@ func TestUsers(t *testing.T) {
 func TestRotateKeys(t *testing.T) {
 	p := startES256(t)
 	keys := func() int {
-		return len(send(t, http.MethodGet, p.url+"/v2/keys/"+project, "").body["keys"].([]any))
+		return len(send(t, http.MethodGet, p.URL+"/v2/keys/"+project, "").body["keys"].([]any))
 	}
 	token := p.signIn(t, ann).body["refreshJwt"].(string)
 	p.control(t, http.MethodPost, "rotate-keys", "")
 	p.control(t, http.MethodPost, "rotate-keys", `{"revoke":false}`)
 	assert.Equal(t, 3, keys())
-	assert.Equal(t, http.StatusOK, p.post(t, pathRefresh, token, "").StatusCode)
+	assert.Equal(t, http.StatusOK, p.post(t, kittest.RefreshPath, token, "").StatusCode)
 	p.control(t, http.MethodPost, "rotate-keys", `{"revoke":true}`)
 	assert.Equal(t, 1, keys())
-	assert.Equal(t, http.StatusUnauthorized, p.post(t, pathRefresh, token, "").StatusCode)
+	assert.Equal(t, http.StatusUnauthorized, p.post(t, kittest.RefreshPath, token, "").StatusCode)
 	p.signIn(t, ann)
 }
 
 func TestFail(t *testing.T) {
 	p := startES256(t)
-	me := func() reply { return p.call(t, http.MethodGet, pathMe, "", "") }
+	me := func() reply { return p.call(t, http.MethodGet, kittest.MePath, "", "") }
 	fail := func(body string) { p.control(t, http.MethodPost, "fail", body) }
 
 	fail(`{"path":"/v1/auth/me","status":503,"times":2,"body":"<html>"}`)
@@ -130,7 +131,7 @@ func TestFail(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	fmt.Fprintf(conn, "GET /v1/auth/me HTTP/1.1\r\nHost: x\r\n\r\n")
-	conn.SetReadDeadline(time.Now().Add(patience))
+	conn.SetReadDeadline(time.Now().Add(kittest.Patience))
 	n, err := conn.Read(make([]byte, 1))
 	assert.Zero(t, n)
 	assert.Error(t, err)
@@ -156,7 +157,7 @@ func TestFail(t *testing.T) {
 		`{"delayMs":9223372036854775807}`: "delayMs",
 		`{"times":2}`:                     "nothing",
 	} {
-		r := send(t, http.MethodPost, p.url+"/_emulator/fail", body)
+		r := send(t, http.MethodPost, p.URL+"/_emulator/fail", body)
 		assert.Equal(t, http.StatusBadRequest, r.StatusCode, body)
 		assert.Contains(t, r.body["error"], want, body)
 	}
@@ -165,7 +166,7 @@ func TestFail(t *testing.T) {
 	for range 1000 {
 		fail(`{"path":"/v1/auth/me","status":500}`)
 	}
-	r := send(t, http.MethodPost, p.url+"/_emulator/fail", `{"path":"/v1/auth/me","status":500}`)
+	r := send(t, http.MethodPost, p.URL+"/_emulator/fail", `{"path":"/v1/auth/me","status":500}`)
 	assert.Equal(t, http.StatusBadRequest, r.StatusCode)
 	assert.Contains(t, r.body["error"], "1000")
 }
@@ -191,7 +192,7 @@ func TestControlIsForThisMachineAndItsOwnPages(t *testing.T) {
 		for _, r := range requests {
 			n++
 			body := strings.Replace(r.body, "%s", fmt.Sprintf("user%d", n), 1)
-			a := send(t, r.method, p.url+"/_emulator/"+r.name, body, headers...)
+			a := send(t, r.method, p.URL+"/_emulator/"+r.name, body, headers...)
 			seen[a.StatusCode] = true
 			if a.StatusCode != http.StatusOK {
 				assert.NotEmpty(t, a.body["error"])
@@ -216,8 +217,8 @@ func TestControlIsForThisMachineAndItsOwnPages(t *testing.T) {
 		"another loopback address":     {"Host", "127.1.2.3:" + port},
 		"IPv6":                         {"Host", "[::1]:" + port},
 		"IPv6 without a port":          {"Host", "[::1]"},
-		"a page of the emulator":       {"Origin", p.url, "Sec-Fetch-Site", "same-origin"},
-		"one of an old browser":        {"Origin", p.url},
+		"a page of the emulator":       {"Origin", p.URL, "Sec-Fetch-Site", "same-origin"},
+		"one of an old browser":        {"Origin", p.URL},
 		"typed into the address bar":   {"Sec-Fetch-Site", "none"},
 		"a fetch without a site (old)": {"Sec-Fetch-Mode", "cors"},
 	} {
@@ -245,7 +246,7 @@ func TestControlIsForThisMachineAndItsOwnPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, http.StatusForbidden, status(t, headers...)) })
 	}
 	t.Run("preflight", func(t *testing.T) {
-		r := send(t, http.MethodOptions, p.url+"/_emulator/fail", "", "Origin", "http://127.0.0.1:1", "Access-Control-Request-Method", "POST")
+		r := send(t, http.MethodOptions, p.URL+"/_emulator/fail", "", "Origin", "http://127.0.0.1:1", "Access-Control-Request-Method", "POST")
 		assert.Equal(t, http.StatusForbidden, r.StatusCode)
 		assert.Empty(t, r.Header.Get("Access-Control-Allow-Origin"))
 	})
@@ -254,7 +255,7 @@ func TestControlIsForThisMachineAndItsOwnPages(t *testing.T) {
 		require.NoError(t, err)
 		defer conn.Close()
 		fmt.Fprintf(conn, "GET /_emulator/requests HTTP/1.0\r\n\r\n")
-		conn.SetReadDeadline(time.Now().Add(patience))
+		conn.SetReadDeadline(time.Now().Add(kittest.Patience))
 		answer := make([]byte, len("HTTP/1.0 403"))
 		_, err = conn.Read(answer)
 		require.NoError(t, err)
@@ -285,7 +286,7 @@ func TestControlOnTheListeningAddress(t *testing.T) {
 func TestControlPathsAndMethods(t *testing.T) {
 	p := startES256(t)
 	for _, name := range []string{"", "nope", "code/", "Code", "../v1/auth/me", "reset/../code"} {
-		r := send(t, http.MethodGet, p.url+"/_emulator/"+name, "")
+		r := send(t, http.MethodGet, p.URL+"/_emulator/"+name, "")
 		assert.Equal(t, http.StatusNotFound, r.StatusCode, name)
 		assert.NotEmpty(t, r.body["error"], name)
 	}
@@ -294,15 +295,15 @@ func TestControlPathsAndMethods(t *testing.T) {
 			if method == allow {
 				continue
 			}
-			r := send(t, method, p.url+"/_emulator/"+name, "")
+			r := send(t, method, p.URL+"/_emulator/"+name, "")
 			assert.Equal(t, http.StatusMethodNotAllowed, r.StatusCode, "%s %s", method, name)
 			assert.Equal(t, allow, r.Header.Get("Allow"))
 		}
 	}
 	for _, name := range []string{"reset", "rotate-keys", "fail", "users"} {
-		r := send(t, http.MethodPost, p.url+"/_emulator/"+name, `{"body":"`+strings.Repeat("x", maxControlBody)+`"}`)
+		r := send(t, http.MethodPost, p.URL+"/_emulator/"+name, `{"body":"`+strings.Repeat("x", maxControlBody)+`"}`)
 		assert.Equal(t, http.StatusRequestEntityTooLarge, r.StatusCode, name)
-		r = send(t, http.MethodPost, p.url+"/_emulator/"+name, `{"unheard":"of"}`)
+		r = send(t, http.MethodPost, p.URL+"/_emulator/"+name, `{"unheard":"of"}`)
 		assert.Equal(t, http.StatusBadRequest, r.StatusCode, name)
 		assert.Contains(t, r.body["error"], "unheard")
 	}
@@ -327,9 +328,9 @@ func TestCrossOriginCalls(t *testing.T) {
 		"file://localhost":                  false,
 		"http://%zz":                        false,
 	} {
-		preflight := send(t, http.MethodOptions, p.url+pathVerify, "", "Origin", origin, "Access-Control-Request-Method", "POST",
+		preflight := send(t, http.MethodOptions, p.URL+kittest.VerifyPath, "", "Origin", origin, "Access-Control-Request-Method", "POST",
 			"Access-Control-Request-Headers", "authorization,content-type,x-descope-sdk-name")
-		call := send(t, http.MethodPost, p.url+pathVerify, "{}", "Origin", origin, "Authorization", "Bearer "+project)
+		call := send(t, http.MethodPost, p.URL+kittest.VerifyPath, "{}", "Origin", origin, "Authorization", "Bearer "+project)
 		assert.Equal(t, http.StatusBadRequest, call.StatusCode)
 		assert.Equal(t, "E011002", call.body["errorCode"])
 		assert.Contains(t, call.Header.Values("Vary"), "Origin")
@@ -352,12 +353,12 @@ func TestCrossOriginCalls(t *testing.T) {
 func TestBodiesOfCallsAreBounded(t *testing.T) {
 	p := startES256(t)
 	long := `{"loginId":"bob","user":{"name":"` + strings.Repeat("x", maxProjectBody) + `"}}`
-	r := p.post(t, pathSignUp, "", long)
+	r := p.post(t, kittest.SignUpPath, "", long)
 	assert.Equal(t, http.StatusRequestEntityTooLarge, r.StatusCode)
 	assert.Equal(t, "E011003", r.body["errorCode"])
 	assert.Contains(t, r.body["errorMessage"], "8 KiB")
 
-	req := httptest.NewRequest(http.MethodPost, pathSignUp, strings.NewReader(long))
+	req := httptest.NewRequest(http.MethodPost, kittest.SignUpPath, strings.NewReader(long))
 	req.ContentLength = -1 // as it comes in chunks
 	req.Header.Set("Authorization", "Bearer "+project)
 	w := httptest.NewRecorder()
@@ -391,7 +392,7 @@ func TestBounds(t *testing.T) {
 	w := post("/_emulator/users", `{"loginId":"bob"}`)
 	assert.Equal(t, http.StatusBadRequest, w.Code)
 	assert.Contains(t, w.Body.String(), "100 users")
-	w = post(pathSignUp, `{"loginId":"bob"}`)
+	w = post(kittest.SignUpPath, `{"loginId":"bob"}`)
 	assert.Equal(t, http.StatusTooManyRequests, w.Code)
 	assert.Contains(t, w.Body.String(), "100 users")
 
@@ -399,11 +400,11 @@ func TestBounds(t *testing.T) {
 		p.SignIn(ann)
 	}
 	body := fmt.Sprintf(`{"loginId":%q,"code":%q}`, ann, p.Code(ann))
-	w = post(pathVerify, body)
+	w = post(kittest.VerifyPath, body)
 	assert.Equal(t, http.StatusTooManyRequests, w.Code)
 	assert.Contains(t, w.Body.String(), "200 live refresh tokens")
 	p.LogOut(ann)
-	assert.Equal(t, http.StatusOK, post(pathVerify, body).Code, "dead ones make room")
+	assert.Equal(t, http.StatusOK, post(kittest.VerifyPath, body).Code, "dead ones make room")
 }
 
 // JSON of many empty lists takes twelve times its size once it is decoded. What
@@ -431,7 +432,7 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	const n = 200
 	before := heap()
 	for range n {
-		require.Equal(t, http.StatusOK, post(pathVerify, fmt.Sprintf(
+		require.Equal(t, http.StatusOK, post(kittest.VerifyPath, fmt.Sprintf(
 			`{"loginId":%q,"code":%q,"loginOptions":{"customClaims":{"a":%s}}}`, ann, p.Code(ann), lists(maxProjectBody-200))))
 	}
 	tokens := heap()

@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // asked are the 5xx that the requests themselves ask for. Nothing else answers
@@ -56,7 +58,7 @@ func TestRandomRequests(t *testing.T) {
 		assert.NotZero(t, statuses[want], "the requests never got a %d", want)
 	}
 	assert.Less(t, statuses[0], requests/20)
-	assert.NotContains(t, p.stderr.String(), "panic")
+	assert.NotContains(t, p.Stderr.String(), "panic")
 
 	p.control(t, http.MethodPost, "reset", "")
 	p.signIn(t, ann)
@@ -91,7 +93,7 @@ func (c *rawClient) do(request []byte) *rawAnswer {
 		require.NoError(c.t, err)
 		c.conn, c.in = conn, bufio.NewReader(conn)
 	}
-	c.conn.SetDeadline(time.Now().Add(patience))
+	c.conn.SetDeadline(time.Now().Add(kittest.Patience))
 	// An error of writing is one of a connection that was closed after an
 	// answer, which is still to be read.
 	c.conn.Write(request)

@@ -16,6 +16,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 func encode(t *testing.T, blockType string, der []byte, err error) []byte {
@@ -72,7 +74,7 @@ func TestKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, append([]string{"-key", writeFile(t, test.file), "-kid", "mine"}, test.args...)...)
 			in := p.signIn(t, ann)
-			header, claims := parts(t, in.body["sessionJwt"])
+			header, claims := kittest.Parts(t, in.body["sessionJwt"])
 			assert.Equal(t, "mine", header["kid"])
 			assert.Equal(t, test.method.Alg(), header["alg"])
 
@@ -86,7 +88,7 @@ func TestKey(t *testing.T) {
 			assert.Equal(t, []any{"of my choice"}, r.body["roles"])
 
 			p.control(t, http.MethodPost, "rotate-keys", "")
-			header, _ = parts(t, p.signIn(t, ann).body["sessionJwt"])
+			header, _ = kittest.Parts(t, p.signIn(t, ann).body["sessionJwt"])
 			assert.Equal(t, test.method.Alg(), header["alg"], "the keys that follow are of the same kind")
 			assert.NotEqual(t, "mine", header["kid"])
 		})

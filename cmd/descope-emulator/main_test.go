@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net"
@@ -12,102 +10,42 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 const (
 	ann     = "ann@example.com"
 	project = "P2descopetest00000000000000A" // descopetest's own
 
-	pathSignUp  = "/v1/auth/totp/signup"
-	pathVerify  = "/v1/auth/totp/verify"
-	pathRefresh = "/v1/auth/refresh"
-	pathMe      = "/v1/auth/me"
 )
-
-// patience bounds every wait for something that must happen.
-const patience = 20 * time.Second
 
 // object is a JSON object as a client sees it.
 type object = map[string]any
 
 // program is the emulator, running.
 type program struct {
-	url    string
-	addr   string
-	stdout *buffer
-	stderr *buffer
-	stop   context.CancelFunc
-	exited chan struct{} // closed when code is set
-	code   int
+	*kittest.Program
+	addr string
 }
 
-// buffer is an io.Writer that a test may read meanwhile.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// start runs the program on a free port and waits until it says that it listens.
-// Its keys are ES256, which cost nothing, unless args say otherwise.
+// start runs the emulator on a free port, with ann.
 func start(t *testing.T, args ...string) *program {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	said, saying := io.Pipe()
-	p := &program{stdout: new(buffer), stderr: new(buffer), stop: stop, exited: make(chan struct{})}
 	args = append([]string{"-addr", "127.0.0.1:0", "-user", ann + ",reader,editor"}, args...)
-	go func() {
-		defer close(p.exited)
-		p.code = run(ctx, args, io.MultiWriter(p.stdout, saying), p.stderr)
-		saying.Close()
-	}()
-	line, err := bufio.NewReader(said).ReadString('\n')
-	require.NoError(t, err, "it ended before it listened: %s", p.stderr)
-	go io.Copy(io.Discard, said)
-	listening, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
-	require.True(t, ok, line)
-	p.url, p.addr = listening, strings.TrimPrefix(listening, "http://")
-	t.Cleanup(func() {
-		stop()
-		assert.Equal(t, exitOK, p.waitExit(t))
-		assert.NotContains(t, p.stderr.String(), "panic")
-	})
-	return p
+	p := kittest.Start(t, func(ctx context.Context, stdout, stderr io.Writer) int { return run(ctx, args, stdout, stderr) })
+	return &program{p, strings.TrimPrefix(p.URL, "http://")}
 }
 
 // startES256 is start with keys that cost nothing.
 func startES256(t *testing.T, args ...string) *program {
 	t.Helper()
 	return start(t, append([]string{"-alg", "ES256"}, args...)...)
-}
-
-// waitExit returns the exit code.
-func (p *program) waitExit(t *testing.T) int {
-	t.Helper()
-	select {
-	case <-p.exited:
-		return p.code
-	case <-time.After(patience):
-		require.Fail(t, "it does not end")
-		return -1
-	}
 }
 
 type reply struct {
@@ -144,7 +82,7 @@ func (p *program) call(t *testing.T, method, path, token, body string) reply {
 	if token != "" {
 		bearer += ":" + token
 	}
-	return send(t, method, p.url+path, body, "Authorization", bearer, "Content-Type", "application/json")
+	return send(t, method, p.URL+path, body, "Authorization", bearer, "Content-Type", "application/json")
 }
 
 func (p *program) post(t *testing.T, path, token, body string) reply {
@@ -155,7 +93,7 @@ func (p *program) post(t *testing.T, path, token, body string) reply {
 // control drives the emulator, and requires it to say that it did.
 func (p *program) control(t *testing.T, method, name, body string) object {
 	t.Helper()
-	r := send(t, method, p.url+"/_emulator/"+name, body)
+	r := send(t, method, p.URL+"/_emulator/"+name, body)
 	require.Equal(t, http.StatusOK, r.StatusCode, r.raw)
 	require.Equal(t, "application/json", r.Header.Get("Content-Type"))
 	require.NotNil(t, r.body, r.raw)
@@ -170,38 +108,24 @@ func (p *program) codeOf(t *testing.T, loginID string) string {
 // signIn signs in with the code that the emulator tells.
 func (p *program) signIn(t *testing.T, loginID string) reply {
 	t.Helper()
-	r := p.post(t, pathVerify, "", `{"loginId":"`+loginID+`","code":"`+p.codeOf(t, loginID)+`"}`)
+	r := p.post(t, kittest.VerifyPath, "", `{"loginId":"`+loginID+`","code":"`+p.codeOf(t, loginID)+`"}`)
 	require.Equal(t, http.StatusOK, r.StatusCode, r.raw)
 	return r
 }
 
-// parts returns header and claims of a token, unverified.
-func parts(t *testing.T, token any) (header, claims object) {
-	t.Helper()
-	text, _ := token.(string)
-	p := strings.Split(text, ".")
-	require.Len(t, p, 3)
-	for i, into := range []*object{&header, &claims} {
-		raw, err := base64.RawURLEncoding.DecodeString(p[i])
-		require.NoError(t, err)
-		require.NoError(t, json.Unmarshal(raw, into))
-	}
-	return header, claims
-}
-
 func TestAnnouncement(t *testing.T) {
 	p := startES256(t)
-	assert.Equal(t, "listening on "+p.url+"\n"+
+	assert.Equal(t, "listening on "+p.URL+"\n"+
 		"DESCOPE_PROJECT_ID="+project+"\n"+
-		"DESCOPE_BASE_URL="+p.url+"\n"+
-		"go run ./example -project "+project+" -base-url "+p.url+"\n", p.stdout.String())
-	assert.Contains(t, p.stderr.String(), "for development only")
-	assert.NotContains(t, p.stderr.String(), "beyond loopback")
-	r := send(t, http.MethodGet, p.url+"/v2/keys/"+project, "")
+		"DESCOPE_BASE_URL="+p.URL+"\n"+
+		"go run ./example -project "+project+" -base-url "+p.URL+"\n", p.Stdout.String())
+	assert.Contains(t, p.Stderr.String(), "for development only")
+	assert.NotContains(t, p.Stderr.String(), "beyond loopback")
+	r := send(t, http.MethodGet, p.URL+"/v2/keys/"+project, "")
 	assert.Equal(t, http.StatusOK, r.StatusCode)
 
 	p.signIn(t, ann)
-	assert.Equal(t, 4, strings.Count(p.stdout.String(), "\n"), "nothing follows")
+	assert.Equal(t, 4, strings.Count(p.Stdout.String(), "\n"), "nothing follows")
 }
 
 // What the README says to type works.
@@ -228,13 +152,13 @@ func TestReadme(t *testing.T) {
 		if body != "" {
 			method = http.MethodPost
 		}
-		r := send(t, method, p.url+path, body, "Content-Type", "application/x-www-form-urlencoded") // as curl has it
+		r := send(t, method, p.URL+path, body, "Content-Type", "application/x-www-form-urlencoded") // as curl has it
 		assert.Equal(t, http.StatusOK, r.StatusCode, "%s: %s", call[0], r.raw)
 	}
 	for range 2 {
-		assert.Equal(t, http.StatusServiceUnavailable, p.post(t, pathRefresh, "", "").StatusCode)
+		assert.Equal(t, http.StatusServiceUnavailable, p.post(t, kittest.RefreshPath, "", "").StatusCode)
 	}
-	assert.Equal(t, http.StatusUnauthorized, p.post(t, pathRefresh, "", "").StatusCode)
+	assert.Equal(t, http.StatusUnauthorized, p.post(t, kittest.RefreshPath, "", "").StatusCode)
 }
 
 func TestFlags(t *testing.T) {
@@ -243,22 +167,22 @@ func TestFlags(t *testing.T) {
 		in := p.signIn(t, ann)
 		assert.Equal(t, false, in.body["firstSeen"], "the user was there already")
 		assert.Empty(t, in.Cookies())
-		header, session := parts(t, in.body["sessionJwt"])
+		header, session := kittest.Parts(t, in.body["sessionJwt"])
 		assert.Equal(t, "RS256", header["alg"])
 		assert.Equal(t, 600.0, session["exp"].(float64)-session["iat"].(float64))
 		assert.Equal(t, []any{"reader", "editor"}, session["roles"])
-		_, refresh := parts(t, in.body["refreshJwt"])
+		_, refresh := kittest.Parts(t, in.body["refreshJwt"])
 		assert.Equal(t, 4*7*86400.0, refresh["exp"].(float64)-refresh["iat"].(float64))
-		renewed := p.post(t, pathRefresh, in.body["refreshJwt"].(string), "")
+		renewed := p.post(t, kittest.RefreshPath, in.body["refreshJwt"].(string), "")
 		assert.Equal(t, http.StatusOK, renewed.StatusCode)
 		assert.Empty(t, renewed.body["refreshJwt"])
 	})
 	t.Run("others", func(t *testing.T) {
 		const id = "P2euc1abcdefghijklmnopqrstuvwxyz"
 		p := startES256(t, "-project", id, "-session-ttl", "3m", "-refresh-ttl", "1h", "-rotate", "-token-response", "cookies", "-user", "bob")
-		assert.Contains(t, p.stdout.String(), "DESCOPE_PROJECT_ID="+id+"\n")
+		assert.Contains(t, p.Stdout.String(), "DESCOPE_PROJECT_ID="+id+"\n")
 		body := `{"loginId":"bob","code":"` + p.codeOf(t, "bob") + `"}`
-		in := send(t, http.MethodPost, p.url+pathVerify, body, "Authorization", "Bearer "+id)
+		in := send(t, http.MethodPost, p.URL+kittest.VerifyPath, body, "Authorization", "Bearer "+id)
 		require.Equal(t, http.StatusOK, in.StatusCode, in.raw)
 		assert.Empty(t, in.body["sessionJwt"])
 		assert.Empty(t, in.body["refreshJwt"])
@@ -266,15 +190,15 @@ func TestFlags(t *testing.T) {
 		for _, c := range in.Cookies() {
 			tokens[c.Name] = c.Value
 		}
-		header, session := parts(t, tokens["DS"])
+		header, session := kittest.Parts(t, tokens["DS"])
 		assert.Equal(t, "ES256", header["alg"])
 		assert.Equal(t, 180.0, session["exp"].(float64)-session["iat"].(float64))
 		assert.NotContains(t, session, "roles")
-		_, refresh := parts(t, tokens["DSR"])
+		_, refresh := kittest.Parts(t, tokens["DSR"])
 		assert.Equal(t, 3600.0, refresh["exp"].(float64)-refresh["iat"].(float64))
 
 		again := func() reply {
-			return send(t, http.MethodPost, p.url+pathRefresh, "", "Authorization", "Bearer "+id, "Cookie", "DSR="+tokens["DSR"])
+			return send(t, http.MethodPost, p.URL+kittest.RefreshPath, "", "Authorization", "Bearer "+id, "Cookie", "DSR="+tokens["DSR"])
 		}
 		assert.Len(t, again().Cookies(), 2)
 		assert.Equal(t, http.StatusUnauthorized, again().StatusCode, "rotation spends")
@@ -344,7 +268,7 @@ func TestInsecureListen(t *testing.T) {
 	host, _, err := net.SplitHostPort(p.addr)
 	require.NoError(t, err)
 	assert.Equal(t, "127.0.0.1", host, "an address that can be called")
-	assert.Contains(t, p.stderr.String(), "beyond loopback")
+	assert.Contains(t, p.Stderr.String(), "beyond loopback")
 	p.signIn(t, ann)
 }
 
@@ -367,10 +291,10 @@ func TestAddressInUse(t *testing.T) {
 // A request under way when the program is told to stop is still answered.
 func TestShutdown(t *testing.T) {
 	p := startES256(t)
-	p.control(t, http.MethodPost, "fail", `{"path":"`+pathSignUp+`","delayMs":500}`)
+	p.control(t, http.MethodPost, "fail", `{"path":"`+kittest.SignUpPath+`","delayMs":500}`)
 	answered := make(chan int, 1)
 	go func() {
-		req, _ := http.NewRequest(http.MethodPost, p.url+pathSignUp, strings.NewReader(`{"loginId":"bob"}`))
+		req, _ := http.NewRequest(http.MethodPost, p.URL+kittest.SignUpPath, strings.NewReader(`{"loginId":"bob"}`))
 		req.Header.Set("Authorization", "Bearer "+project)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
@@ -380,25 +304,25 @@ func TestShutdown(t *testing.T) {
 		res.Body.Close()
 		answered <- res.StatusCode
 	}()
-	p.waitRequest(t, pathSignUp)
-	p.stop()
+	p.waitRequest(t, kittest.SignUpPath)
+	p.Stop()
 	assert.Equal(t, http.StatusOK, <-answered)
-	assert.Equal(t, exitOK, p.waitExit(t))
+	assert.Equal(t, exitOK, p.WaitExit(t))
 }
 
 // One that would take too long is cut off, and that is no failure.
 func TestShutdownCutsDelaysOff(t *testing.T) {
 	t.Parallel()
 	p := startES256(t)
-	p.control(t, http.MethodPost, "fail", `{"path":"`+pathSignUp+`","delayMs":60000}`)
+	p.control(t, http.MethodPost, "fail", `{"path":"`+kittest.SignUpPath+`","delayMs":60000}`)
 	go func() {
-		if res, err := http.Post(p.url+pathSignUp, "application/json", nil); err == nil {
+		if res, err := http.Post(p.URL+kittest.SignUpPath, "application/json", nil); err == nil {
 			res.Body.Close()
 		}
 	}()
-	p.waitRequest(t, pathSignUp)
-	p.stop()
-	assert.Equal(t, exitOK, p.waitExit(t))
+	p.waitRequest(t, kittest.SignUpPath)
+	p.Stop()
+	assert.Equal(t, exitOK, p.WaitExit(t))
 }
 
 // waitRequest waits until a request to path has arrived.
@@ -406,7 +330,7 @@ func (p *program) waitRequest(t *testing.T, path string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		return p.control(t, http.MethodGet, "requests", "")[path] != nil
-	}, patience, 5*time.Millisecond)
+	}, kittest.Patience, 5*time.Millisecond)
 }
 
 func writeFile(t *testing.T, content []byte) string {

@@ -31,6 +31,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/descopehttp/descopehttp/internal/kittest"
+
 	// A change of these is a change of the test.
 	_ "github.com/descopehttp/descopehttp"
 	_ "github.com/descopehttp/descopehttp/descopetest"
@@ -122,16 +124,6 @@ func exeSuffix() string {
 	return ""
 }
 
-// unavailable ends a test that needs what is not installed. Where everything
-// must run, it fails.
-func unavailable(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("DESCOPEHTTP_CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 var nodeVersion = regexp.MustCompile(`^v(\d+)\.`)
 
 // requireNode returns the path of a Node.js that has a test runner.
@@ -139,19 +131,19 @@ func requireNode(t *testing.T) string {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
-		unavailable(t, "Descope's JavaScript clients need Node.js, which is not installed: %v", err)
+		kittest.Missing(t, "Descope's JavaScript clients need Node.js, which is not installed: %v", err)
 	}
 	if _, err := exec.LookPath("npm"); err != nil {
-		unavailable(t, "Descope's JavaScript clients come with npm, which is not installed: %v", err)
+		kittest.Missing(t, "Descope's JavaScript clients come with npm, which is not installed: %v", err)
 	}
 	out, err := exec.CommandContext(t.Context(), node, "--version").Output()
 	if err != nil {
-		unavailable(t, "node --version: %v", err)
+		kittest.Missing(t, "node --version: %v", err)
 	}
 	match := nodeVersion.FindSubmatch(out)
 	require.NotNil(t, match, "%s", out)
 	if major, _ := strconv.Atoi(string(match[1])); major < 20 {
-		unavailable(t, "Node.js 20 or newer is needed, this is %s", out)
+		kittest.Missing(t, "Node.js 20 or newer is needed, this is %s", out)
 	}
 	return node
 }
@@ -184,7 +176,7 @@ func install(t *testing.T, dir string) {
 		npm := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
 		npm.Dir = fresh
 		if out, err := npm.CombinedOutput(); err != nil {
-			unavailable(t, "npm ci: %v\n%s", err, out)
+			kittest.Missing(t, "npm ci: %v\n%s", err, out)
 		}
 		if err := os.Rename(fresh, installed); err != nil {
 			require.DirExists(t, installed, "%v", err) // the other run was faster

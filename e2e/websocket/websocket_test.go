@@ -18,14 +18,12 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
-
-const user = "ada@example.com"
 
 // An application echoes messages until its session ends.
 type application struct {
 	project *descopetest.Server
-	auth    *descopehttp.Auth
 	server  *httptest.Server
 }
 
@@ -84,20 +82,13 @@ func untilExpiry(r *http.Request) (context.Context, context.CancelFunc) {
 func newApplication(t *testing.T, ttl time.Duration, wrap func(*descopehttp.Auth) http.Handler) *application {
 	t.Helper()
 	project := descopetest.NewServer()
-	project.AddUser(descopetest.User{LoginID: user})
+	project.AddUser(descopetest.User{LoginID: kittest.Ada})
 	project.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.RotateRefresh = ttl, true })
-	auth, err := descopehttp.New(descopehttp.Config{
-		ProjectID:  project.ProjectID(),
-		BaseURL:    project.URL(),
-		HTTPClient: project.Client(),
-		Leeway:     -1,
-		Cookies:    descopehttp.Cookies{InsecureHTTP: true},
-	})
-	require.NoError(t, err)
-	require.NoError(t, auth.Ready(t.Context()))
-	server := httptest.NewServer(wrap(auth))
+	k := kittest.For(t, project, func(c *descopehttp.Config) { c.Leeway, c.Cookies.InsecureHTTP = -1, true })
+	require.NoError(t, k.Ready(t.Context()))
+	server := httptest.NewServer(wrap(k.Auth))
 	t.Cleanup(server.Close)
-	return &application{project: project, auth: auth, server: server}
+	return &application{project, server}
 }
 
 // dial opens a connection with the cookies of a sign-in. The response is that of
@@ -131,7 +122,7 @@ func TestValidSessionConnects(t *testing.T) {
 	for name, library := range libraries {
 		t.Run(name, func(t *testing.T) {
 			app := newApplication(t, time.Hour, func(a *descopehttp.Auth) http.Handler { return a.RequireSession(library(t)) })
-			c, _, err := app.dial(t, app.project.SignIn(user), nil)
+			c, _, err := app.dial(t, app.project.SignIn(kittest.Ada), nil)
 			require.NoError(t, err)
 			defer c.CloseNow()
 			assert.NoError(t, echo(t, c))
@@ -148,7 +139,7 @@ func TestForeignPageIsRefused(t *testing.T) {
 				{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}},
 				{"Origin": {"https://evil.example"}},
 			} {
-				_, res, err := app.dial(t, app.project.SignIn(user), header)
+				_, res, err := app.dial(t, app.project.SignIn(kittest.Ada), header)
 				require.Error(t, err)
 				assert.Equal(t, http.StatusForbidden, res.StatusCode)
 			}
@@ -158,9 +149,8 @@ func TestForeignPageIsRefused(t *testing.T) {
 
 // expired returns tokens whose session has ended and whose refresh token has not.
 func expired(app *application) descopetest.Tokens {
-	app.project.Configure(func(s *descopetest.Settings) { s.SessionTTL = -time.Minute })
-	tokens := app.project.SignIn(user)
-	app.project.Configure(func(s *descopetest.Settings) { s.SessionTTL = time.Hour })
+	tokens := app.project.SignIn(kittest.Ada)
+	tokens.Session = kittest.Expired(app.project, kittest.Ada, "DS")
 	return tokens
 }
 
@@ -175,7 +165,7 @@ func TestUpgradeDoesNotRefresh(t *testing.T) {
 			require.Error(t, err)
 			assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
 			assert.Empty(t, res.Cookies())
-			assert.Zero(t, app.project.Requests("/v1/auth/refresh"))
+			assert.Zero(t, app.project.Requests(kittest.RefreshPath))
 			assert.True(t, app.project.Honours(tokens.Refresh))
 		})
 	}
@@ -200,7 +190,7 @@ func TestUpgradeRefreshesWhereTheRouteOptsIn(t *testing.T) {
 				}
 			}
 			assert.ElementsMatch(t, []string{"DS", "DSR"}, names)
-			assert.Equal(t, 1, app.project.Requests("/v1/auth/refresh"))
+			assert.Equal(t, 1, app.project.Requests(kittest.RefreshPath))
 		})
 	}
 }
@@ -210,7 +200,7 @@ func TestConnectionEndsWithTheSession(t *testing.T) {
 	for name, library := range libraries {
 		t.Run(name, func(t *testing.T) {
 			app := newApplication(t, 3*time.Second, func(a *descopehttp.Auth) http.Handler { return a.RequireSession(library(t)) })
-			c, _, err := app.dial(t, app.project.SignIn(user), nil)
+			c, _, err := app.dial(t, app.project.SignIn(kittest.Ada), nil)
 			require.NoError(t, err)
 			defer c.CloseNow()
 			require.NoError(t, echo(t, c))

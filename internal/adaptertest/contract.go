@@ -15,6 +15,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // methods are those that every page is asked with.
@@ -476,14 +477,14 @@ func crowd(v *visitor, method string) error {
 	const n = 20
 	all := make(chan struct{})
 	v.gate.set(func(r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/v1/auth/refresh") {
+		if strings.HasSuffix(r.URL.Path, kittest.RefreshPath) {
 			select {
 			case <-all:
 			case <-r.Context().Done():
 			}
 		}
 	})
-	ran, refreshes := v.site.ran.Load(), v.project.Requests("/v1/auth/refresh")
+	ran, refreshes := v.site.ran.Load(), v.project.Requests(kittest.RefreshPath)
 	q := request{method: method, path: page, header: renewable(v.project)}
 	type outcome struct {
 		*answer
@@ -518,7 +519,7 @@ func crowd(v *visitor, method string) error {
 	if ran := v.site.ran.Load() - ran; ran != n {
 		return fmt.Errorf("the page ran %d times for %d requests", ran, n)
 	}
-	if refreshes := v.project.Requests("/v1/auth/refresh") - refreshes; refreshes != 1 {
+	if refreshes := v.project.Requests(kittest.RefreshPath) - refreshes; refreshes != 1 {
 		return fmt.Errorf("%d refreshes", refreshes)
 	}
 	return nil

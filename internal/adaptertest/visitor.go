@@ -18,20 +18,15 @@ import (
 	"time"
 
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 // patience is how long an event is waited for that an honest adapter brings
 // about at once. A client waits for twice as long, to see what comes of it.
 const patience = 10 * time.Second
 
-// Users of the project, and the names of the cookies.
-const (
-	ann = "ann@example.com" // admin, and owner of the tenant acme
-	bob = "bob@example.com"
-
-	sessionCookie = "__Host-DS"
-	refreshCookie = "__Host-DSR"
-)
+// ann is an admin of the project, and owner of its tenant acme. Bob is neither.
+const ann = "ann@example.com"
 
 func newProject() *descopetest.Server {
 	project := descopetest.NewServer()
@@ -44,7 +39,7 @@ func newProject() *descopetest.Server {
 		Roles:   []string{"admin"},
 		Tenants: map[string]descopetest.Tenant{"acme": {Roles: []string{"owner"}}},
 	})
-	project.AddUser(descopetest.User{LoginID: bob})
+	project.AddUser(descopetest.User{LoginID: kittest.Bob})
 	return project
 }
 
@@ -212,8 +207,8 @@ func (a *answer) cookies() string {
 // What cookies returns.
 const (
 	kept    = ""
-	set     = "set " + sessionCookie + ", set " + refreshCookie
-	deleted = "deleted " + sessionCookie + ", deleted " + refreshCookie
+	set     = "set " + kittest.SessionCookie + ", set " + kittest.RefreshCookie
+	deleted = "deleted " + kittest.SessionCookie + ", deleted " + kittest.RefreshCookie
 )
 
 // values returns the cookies that the answer sets as a request header.
@@ -328,12 +323,12 @@ func steppedUp(p *descopetest.Server) []string {
 
 // renewable is an expired session and a refresh token that renews it.
 func renewable(p *descopetest.Server) []string {
-	return []string{cookieHeader(expired(p, "DS"), p.SignIn(ann).Refresh)}
+	return []string{cookieHeader(kittest.Expired(p, ann, "DS"), p.SignIn(ann).Refresh)}
 }
 
 // outlived is an expired session whose refresh token has expired, too.
 func outlived(p *descopetest.Server) []string {
-	return []string{cookieHeader(expired(p, "DS"), expired(p, "DSR"))}
+	return []string{cookieHeader(kittest.Expired(p, ann, "DS"), kittest.Expired(p, ann, "DSR"))}
 }
 
 // revoked is an expired session whose refresh token the project has revoked.
@@ -344,13 +339,13 @@ func revoked(p *descopetest.Server) []string {
 }
 
 func twoUsers(p *descopetest.Server) []string {
-	return []string{cookieHeader(p.SignIn(ann).Session, p.SignIn(bob).Refresh)}
+	return []string{cookieHeader(p.SignIn(ann).Session, p.SignIn(kittest.Bob).Refresh)}
 }
 
 // unreachable is renewable, but for the project, which does not answer.
 func unreachable(p *descopetest.Server) []string {
 	header := renewable(p)
-	p.Fail("/v1/auth/refresh", descopetest.Fault{Drop: true})
+	p.Fail(kittest.RefreshPath, descopetest.Fault{Drop: true})
 	return header
 }
 
@@ -358,15 +353,8 @@ func crossSite(p *descopetest.Server) []string {
 	return append(cookiesOf(ann)(p), "Sec-Fetch-Site: cross-site")
 }
 
-func expired(p *descopetest.Server, drn string) string {
-	claims := p.SessionClaims(ann)
-	past := time.Now().Add(-time.Hour)
-	claims["drn"], claims["iat"], claims["exp"] = drn, past.Unix(), past.Add(time.Minute).Unix()
-	return p.Sign(nil, claims)
-}
-
 func cookieHeader(session, refresh string) string {
-	return "Cookie: " + sessionCookie + "=" + session + "; " + refreshCookie + "=" + refresh
+	return "Cookie: " + kittest.SessionCookie + "=" + session + "; " + kittest.RefreshCookie + "=" + refresh
 }
 
 // wait returns an error if nothing comes on c.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
 func requireRefused(t *testing.T, name string, got answer) {
@@ -48,7 +49,7 @@ func TestLogoutReachesTheMemoryOfOthers(t *testing.T) {
 					token = now.refresh
 				}
 				f.refresh, token = token, f.refresh
-				out := f.post(f.all[0], logoutPath, "{}")
+				out := f.post(f.all[0], kittest.LogoutPath, "{}")
 				f.refresh = token
 				require.Equal(t, http.StatusOK, out.status)
 				requireRefused(t, "late on B", f.get(f.all[1]))
@@ -58,10 +59,8 @@ func TestLogoutReachesTheMemoryOfOthers(t *testing.T) {
 	})
 }
 
-const selectPath = "/v1/auth/tenant/select"
-
 func (f *replicas) selectTenant(r *replica) answer {
-	return f.post(r, selectPath, `{"tenant":"t1"}`)
+	return f.post(r, kittest.SelectPath, `{"tenant":"t1"}`)
 }
 
 // A call that mints tokens ignores the tombstone, both the one that is there
@@ -69,18 +68,18 @@ func (f *replicas) selectTenant(r *replica) answer {
 func TestLogoutWinsOverMintOnAnotherReplica(t *testing.T) {
 	t.Run("logout first, Descope not told yet", func(t *testing.T) {
 		f := inTenant(newReplicas(t, nil, rotation(true)))
-		f.srv.Fail(logoutPath, descopetest.Fault{Status: 500})
-		f.post(f.all[0], logoutPath, "{}")
+		f.srv.Fail(kittest.LogoutPath, descopetest.Fault{Status: 500})
+		f.post(f.all[0], kittest.LogoutPath, "{}")
 		requireRefused(t, "mint on B", f.selectTenant(f.all[1]))
 	})
 	t.Run("mint in flight", func(t *testing.T) {
-		held := newHeldTransport(selectPath)
+		held := newHeldTransport(kittest.SelectPath)
 		f := inTenant(newReplicas(t, held.over, rotation(false)))
 		flight := make(chan answer, 1)
 		go func() { flight <- f.selectTenant(f.all[1]) }()
 		await(t, held.spent, "mint")
 		require.True(t, f.srv.Honours(held.refresh))
-		out := f.post(f.all[0], logoutPath, "{}")
+		out := f.post(f.all[0], kittest.LogoutPath, "{}")
 		require.Equal(t, http.StatusOK, out.status, out.body)
 		close(held.letGo)
 		got := receive(t, flight)
@@ -113,7 +112,7 @@ func (s *hookedStore) Claim(ctx context.Context, key, owner string, lease time.D
 
 // B publishes between the look and the tombstone of A's logout.
 func TestLogoutRacesAPublish(t *testing.T) {
-	held := newHeldTransport(refreshPath)
+	held := newHeldTransport(kittest.RefreshPath)
 	f := newReplicas(t, held.over, rotation(true))
 	flight := make(chan answer, 1)
 	go func() { flight <- f.get(f.all[1]) }()
@@ -128,7 +127,7 @@ func TestLogoutRacesAPublish(t *testing.T) {
 			got <- <-flight
 		}
 	}})
-	out := f.post(f.all[0], logoutPath, "{}")
+	out := f.post(f.all[0], kittest.LogoutPath, "{}")
 	require.Equal(t, http.StatusOK, out.status)
 	b := receive(t, got)
 	t.Logf("B answered %d", b.status)
@@ -138,12 +137,12 @@ func TestLogoutRacesAPublish(t *testing.T) {
 // Redis loses its data (restart without persistence, failover) while A's
 // refresh is in flight; no call of B or C meets an error.
 func TestRedisLosesItsDataInAStampede(t *testing.T) {
-	held := newHeldTransport(refreshPath)
+	held := newHeldTransport(kittest.RefreshPath)
 	f := newReplicas(t, held.over, rotation(true))
 	run := f.stampede(60)
 	await(t, held.spent, "refresh")
 	require.NoError(t, clientOf(t, f.redis.Addr).FlushAll(t.Context()).Err())
-	eventually(t, "another replica refreshes", func() bool { return f.srv.Requests(refreshPath) >= 2 })
+	eventually(t, "another replica refreshes", func() bool { return f.srv.Requests(kittest.RefreshPath) >= 2 })
 	close(held.letGo)
 	statuses := map[int]int{}
 	for _, a := range run.wait(t) {
@@ -178,7 +177,7 @@ func TestExplicitRefreshIsNew(t *testing.T) {
 	require.Equal(t, http.StatusOK, first.status)
 	for n := range 2 {
 		eventually(t, "another refresh", func() bool {
-			return f.post(f.all[0], refreshPath, `{}`).status == http.StatusOK && f.srv.Requests(refreshPath) == n+2
+			return f.post(f.all[0], kittest.RefreshPath, `{}`).status == http.StatusOK && f.srv.Requests(kittest.RefreshPath) == n+2
 		})
 	}
 }
@@ -191,7 +190,7 @@ func TestShortSessions(t *testing.T) {
 	require.Eventually(t, func() bool {
 		a := f.get(f.all[0])
 		statuses = append(statuses, a.status)
-		return a.status == 200 && f.srv.Requests(refreshPath) > 1
+		return a.status == 200 && f.srv.Requests(kittest.RefreshPath) > 1
 	}, 5*time.Second, 200*time.Millisecond, "%v", &statuses)
 }
 
@@ -220,8 +219,7 @@ func TestRedisComesBackWithoutTheResult(t *testing.T) {
 
 // inTenant makes it about a user who is in a tenant.
 func inTenant(f *replicas) *replicas {
-	const bob = "bob@example.com"
-	f.srv.AddUser(descopetest.User{LoginID: bob, Tenants: map[string]descopetest.Tenant{"t1": {}}})
-	f.session, f.refresh = expiredSession(f.srv, bob), f.srv.SignIn(bob).Refresh
+	f.srv.AddUser(descopetest.User{LoginID: kittest.Bob, Tenants: map[string]descopetest.Tenant{"t1": {}}})
+	f.session, f.refresh = kittest.Expired(f.srv, kittest.Bob, "DS"), f.srv.SignIn(kittest.Bob).Refresh
 	return f
 }

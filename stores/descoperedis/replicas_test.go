@@ -24,20 +24,13 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
 	"github.com/descopehttp/descopehttp/internal/redistest"
 	"github.com/descopehttp/descopehttp/stores/descoperedis"
 )
 
 // These tests run the real kit as three replicas over one real Redis. Descope is
 // in memory.
-
-const (
-	ada           = "ada@example.com"
-	sessionCookie = "__Host-DS"
-	refreshCookie = "__Host-DSR"
-	refreshPath   = "/v1/auth/refresh"
-	logoutPath    = "/v1/auth/logout"
-)
 
 // replicas are servers with one project and one Redis. They share nothing else:
 // each has a client of its own, as each process has.
@@ -50,9 +43,9 @@ type replicas struct {
 }
 
 type replica struct {
-	auth *descopehttp.Auth
-	app  http.Handler // behind RequireSession; answers with the session's token
-	log  *logBuffer
+	*kittest.Kit
+	app http.Handler       // behind RequireSession; answers with the session's token
+	log *kittest.LogBuffer // of what an operator would read
 }
 
 // newReplicas starts three replicas. The edits change the project before anybody
@@ -63,8 +56,8 @@ func newReplicas(t *testing.T, transport func(http.RoundTripper) http.RoundTripp
 	for _, edit := range edits {
 		f.srv.Configure(edit)
 	}
-	f.srv.AddUser(descopetest.User{LoginID: ada})
-	f.session, f.refresh = expiredSession(f.srv, ada), f.srv.SignIn(ada).Refresh
+	f.srv.AddUser(descopetest.User{LoginID: kittest.Ada})
+	f.session, f.refresh = kittest.Expired(f.srv, kittest.Ada, "DS"), f.srv.SignIn(kittest.Ada).Refresh
 
 	client := f.srv.Client()
 	if transport != nil {
@@ -110,37 +103,23 @@ func (s patientStore) Release(ctx context.Context, key, owner string) error {
 // newReplica returns one more replica, which holds the keys already.
 func (f *replicas) newReplica(t *testing.T, client *http.Client, store descopehttp.RefreshStore) *replica {
 	t.Helper()
-	r := &replica{log: new(logBuffer)}
-	var err error
-	r.auth, err = descopehttp.New(descopehttp.Config{
-		ProjectID:    f.srv.ProjectID(),
-		BaseURL:      f.srv.URL(),
-		HTTPClient:   client,
-		Leeway:       -1,
-		RefreshStore: store,
-		Logger:       slog.New(slog.NewTextHandler(r.log, nil)),
+	r := &replica{log: new(kittest.LogBuffer)}
+	r.Kit = kittest.For(t, f.srv, func(c *descopehttp.Config) {
+		c.HTTPClient, c.Leeway, c.RefreshStore = client, -1, store
+		c.Logger = slog.New(slog.NewTextHandler(r.log, nil))
 	})
-	require.NoError(t, err)
-	r.app = r.auth.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.app = r.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		s, _ := descopehttp.SessionFromContext(req.Context())
 		_, _ = io.WriteString(w, s.Token())
 	}))
-	require.NoError(t, r.auth.Ready(t.Context()))
-	t.Cleanup(func() { _ = r.auth.Wait(context.Background()) })
+	require.NoError(t, r.Ready(t.Context()))
+	t.Cleanup(func() { _ = r.Wait(context.Background()) })
 	return r
 }
 
 // rotation switches the rotation of refresh tokens.
 func rotation(on bool) func(*descopetest.Settings) {
 	return func(s *descopetest.Settings) { s.RotateRefresh = on }
-}
-
-// expiredSession returns a session token that ended a minute ago.
-func expiredSession(srv *descopetest.Server, loginID string) string {
-	claims := srv.SessionClaims(loginID)
-	claims["iat"] = time.Now().Add(-11 * time.Minute).Unix()
-	claims["exp"] = time.Now().Add(-time.Minute).Unix()
-	return srv.Sign(nil, claims)
 }
 
 // An answer is what a browser gets.
@@ -157,28 +136,25 @@ type answer struct {
 func (f *replicas) get(r *replica) answer { return f.getWith(r, f.session, f.refresh) }
 
 func (f *replicas) getWith(r *replica, session, refresh string) answer {
-	return ask(r.app, httptest.NewRequest(http.MethodGet, "/app/", nil), session, refresh)
+	return ask(r.app, kittest.Get("/app/"), session, refresh)
 }
 
 // post calls a flow, with the same cookies.
 func (f *replicas) post(r *replica, path, body string) answer {
-	req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
-	req.Header.Set("Content-Type", "application/json")
-	return ask(r.auth.Handler(), req, f.session, f.refresh)
+	return ask(r.Handler(), kittest.Post(path, body), f.session, f.refresh)
 }
 
 func ask(h http.Handler, req *http.Request, session, refresh string) answer {
-	req.Header.Set("Cookie", sessionCookie+"="+session+"; "+refreshCookie+"="+refresh)
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, req)
+	h.ServeHTTP(w, kittest.WithCookies(req, session, refresh))
 	a := answer{status: w.Code, body: w.Body.String(), header: w.Header()}
 	for _, c := range w.Result().Cookies() {
 		switch {
 		case c.MaxAge < 0:
 			a.deletes = true
-		case c.Name == sessionCookie:
+		case c.Name == kittest.SessionCookie:
 			a.session = c.Value
-		case c.Name == refreshCookie:
+		case c.Name == kittest.RefreshCookie:
 			a.refresh = c.Value
 		}
 	}
@@ -244,10 +220,10 @@ func bothRotations(t *testing.T, test func(t *testing.T, rotates bool)) {
 func TestStampedeOverReplicasRefreshesOnce(t *testing.T) {
 	bothRotations(t, func(t *testing.T, rotates bool) {
 		f := newReplicas(t, nil, rotation(rotates))
-		f.srv.Fail(refreshPath, descopetest.Fault{Delay: 100 * time.Millisecond, Times: -1})
+		f.srv.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 100 * time.Millisecond, Times: -1})
 
 		now := requireSame(t, f.stampede(200).wait(t), rotates)
-		require.Equal(t, 1, f.srv.Requests(refreshPath))
+		require.Equal(t, 1, f.srv.Requests(kittest.RefreshPath))
 		require.Equal(t, !rotates, f.srv.Honours(f.refresh))
 		if rotates {
 			require.True(t, f.srv.Honours(now.refresh))
@@ -260,7 +236,7 @@ func TestStampedeOverReplicasRefreshesOnce(t *testing.T) {
 			require.Empty(t, a.session)
 			require.Empty(t, r.log.String(), "there is nothing to say about it")
 		}
-		require.Equal(t, 1, f.srv.Requests(refreshPath))
+		require.Equal(t, 1, f.srv.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -277,7 +253,7 @@ func TestLateRequestOnAnotherReplica(t *testing.T) {
 			answers = append(answers, f.get(r))
 		}
 		requireSame(t, answers, rotates)
-		require.Equal(t, 1, f.srv.Requests(refreshPath))
+		require.Equal(t, 1, f.srv.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -287,10 +263,10 @@ func TestLateRefreshFlowOnAnotherReplica(t *testing.T) {
 	f := newReplicas(t, nil, rotation(true))
 	first := f.get(f.all[0])
 	require.Equal(t, http.StatusOK, first.status)
-	late := f.post(f.all[1], refreshPath, "{}")
+	late := f.post(f.all[1], kittest.RefreshPath, "{}")
 	require.Equal(t, http.StatusOK, late.status, late.body)
 	require.True(t, late.session == first.session && late.refresh == first.refresh, "cookies differ")
-	require.Equal(t, 1, f.srv.Requests(refreshPath))
+	require.Equal(t, 1, f.srv.Requests(kittest.RefreshPath))
 }
 
 // noStore is a store that must not be asked.
@@ -308,7 +284,7 @@ func (s noStore) Claim(context.Context, string, string, time.Duration) ([]byte, 
 func TestValidSessionAsksNoStore(t *testing.T) {
 	f := newReplicas(t, nil)
 	r := f.newReplica(t, f.srv.Client(), noStore{t: t})
-	tokens := f.srv.SignIn(ada)
+	tokens := f.srv.SignIn(kittest.Ada)
 	a := f.getWith(r, tokens.Session, tokens.Refresh)
 	require.Equal(t, http.StatusOK, a.status)
 	require.Empty(t, a.session)
@@ -365,7 +341,7 @@ func (h *heldTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func TestLogoutWinsOverARefreshOnAnotherReplica(t *testing.T) {
 	bothRotations(t, func(t *testing.T, rotates bool) {
-		held := newHeldTransport(refreshPath)
+		held := newHeldTransport(kittest.RefreshPath)
 		f := newReplicas(t, held.over, rotation(rotates))
 		a, b, c := f.all[0], f.all[1], f.all[2]
 
@@ -376,7 +352,7 @@ func TestLogoutWinsOverARefreshOnAnotherReplica(t *testing.T) {
 		waiting := make(chan answer, 1)
 		go func() { waiting <- f.get(c) }()
 
-		out := f.post(a, logoutPath, "{}")
+		out := f.post(a, kittest.LogoutPath, "{}")
 		require.Equal(t, http.StatusOK, out.status, out.body)
 		require.True(t, out.deletes)
 		close(held.letGo)
@@ -413,7 +389,7 @@ func receive(t *testing.T, answers <-chan answer) answer {
 // back empty before the refresh has ended.
 func TestRedisIsKilledInAStampede(t *testing.T) {
 	bothRotations(t, func(t *testing.T, rotates bool) {
-		held := newHeldTransport(refreshPath)
+		held := newHeldTransport(kittest.RefreshPath)
 		f := newReplicas(t, held.over, rotation(rotates))
 		run := f.stampede(200)
 		await(t, held.spent, "the first refresh")
@@ -476,7 +452,7 @@ func TestRedisIsAway(t *testing.T) {
 				leave(t, f.redis)
 
 				requireSame(t, []answer{f.get(a), f.get(a), f.get(a)}, rotates)
-				require.Equal(t, 1, f.srv.Requests(refreshPath))
+				require.Equal(t, 1, f.srv.Requests(kittest.RefreshPath))
 				require.Contains(t, a.log.String(), "refresh store is not available")
 
 				other := f.get(b)
@@ -493,7 +469,7 @@ func TestRedisIsAway(t *testing.T) {
 
 // Redis is no place for tokens: whoever reads all of it learns none.
 func TestRedisHoldsNoToken(t *testing.T) {
-	held := newHeldTransport(refreshPath)
+	held := newHeldTransport(kittest.RefreshPath)
 	f := newReplicas(t, held.over, rotation(true))
 	admin := clientOf(t, f.redis.Addr)
 
@@ -505,10 +481,10 @@ func TestRedisHoldsNoToken(t *testing.T) {
 	now := requireSame(t, run.wait(t), true)
 	after := dump(t, admin)
 	require.Contains(t, after, "descopehttp:refresh:", "there is a value")
-	f.post(f.all[1], logoutPath, "{}")
+	f.post(f.all[1], kittest.LogoutPath, "{}")
 	ended := dump(t, admin)
 
-	secrets := map[string]string{"login id": ada, "user": subject(t, f.srv)}
+	secrets := map[string]string{"login id": kittest.Ada, "user": subject(t, f.srv)}
 	for name, token := range map[string]string{
 		"old session": f.session, "old refresh token": f.refresh,
 		"new session": now.session, "new refresh token": now.refresh,
@@ -570,25 +546,7 @@ func formsOf(secret string) map[string]string {
 
 func subject(t *testing.T, srv *descopetest.Server) string {
 	t.Helper()
-	sub, ok := srv.SessionClaims(ada)["sub"].(string)
+	sub, ok := srv.SessionClaims(kittest.Ada)["sub"].(string)
 	require.True(t, ok)
 	return sub
-}
-
-// logBuffer is an io.Writer for loggers that many goroutines use.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
