@@ -27,71 +27,6 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files under testdata")
 
-// A flowCase is a good request to one flow.
-type flowCase struct {
-	path     string
-	upstream string // the call that decides about the answer
-	request  func(*kittest.Kit, descopetest.Tokens) *http.Request
-	tokens   bool // its answer carries tokens
-}
-
-var flowCases = []flowCase{
-	{kittest.SignUpPath, kittest.SignUpPath, func(*kittest.Kit, descopetest.Tokens) *http.Request {
-		return kittest.Post(kittest.SignUpPath, `{"loginId":"new@example.com"}`)
-	}, false},
-	{kittest.VerifyPath, kittest.VerifyPath, func(k *kittest.Kit, _ descopetest.Tokens) *http.Request {
-		return kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+k.Project.Code(kittest.Bob)+`"}`)
-	}, true},
-	{"step-up", kittest.VerifyPath, func(k *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+k.Project.Code(kittest.Bob)+`","loginOptions":{"stepup":true}}`)
-	}, true},
-	{kittest.UpdatePath, kittest.UpdatePath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`)
-	}, false},
-	{"whose update", kittest.MePath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`)
-	}, false},
-	{kittest.RefreshPath, kittest.RefreshPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.RefreshPath, ``)
-	}, true},
-	{kittest.TryRefreshPath, kittest.RefreshPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.TryRefreshPath, ``)
-	}, true},
-	{kittest.LogoutPath, kittest.LogoutPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.LogoutPath, `{}`)
-	}, false},
-	{kittest.LogoutAllPath, kittest.LogoutAllPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.LogoutAllPath, `{}`)
-	}, false},
-	{kittest.MePath, kittest.MePath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.WithCookies(kittest.Get(kittest.MePath), t.Session, t.Refresh)
-	}, false},
-	{kittest.HistoryPath, kittest.HistoryPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.WithCookies(kittest.Get(kittest.HistoryPath), t.Session, t.Refresh)
-	}, false},
-	{kittest.TenantsPath, kittest.TenantsPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.TenantsPath, `{}`)
-	}, false},
-	{kittest.SelectPath, kittest.SelectPath, func(_ *kittest.Kit, t descopetest.Tokens) *http.Request {
-		return kittest.SignedInPost(t, kittest.SelectPath, `{"tenant":"T2"}`)
-	}, true},
-}
-
-// anonymous reports whether anybody can call the flow. Only there a limit of
-// Descope's is the client's to know.
-func (c flowCase) anonymous() bool {
-	return c.upstream == kittest.SignUpPath || c.upstream == kittest.VerifyPath
-}
-
-// newFaultKit returns a kit with a user who has a tenant to select. There are
-// hundreds of them, so the project has keys that are quick to make and to use.
-func newFaultKit(t testing.TB, tap *kittest.Wiretap, edits ...func(*descopehttp.Config)) *kittest.Kit {
-	k := kittest.New(t, append([]func(*descopehttp.Config){tap.Config}, edits...)...)
-	k.Project.Configure(func(s *descopetest.Settings) { s.Alg = "ES256" })
-	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob, Tenants: map[string]descopetest.Tenant{"T2": {}}})
-	return k
-}
-
 // An upstreamFault is one way in which Descope can fail.
 type upstreamFault struct {
 	fault      descopetest.Fault
@@ -139,14 +74,9 @@ var upstreamFaults = map[string]upstreamFault{
 	"200 with an error":   {fault: descopetest.Fault{Body: `{"errorCode":"E061005","errorDescription":"x"}`}, tokensOnly: true},
 }
 
-// readingAnswer is a 200 whose body is read by f.
-func readingAnswer(f kittest.Reader) *http.Response {
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(f)}
-}
-
 // endless is a JSON string of n bytes.
 func endless(n int) *http.Response {
-	return readingAnswer(func(p []byte) (int, error) {
+	return kittest.ReadingAnswer(func(p []byte) (int, error) {
 		if n -= len(p); n < 0 {
 			return 0, io.EOF
 		}
@@ -159,7 +89,7 @@ func endless(n int) *http.Response {
 
 // stalledBody sends a header and then nothing more.
 func stalledBody(r *http.Request) *http.Response {
-	return readingAnswer(func([]byte) (int, error) {
+	return kittest.ReadingAnswer(func([]byte) (int, error) {
 		<-r.Context().Done()
 		return 0, r.Context().Err()
 	})
@@ -181,34 +111,30 @@ func (f upstreamFault) inject(k *kittest.Kit, tap *kittest.Wiretap, path string)
 	})
 }
 
-// settle ends a bubble, of a test that has failed too: what is bounded in time
-// ends, and what is not makes synctest panic.
-func settle() { kittest.Elapse(time.Minute) }
-
 // Whatever Descope does wrong, a flow says so in time, in JSON, with a status
 // that no client takes for a verdict, and everything is as it was before.
 func TestFlowsWhileDescopeFails(t *testing.T) {
 	for name, fault := range upstreamFaults {
-		for _, c := range flowCases {
-			if fault.tokensOnly && !c.tokens {
+		for _, c := range kittest.Flows {
+			if fault.tokensOnly && !c.Tokens {
 				continue
 			}
-			t.Run(name+", "+c.path, func(t *testing.T) {
+			t.Run(name+", "+c.Path, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					defer settle()
+					defer kittest.Settle()
 					tap := new(kittest.Wiretap)
-					k := newFaultKit(t, tap)
+					k := kittest.NewForFlows(t, tap)
 					tokens := k.Project.SignIn(kittest.Bob)
 					require.NoError(t, k.Ready(t.Context()))
-					fault.inject(k, tap, c.upstream)
+					fault.inject(k, tap, c.Upstream)
 
 					began := time.Now()
-					res := kittest.Serve(k.Handler(), c.request(k, tokens))
+					res := kittest.Serve(k.Handler(), c.Request(k, tokens))
 					assert.LessOrEqual(t, time.Since(began), 10*time.Second)
 					limited := fault.fault.Status == http.StatusTooManyRequests
 					switch {
-					case limited && c.anonymous():
+					case limited && c.Anonymous():
 						kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
 					case fault.status != 0:
 						kittest.RequireProblem(t, res, fault.status, "unavailable")
@@ -222,7 +148,7 @@ func TestFlowsWhileDescopeFails(t *testing.T) {
 						}
 						assert.Equal(t, want, res.Header.Get("Retry-After"))
 					}
-					if c.path == kittest.LogoutPath {
+					if c.Path == kittest.LogoutPath {
 						kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
 					} else {
 						assert.Empty(t, res.Cookies(), "cookies are left as they are")
@@ -235,8 +161,8 @@ func TestFlowsWhileDescopeFails(t *testing.T) {
 					if name == "200, tokens garbage" {
 						return // the token was spent for these
 					}
-					res = kittest.Serve(k.Handler(), c.request(k, tokens))
-					if c.path == kittest.LogoutAllPath && (fault.fault.After || fault.fault.Truncate > 0) {
+					res = kittest.Serve(k.Handler(), c.Request(k, tokens))
+					if c.Path == kittest.LogoutAllPath && (fault.fault.After || fault.fault.Truncate > 0) {
 						kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended") // as it had asked
 						return
 					}
@@ -251,14 +177,14 @@ func TestFlowsWhileDescopeFails(t *testing.T) {
 // An answer that is too large is not read to its end.
 func TestHugeAnswerIsNotRead(t *testing.T) {
 	tap := new(kittest.Wiretap)
-	k := newFaultKit(t, tap)
+	k := kittest.NewForFlows(t, tap)
 	tokens := k.Project.SignIn(kittest.Bob)
 	read := 0
 	tap.AnswerWith(func(r *http.Request) *http.Response {
 		if r.URL.Path != kittest.MePath {
 			return nil
 		}
-		return readingAnswer(func(p []byte) (int, error) {
+		return kittest.ReadingAnswer(func(p []byte) (int, error) {
 			read += len(p)
 			return len(p), nil
 		})
@@ -274,9 +200,9 @@ func TestMiddlewareWhileDescopeFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				defer settle()
+				defer kittest.Settle()
 				tap := new(kittest.Wiretap)
-				k := newFaultKit(t, tap)
+				k := kittest.NewForFlows(t, tap)
 				tokens := k.Project.SignIn(kittest.Bob)
 				kittest.Elapse(kittest.Past)
 				require.NoError(t, k.Ready(t.Context()))
@@ -312,9 +238,9 @@ func TestLoadSessionWhileDescopeFails(t *testing.T) {
 			t.Run(name+", "+method, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					defer settle()
+					defer kittest.Settle()
 					tap := new(kittest.Wiretap)
-					k := newFaultKit(t, tap)
+					k := kittest.NewForFlows(t, tap)
 					tokens := k.Project.SignIn(kittest.Bob)
 					kittest.Elapse(kittest.Past)
 					require.NoError(t, k.Ready(t.Context()))
@@ -346,8 +272,8 @@ func TestLoadSessionWhileDescopeFails(t *testing.T) {
 // Descope's browser clients forget their tokens on any 4xx of these, so only a
 // refusal that is known to end the session may be one.
 func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
-	for _, c := range flowCases {
-		switch c.path {
+	for _, c := range kittest.Flows {
+		switch c.Path {
 		case kittest.RefreshPath, kittest.TryRefreshPath, kittest.MePath, kittest.TenantsPath, kittest.HistoryPath:
 		default:
 			continue
@@ -368,20 +294,20 @@ func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 			{Status: 429, Body: `{"errorCode":"E061005"}`},
 			{Status: 451, Body: "<html>"},
 		} {
-			about := fmt.Sprintf("%s, %d %s", c.path, fault.Status, fault.Body)
-			k := newFaultKit(t, new(kittest.Wiretap))
+			about := fmt.Sprintf("%s, %d %s", c.Path, fault.Status, fault.Body)
+			k := kittest.NewForFlows(t, new(kittest.Wiretap))
 			tokens := k.Project.SignIn(kittest.Bob)
-			k.Project.Fail(c.upstream, fault)
-			res := kittest.Serve(k.Handler(), c.request(k, tokens))
+			k.Project.Fail(c.Upstream, fault)
+			res := kittest.Serve(k.Handler(), c.Request(k, tokens))
 			assert.Contains(t, []int{502, 504}, res.StatusCode, about)
 			assert.Empty(t, res.Cookies(), about)
 		}
 		for _, code := range []string{"E061005", "E064001"} {
-			k := newFaultKit(t, new(kittest.Wiretap))
+			k := kittest.NewForFlows(t, new(kittest.Wiretap))
 			tokens := k.Project.SignIn(kittest.Bob)
-			k.Project.Fail(c.upstream, descopetest.Fault{Status: 401, Body: `{"errorCode":"` + code + `"}`})
-			res := kittest.Serve(k.Handler(), c.request(k, tokens))
-			if c.path == kittest.TryRefreshPath {
+			k.Project.Fail(c.Upstream, descopetest.Fault{Status: 401, Body: `{"errorCode":"` + code + `"}`})
+			res := kittest.Serve(k.Handler(), c.Request(k, tokens))
+			if c.Path == kittest.TryRefreshPath {
 				kittest.RequireOK(t, res)
 			} else {
 				kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
@@ -394,7 +320,7 @@ func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 // what they do does not slow down those who have.
 func TestRateLimitOfDescope(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newFaultKit(t, new(kittest.Wiretap))
+		k := kittest.NewForFlows(t, new(kittest.Wiretap))
 		tokens := k.Project.SignIn(kittest.Bob)
 		k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"30"}}, Body: `{"errorCode":"E130429"}`})
 		verify := func() *http.Response {
@@ -420,21 +346,21 @@ func TestRateLimitOfDescope(t *testing.T) {
 
 // Without keys the tokens of an answer cannot be judged, and none is handed on.
 func TestFlowsWithoutKeys(t *testing.T) {
-	for _, c := range flowCases {
-		if !c.tokens {
+	for _, c := range kittest.Flows {
+		if !c.Tokens {
 			continue
 		}
 		for name, fault := range map[string]descopetest.Fault{
 			"500": {Status: 500, Times: -1}, "silent": {Delay: time.Minute, Times: -1}, "empty set": {Body: `{"keys":[]}`, Times: -1},
 		} {
-			t.Run(name+", "+c.path, func(t *testing.T) {
+			t.Run(name+", "+c.Path, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					defer settle()
-					k := newFaultKit(t, new(kittest.Wiretap))
+					defer kittest.Settle()
+					k := kittest.NewForFlows(t, new(kittest.Wiretap))
 					tokens := k.Project.SignIn(kittest.Bob)
 					k.Project.Fail(kittest.KeysPath, fault)
 					began := time.Now()
-					res := kittest.Serve(k.Handler(), c.request(k, tokens))
+					res := kittest.Serve(k.Handler(), c.Request(k, tokens))
 					assert.LessOrEqual(t, time.Since(began), 10*time.Second)
 					assert.Contains(t, []int{502, 504}, res.StatusCode)
 					kittest.RequireProblem(t, res, res.StatusCode, "unavailable")
@@ -454,8 +380,8 @@ func TestStepUpForUpdateWithoutKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				defer settle()
-				k := newFaultKit(t, new(kittest.Wiretap), func(c *descopehttp.Config) { c.StepUpForUpdate = true })
+				defer kittest.Settle()
+				k := kittest.NewForFlows(t, new(kittest.Wiretap), func(c *descopehttp.Config) { c.StepUpForUpdate = true })
 				tokens := k.Project.StepUp(kittest.Bob)
 				k.Project.Fail(kittest.KeysPath, fault)
 				res := kittest.Serve(k.Handler(), kittest.SignedInPost(tokens, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`))
@@ -474,26 +400,26 @@ func TestStepUpForUpdateWithoutKeys(t *testing.T) {
 // Whoever hangs up leaves nothing behind for longer than a call may take. A guess
 // at a code goes on without its client: else hanging up would take it back.
 func TestClientHangsUp(t *testing.T) {
-	for _, c := range flowCases {
+	for _, c := range kittest.Flows {
 		synctest.Test(t, func(t *testing.T) {
-			defer settle()
-			k := newFaultKit(t, new(kittest.Wiretap))
+			defer kittest.Settle()
+			k := kittest.NewForFlows(t, new(kittest.Wiretap))
 			tokens := k.Project.SignIn(kittest.Bob)
 			require.NoError(t, k.Ready(t.Context()))
-			k.Project.Fail(c.upstream, descopetest.Fault{Delay: time.Minute})
-			r := c.request(k, tokens)
+			k.Project.Fail(c.Upstream, descopetest.Fault{Delay: time.Minute})
+			r := c.Request(k, tokens)
 			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 			defer cancel()
 			began := time.Now()
 			res := kittest.Serve(k.Handler(), r.WithContext(ctx))
-			switch c.upstream {
+			switch c.Upstream {
 			case kittest.VerifyPath, kittest.LogoutPath, kittest.LogoutAllPath: // what they do has to be done
 			default:
-				assert.Equal(t, time.Second, time.Since(began), c.path)
+				assert.Equal(t, time.Second, time.Since(began), c.Path)
 			}
-			assert.Contains(t, []int{502, 504}, res.StatusCode, c.path)
+			assert.Contains(t, []int{502, 504}, res.StatusCode, c.Path)
 			require.NoError(t, k.Wait(t.Context()))
-			assert.LessOrEqual(t, time.Since(began), 10*time.Second, c.path)
+			assert.LessOrEqual(t, time.Since(began), 10*time.Second, c.Path)
 		})
 	}
 }
@@ -679,13 +605,13 @@ func TestCrossOriginFlows(t *testing.T) {
 		{"partner", "cross-site", trusted, true},
 		{"no browser", "", "", true},
 	}
-	for _, c := range flowCases {
+	for _, c := range kittest.Flows {
 		for _, tt := range headers {
 			tap := new(kittest.Wiretap)
-			k := newFaultKit(t, tap, func(c *descopehttp.Config) { c.TrustedOrigins = []string{trusted} })
+			k := kittest.NewForFlows(t, tap, func(c *descopehttp.Config) { c.TrustedOrigins = []string{trusted} })
 			for _, credential := range []string{"cookie", "header"} {
 				tokens := k.Project.SignIn(kittest.Bob)
-				r := c.request(k, tokens)
+				r := c.Request(k, tokens)
 				r.Host = "app.example"
 				if credential == "header" {
 					r.Header.Del("Cookie")
@@ -696,7 +622,7 @@ func TestCrossOriginFlows(t *testing.T) {
 						r.Header.Set(name, value)
 					}
 				}
-				about := fmt.Sprintf("%s, %s, %s", c.path, tt.name, credential)
+				about := fmt.Sprintf("%s, %s, %s", c.Path, tt.name, credential)
 				res := kittest.Serve(k.Handler(), r)
 				if !tt.ok && r.Method != http.MethodGet {
 					kittest.RequireProblem(t, res, http.StatusForbidden, "cross_origin")
@@ -705,7 +631,7 @@ func TestCrossOriginFlows(t *testing.T) {
 					continue
 				}
 				assert.Equal(t, http.StatusOK, res.StatusCode, about)
-				if c.upstream == kittest.VerifyPath {
+				if c.Upstream == kittest.VerifyPath {
 					break // a code works once
 				}
 			}
@@ -720,7 +646,7 @@ func TestPanicInAFlow(t *testing.T) {
 		"runtime error": nil,
 	} {
 		tap := new(kittest.Wiretap)
-		k := newFaultKit(t, tap, func(c *descopehttp.Config) {
+		k := kittest.NewForFlows(t, tap, func(c *descopehttp.Config) {
 			c.LoginOptions = func(_ *http.Request, _ string, options map[string]any) error {
 				if name == "runtime error" {
 					_ = options["secret-in-panic"].(func())
@@ -729,11 +655,11 @@ func TestPanicInAFlow(t *testing.T) {
 			}
 		})
 		tokens := k.Project.SignIn(kittest.Bob)
-		for _, c := range flowCases {
-			if c.upstream != kittest.VerifyPath {
+		for _, c := range kittest.Flows {
+			if c.Upstream != kittest.VerifyPath {
 				continue
 			}
-			res := kittest.Serve(k.Handler(), c.request(k, tokens))
+			res := kittest.Serve(k.Handler(), c.Request(k, tokens))
 			assert.NotContains(t, string(kittest.BodyOf(t, res)), "secret-in-panic", name)
 			kittest.RequireProblem(t, res, http.StatusInternalServerError, "internal")
 			assert.Empty(t, res.Cookies(), name)
@@ -750,13 +676,13 @@ func TestPanicInAFlow(t *testing.T) {
 func TestPanicInTheBodyOfAnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tap := new(kittest.Wiretap)
-		k := newFaultKit(t, tap)
+		k := kittest.NewForFlows(t, tap)
 		tokens := k.Project.SignIn(kittest.Bob)
 		me := func() *http.Response {
 			return kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh))
 		}
 		panics := upstreamFault{answer: func(*http.Request) *http.Response {
-			return readingAnswer(func([]byte) (int, error) { panic("marker-of-the-transport") })
+			return kittest.ReadingAnswer(func([]byte) (int, error) { panic("marker-of-the-transport") })
 		}}
 		panics.inject(k, tap, kittest.MePath)
 		res := me()
@@ -791,7 +717,7 @@ func TestPanicWhileKeysAreFetched(t *testing.T) {
 	for name, answer := range map[string]func(*http.Request) *http.Response{
 		"transport": func(*http.Request) *http.Response { panic("marker-of-the-transport") },
 		"body": func(*http.Request) *http.Response {
-			return readingAnswer(func([]byte) (int, error) { panic("marker-of-the-transport") })
+			return kittest.ReadingAnswer(func([]byte) (int, error) { panic("marker-of-the-transport") })
 		},
 	} {
 		tap := &kittest.Wiretap{Answer: answer}
@@ -803,7 +729,7 @@ func TestPanicWhileKeysAreFetched(t *testing.T) {
 
 // http.ErrAbortHandler is how a handler asks the server to drop the connection.
 func TestAbortInAFlow(t *testing.T) {
-	k := newFaultKit(t, new(kittest.Wiretap), func(c *descopehttp.Config) {
+	k := kittest.NewForFlows(t, new(kittest.Wiretap), func(c *descopehttp.Config) {
 		c.LoginOptions = func(*http.Request, string, map[string]any) error { panic(http.ErrAbortHandler) }
 	})
 	assert.PanicsWithValue(t, http.ErrAbortHandler, func() {
@@ -814,15 +740,15 @@ func TestAbortInAFlow(t *testing.T) {
 // A sign-up without a key is no sign-up: the page would show an empty QR code.
 func TestAnswerWithoutAKey(t *testing.T) {
 	for _, body := range []string{`{}`, `[]`, `{"key":"","image":"","provisioningURL":""}`} {
-		for _, c := range flowCases {
-			if c.path != kittest.SignUpPath && c.path != kittest.UpdatePath {
+		for _, c := range kittest.Flows {
+			if c.Path != kittest.SignUpPath && c.Path != kittest.UpdatePath {
 				continue
 			}
-			k := newFaultKit(t, new(kittest.Wiretap))
+			k := kittest.NewForFlows(t, new(kittest.Wiretap))
 			tokens := k.Project.SignIn(kittest.Bob)
-			k.Project.Fail(c.path, descopetest.Fault{Body: body})
-			res := kittest.Serve(k.Handler(), c.request(k, tokens))
-			assert.Equal(t, http.StatusBadGateway, res.StatusCode, "%s: %s", c.path, body)
+			k.Project.Fail(c.Path, descopetest.Fault{Body: body})
+			res := kittest.Serve(k.Handler(), c.Request(k, tokens))
+			assert.Equal(t, http.StatusBadGateway, res.StatusCode, "%s: %s", c.Path, body)
 		}
 	}
 }
@@ -832,7 +758,7 @@ func TestAnswerWithoutAKey(t *testing.T) {
 func TestUpdateWithoutLoginIDs(t *testing.T) {
 	for _, body := range []string{`{}`, `{"errorCode":"E061005"}`, `{"loginIds":null}`} {
 		tap := new(kittest.Wiretap)
-		k := newFaultKit(t, tap)
+		k := kittest.NewForFlows(t, tap)
 		tokens := k.Project.SignIn(kittest.Bob)
 		k.Project.Fail(kittest.MePath, descopetest.Fault{Body: body})
 		res := kittest.Serve(k.Handler(), kittest.SignedInPost(tokens, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`))
@@ -849,7 +775,7 @@ type problemCase struct {
 
 func flowProblem(r func(*kittest.Kit) *http.Request) func(*testing.T) *http.Response {
 	return func(t *testing.T) *http.Response {
-		k := newFaultKit(t, new(kittest.Wiretap))
+		k := kittest.NewForFlows(t, new(kittest.Wiretap))
 		return kittest.Serve(k.Handler(), r(k))
 	}
 }
@@ -864,12 +790,12 @@ func pageProblem(prepare func(*kittest.Hostile) *http.Request) func(*testing.T) 
 
 func upstreamProblem(path string, f descopetest.Fault) func(*testing.T) *http.Response {
 	return func(t *testing.T) *http.Response {
-		k := newFaultKit(t, new(kittest.Wiretap))
+		k := kittest.NewForFlows(t, new(kittest.Wiretap))
 		tokens := k.Project.SignIn(kittest.Bob)
 		k.Project.Fail(path, f)
-		for _, c := range flowCases {
-			if c.path == path {
-				return kittest.Serve(k.Handler(), c.request(k, tokens))
+		for _, c := range kittest.Flows {
+			if c.Path == path {
+				return kittest.Serve(k.Handler(), c.Request(k, tokens))
 			}
 		}
 		panic("no such flow")
@@ -925,7 +851,7 @@ var problemCases = []problemCase{
 	{"refresh_refused_in_a_flow", "refresh_refused", upstreamProblem(kittest.RefreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`})},
 	{"other_user", "other_user", func(t *testing.T) *http.Response {
 		tap := new(kittest.Wiretap)
-		k := newFaultKit(t, tap)
+		k := kittest.NewForFlows(t, tap)
 		adas, bobs := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Bob)
 		tap.AnswerWith(func(r *http.Request) *http.Response {
 			if r.URL.Path != kittest.RefreshPath {

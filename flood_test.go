@@ -26,67 +26,19 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
-// A callTimes notes when the kit called which path of Descope.
-type callTimes struct {
-	inner http.RoundTripper
-	mu    sync.Mutex
-	calls map[string][]time.Time
-}
-
-func (w *callTimes) RoundTrip(r *http.Request) (*http.Response, error) {
-	path := r.URL.Path
-	if strings.HasPrefix(path, kittest.KeysPath) {
-		path = kittest.KeysPath
-	}
-	w.mu.Lock()
-	w.calls[path] = append(w.calls[path], time.Now())
-	w.mu.Unlock()
-	return w.inner.RoundTrip(r)
-}
-
-func (w *callTimes) reset() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.calls = make(map[string][]time.Time)
-}
-
-// most returns the most calls to path within any window of that length.
-func (w *callTimes) most(path string, window time.Duration) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	calls, most := w.calls[path], 0
-	for i, first := range calls {
-		n := 0
-		for _, at := range calls[i:] {
-			if at.Sub(first) < window {
-				n++
-			}
-		}
-		most = max(most, n)
-	}
-	return most
-}
-
-func tapped(w *callTimes) func(*descopehttp.Config) {
-	return func(c *descopehttp.Config) {
-		w.inner, w.calls = c.HTTPClient.Transport, make(map[string][]time.Time)
-		c.HTTPClient = &http.Client{Transport: w}
-	}
-}
-
 // While somebody sends invented kids and keys rotate, Descope hears of it at a
 // rate that does not depend on the flood, the rotated key is in use within the
 // floor, and nothing piles up.
 func TestFloodOfInventedKids(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tap := new(callTimes)
-		h := kittest.NewHostile(t, tapped(tap))
+		tap := new(kittest.CallTimes)
+		h := kittest.NewHostile(t, tap.Config)
 		require.NoError(t, h.Ready(t.Context()))
 		handler := h.RequireSession(new(kittest.Spy))
 		f := kittest.NewForgers(t, h)
 		f.Thousand(t, handler, time.Second)
 		goroutines := runtime.NumGoroutine()
-		tap.reset()
+		tap.Reset()
 		began := time.Now()
 
 		done := make(chan struct{})
@@ -109,10 +61,10 @@ func TestFloodOfInventedKids(t *testing.T) {
 		}
 		<-done
 		require.NoError(t, h.Wait(t.Context()))
-		assert.Equal(t, 1, tap.most(kittest.KeysPath, 5*time.Second), "key fetches in any 5 s")
+		assert.Equal(t, 1, tap.Most(kittest.KeysPath, 5*time.Second), "key fetches in any 5 s")
 		seconds := int(time.Since(began)/time.Second) + 1
-		assert.LessOrEqual(t, len(tap.calls[kittest.RefreshPath]), 5*seconds, "refresh calls in all")
-		assert.LessOrEqual(t, tap.most(kittest.RefreshPath, time.Second), 5, "refresh calls in any second")
+		assert.LessOrEqual(t, len(tap.Calls[kittest.RefreshPath]), 5*seconds, "refresh calls in all")
+		assert.LessOrEqual(t, tap.Most(kittest.RefreshPath, time.Second), 5, "refresh calls in any second")
 		synctest.Wait()
 		assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "goroutines left")
 	})
@@ -260,8 +212,8 @@ func TestSlowKeyEndpointOverOneConnection(t *testing.T) {
 func TestRefreshCallsForInventedKids(t *testing.T) {
 	for _, every := range []time.Duration{time.Millisecond, 50 * time.Millisecond, 190 * time.Millisecond, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			tap := new(callTimes)
-			h := kittest.NewHostile(t, tapped(tap))
+			tap := new(kittest.CallTimes)
+			h := kittest.NewHostile(t, tap.Config)
 			require.NoError(t, h.Ready(t.Context()))
 			handler := h.RequireSession(new(kittest.Spy))
 			f := kittest.NewForgers(t, h)
@@ -272,8 +224,8 @@ func TestRefreshCallsForInventedKids(t *testing.T) {
 				kittest.Serve(h.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, "{}"), "", refresh))
 				kittest.Elapse(every)
 			}
-			assert.LessOrEqual(t, tap.most(kittest.RefreshPath, time.Second), 5, "every %v", every)
-			assert.Equal(t, 1, tap.most(kittest.KeysPath, time.Hour), "a refresh token of an unknown key fetches no keys")
+			assert.LessOrEqual(t, tap.Most(kittest.RefreshPath, time.Second), 5, "every %v", every)
+			assert.Equal(t, 1, tap.Most(kittest.KeysPath, time.Hour), "a refresh token of an unknown key fetches no keys")
 		})
 	}
 }

@@ -1,328 +1,34 @@
 package descopehttp_test
 
 import (
-	"bytes"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
-	"math"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
-// The tokens that fuzz targets put in place of their placeholders are signed anew
-// in each process, so a corpus holds none and stays good.
-const (
-	fuzzAda, fuzzBob = "U2ada", "U2bob"
-	farAhead         = 4102444800 // 2100-01-01
-)
-
-// fuzzTokens are tokens of a project whose key set fuzzKeySet is, by placeholder.
-type fuzzTokens map[string]string
-
-func (f fuzzTokens) expand(s string) string {
-	for placeholder, token := range f {
-		s = strings.ReplaceAll(s, placeholder, token)
-	}
-	return s
-}
-
-func newFuzzTokens() fuzzTokens {
-	token := func(drn, user string, exp int64, more string) string {
-		return fuzzSign("ES256", `{"alg":"ES256","kid":"`+kittest.ECKid+`"}`,
-			fmt.Sprintf(`{"iss":%q,"sub":%q,"drn":%q,"exp":%d,"iat":946684800%s}`, kittest.ProjectID, user, drn, exp, more))
-	}
-	return fuzzTokens{
-		"{{S}}": token("DS", fuzzAda, farAhead, ""), "{{R}}": token("DSR", fuzzAda, farAhead, ""),
-		"{{T}}": token("DS", fuzzAda, farAhead, `,"n":2`), "{{Q}}": token("DSR", fuzzAda, farAhead, `,"n":2`),
-		"{{X}}": token("DS", fuzzBob, farAhead, ""), "{{Y}}": token("DSR", fuzzBob, farAhead, ""),
-		"{{E}}": token("DS", fuzzAda, 946684801, ""), "{{F}}": token("DSR", fuzzAda, 946684801, ""),
-		"{{U}}": kittest.Segment(`{"alg":"ES256","kid":"SKunknown"}`) + "." + kittest.Segment(fmt.Sprintf(`{"iss":%q,"sub":"U2ada","drn":"DSR","exp":%d}`, kittest.ProjectID, farAhead)) + "." + kittest.Segment("forged"),
-		"{{P}}": kittest.ProjectID,
-	}
-}
-
-// fuzzSign signs header and payload as they are.
-func fuzzSign(alg, header, payload string) string {
-	r, e := kittest.Keys()
-	method, key := jwt.SigningMethod(jwt.SigningMethodRS256), any(r)
-	if alg == "ES256" {
-		method, key = jwt.SigningMethodES256, e
-	}
-	signed := kittest.Segment(header) + "." + kittest.Segment(payload)
-	signature, err := method.Sign(signed, key)
-	if err != nil {
-		panic(err)
-	}
-	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
-}
-
-// fuzzKeySet is the key set document of the keys that fuzzSign uses.
-func fuzzKeySet() string {
-	r, e := kittest.Keys()
-	point, err := e.PublicKey.Bytes()
-	if err != nil {
-		panic(err)
-	}
-	b64 := base64.RawURLEncoding.EncodeToString
-	return fmt.Sprintf(`{"keys":[{"kty":"RSA","kid":%q,"alg":"RS256","use":"sig","n":%q,"e":"AQAB"},{"kty":"EC","kid":%q,"alg":"ES256","use":"sig","crv":"P-256","x":%q,"y":%q}]}`,
-		kittest.RSAKid, b64(r.N.Bytes()), kittest.ECKid, b64(point[1:33]), b64(point[33:]))
-}
-
-// fuzzAuth returns an Auth over a Descope that answers as it is told, but for its
-// keys.
-func fuzzAuth(t testing.TB, answer func(r *http.Request, body []byte) (status int, header http.Header, content string), edits ...func(*descopehttp.Config)) *descopehttp.Auth {
-	t.Helper()
-	keys := fuzzKeySet()
-	cfg := descopehttp.Config{
-		ProjectID: kittest.ProjectID,
-		Logger:    slog.New(slog.DiscardHandler),
-		HTTPClient: &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
-			res := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r}
-			content := keys
-			if !strings.HasPrefix(r.URL.Path, kittest.KeysPath) {
-				var body []byte
-				if r.Body != nil {
-					var err error
-					if body, err = io.ReadAll(r.Body); err != nil {
-						return nil, err
-					}
-				}
-				res.StatusCode, res.Header, content = answer(r, body)
-			}
-			res.Body = io.NopCloser(strings.NewReader(content))
-			return res, nil
-		})},
-	}
-	for _, edit := range edits {
-		edit(&cfg)
-	}
-	a, err := descopehttp.New(cfg)
-	require.NoError(t, err)
-	return a
-}
-
 func noAnswer(*http.Request, []byte) (int, http.Header, string) {
 	return http.StatusServiceUnavailable, http.Header{}, ""
-}
-
-// strictObject decodes one JSON object and nothing else: unique names, valid
-// UTF-8, no half of a surrogate pair.
-func strictObject(raw []byte) (map[string]any, error) {
-	if !utf8.Valid(raw) || !json.Valid(raw) || loneSurrogate.MatchString(escapePairs.ReplaceAllString(string(raw), "")) {
-		return nil, errors.New("not strict JSON")
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	value, err := strictValue(dec)
-	if err != nil {
-		return nil, err
-	}
-	object, ok := value.(map[string]any)
-	if !ok {
-		return nil, errors.New("no object")
-	}
-	return object, nil
-}
-
-var (
-	// What is left of \u escapes after these are dropped is half a pair.
-	escapePairs   = regexp.MustCompile(`\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`)
-	loneSurrogate = regexp.MustCompile(`\\u[dD][89a-fA-F][0-9a-fA-F]{2}`)
-)
-
-func strictValue(dec *json.Decoder) (any, error) {
-	token, err := dec.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch token {
-	case json.Delim('{'):
-		object := make(map[string]any)
-		for dec.More() {
-			name, err := dec.Token()
-			if err != nil {
-				return nil, err
-			}
-			if _, twice := object[name.(string)]; twice {
-				return nil, fmt.Errorf("%q twice", name)
-			}
-			if object[name.(string)], err = strictValue(dec); err != nil {
-				return nil, err
-			}
-		}
-		_, err = dec.Token()
-		return object, err
-	case json.Delim('['):
-		list := []any{}
-		for dec.More() {
-			value, err := strictValue(dec)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, value)
-		}
-		_, err = dec.Token()
-		return list, err
-	}
-	return token, nil
-}
-
-var threeParts = regexp.MustCompile(`^([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)$`)
-
-// strictSession judges a session token by the published rules once more, with
-// other means than the package has.
-func strictSession(token string, now time.Time) error {
-	parts := threeParts.FindStringSubmatch(token)
-	if len(token) > 16384 || parts == nil {
-		return errors.New("not a compact JWS")
-	}
-	var decoded [3][]byte
-	for i, part := range parts[1:] {
-		var err error
-		if decoded[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
-			return err
-		}
-	}
-	header, err := strictObject(decoded[0])
-	if err != nil {
-		return fmt.Errorf("header: %w", err)
-	}
-	claims, err := strictObject(decoded[1])
-	if err != nil {
-		return fmt.Errorf("claims: %w", err)
-	}
-	for name := range header {
-		if inAnotherCase(name, "alg", "kid", "crit") {
-			return errors.New("header name in another case")
-		}
-	}
-	for name := range claims {
-		if inAnotherCase(name, "iss", "sub", "drn", "dsub", "token_type", "aud", "cnf", "exp", "nbf", "iat", "rexp") {
-			return errors.New("claim name in another case")
-		}
-	}
-	if _, critical := header["crit"]; critical {
-		return errors.New("crit")
-	}
-	if err := strictSignature(header, parts[1]+"."+parts[2], decoded[2]); err != nil {
-		return err
-	}
-	return strictClaims(claims, now)
-}
-
-func inAnotherCase(name string, registered ...string) bool {
-	return slices.ContainsFunc(registered, func(r string) bool { return name != r && strings.EqualFold(name, r) })
-}
-
-func strictSignature(header map[string]any, signed string, signature []byte) error {
-	r, e := kittest.Keys()
-	sum := sha256.Sum256([]byte(signed))
-	switch {
-	case header["alg"] == "RS256" && header["kid"] == kittest.RSAKid:
-		return rsa.VerifyPKCS1v15(&r.PublicKey, crypto.SHA256, sum[:], signature)
-	case header["alg"] == "ES256" && header["kid"] == kittest.ECKid && len(signature) == 64:
-		if ecdsa.Verify(&e.PublicKey, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
-			return nil
-		}
-	}
-	return errors.New("signature")
-}
-
-func strictClaims(claims map[string]any, now time.Time) error {
-	seconds := float64(now.Unix())
-	date := func(name string) (value float64, there bool, err error) {
-		raw, there := claims[name]
-		if !there {
-			return 0, false, nil
-		}
-		number, ok := raw.(json.Number)
-		if !ok {
-			return 0, true, fmt.Errorf("%s is no number", name)
-		}
-		value, _ = strconv.ParseFloat(string(number), 64)
-		return math.Trunc(value), true, nil
-	}
-	exp, there, err := date("exp")
-	if err != nil || !there || !(exp > 0) || exp > 253402300799 || seconds >= exp+5 {
-		return errors.New("exp")
-	}
-	if nbf, _, err := date("nbf"); err != nil || nbf > seconds+5 {
-		return errors.New("nbf")
-	}
-	if _, _, err := date("iat"); err != nil {
-		return err
-	}
-	if sub, ok := claims["sub"].(string); !ok || sub == "" {
-		return errors.New("sub")
-	}
-	if claims["drn"] != "DS" {
-		return errors.New("drn")
-	}
-	if _, bound := claims["cnf"]; bound {
-		return errors.New("cnf")
-	}
-	if iss, _ := claims["iss"].(string); !strictIssuer(iss) {
-		return errors.New("iss")
-	}
-	switch aud := claims["aud"].(type) {
-	case nil:
-		if _, there := claims["aud"]; there {
-			return errors.New("aud is null")
-		}
-	case string:
-	case []any:
-		for _, one := range aud {
-			if _, ok := one.(string); !ok {
-				return errors.New("aud")
-			}
-		}
-	default:
-		return errors.New("aud")
-	}
-	return nil
-}
-
-func strictIssuer(iss string) bool {
-	if iss == kittest.ProjectID {
-		return true
-	}
-	u, err := url.Parse(iss)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return false
-	}
-	segments := strings.Split(u.Path, "/")
-	return slices.Contains(segments[max(0, len(segments)-2):], kittest.ProjectID)
 }
 
 // Whatever a token is, it is judged without a panic, the same way wherever it
 // comes from, and one that is accepted stands up to a second, independent check.
 func FuzzToken(f *testing.F) {
 	const es256, rs256 = `{"alg":"ES256","kid":"` + kittest.ECKid + `"}`, `{"alg":"RS256","kid":"` + kittest.RSAKid + `","typ":"JWT"}`
-	good := fmt.Sprintf(`{"iss":%q,"sub":"U2ada","drn":"DS","exp":%d}`, kittest.ProjectID, farAhead)
+	good := fmt.Sprintf(`{"iss":%q,"sub":"U2ada","drn":"DS","exp":%d}`, kittest.ProjectID, kittest.FarAhead)
 	f.Add(byte(0), es256, good)
 	f.Add(byte(1), rs256, good)
 	for _, header := range []string{
@@ -351,30 +57,31 @@ func FuzzToken(f *testing.F) {
 			f.Add(byte(2), jws, "")
 		}
 	}
-	tokens := newFuzzTokens()
-	a := fuzzAuth(f, noAnswer)
+	tokens := kittest.NewFuzzTokens(f)
+	rsa, ec := kittest.Keys()
+	a := kittest.NewOver(f, noAnswer)
 	require.NoError(f, a.Ready(f.Context()))
 
 	f.Fuzz(func(t *testing.T, how byte, first, second string) {
 		var token string
 		switch how % 3 {
 		case 0:
-			token = fuzzSign("ES256", first, second)
+			token = kittest.SignRaw(t, ec, first, second)
 		case 1:
-			token = fuzzSign("RS256", first, second)
+			token = kittest.SignRaw(t, rsa, first, second)
 		default:
-			token = tokens.expand(first)
+			token = tokens.Expand(first)
 		}
 		s, err := a.VerifyToken(t.Context(), token)
 		if err == nil {
-			require.NoError(t, strictSession(token, time.Now()))
+			require.NoError(t, kittest.StrictSession(token, time.Now()))
 			require.Equal(t, token, s.Token())
 			require.NotEmpty(t, s.Subject())
 			s.Roles("")
 			s.Permissions("T1")
 			s.AuthMethods()
 		}
-		if !threeParts.MatchString(token) {
+		if !kittest.ThreeParts.MatchString(token) {
 			require.Error(t, err)
 			return
 		}
@@ -419,12 +126,12 @@ func FuzzRequestBody(f *testing.F) {
 		paths[3]: {}, paths[4]: {}, paths[5]: {"dct", "ids"}, paths[6]: {"tenant"},
 	}
 	options := []string{"stepup", "mfa", "locale", "templateOptions", "revokeOtherSessions"}
-	tokens := newFuzzTokens()
+	tokens := kittest.NewFuzzTokens(f)
 
 	f.Fuzz(func(t *testing.T, which byte, signedIn bool, body string) {
 		path := paths[int(which)%len(paths)]
 		sent := make(map[string][]byte)
-		a := fuzzAuth(t, func(r *http.Request, body []byte) (int, http.Header, string) {
+		a := kittest.NewOver(t, func(r *http.Request, body []byte) (int, http.Header, string) {
 			sent[r.URL.Path] = body
 			switch r.URL.Path {
 			case "/v1/auth/me":
@@ -449,7 +156,7 @@ func FuzzRequestBody(f *testing.F) {
 		if !ok {
 			return
 		}
-		out, err := strictObject(forwarded)
+		out, err := kittest.StrictObject(forwarded)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(forwarded), 128<<10)
 		for name := range out {
@@ -458,7 +165,7 @@ func FuzzRequestBody(f *testing.F) {
 		if path == kittest.RefreshPath || path == kittest.LogoutPath {
 			return // without a body, or with any
 		}
-		in, err := strictObject([]byte(body))
+		in, err := kittest.StrictObject([]byte(body))
 		require.NoError(t, err, "ambiguous, and sent on")
 		if id, there := out["loginId"]; there {
 			if path == paths[2] {
@@ -507,9 +214,9 @@ func FuzzDescopeAnswer(f *testing.F) {
 	f.Add(byte(3), uint16(200), `{"cookieName":"a","sessionCookieName":"b"}`, "b={{X}}", "a={{Y}}")
 	f.Add(byte(0), uint16(429), `{"errorCode":"E130429"}`, "Retry-After: 7", "")
 	f.Add(byte(3), uint16(429), `{"errorCode":"E061103"}`, "Retry-After: 99999999999999999999", "Retry-After: -5")
-	tokens := newFuzzTokens()
+	tokens := kittest.NewFuzzTokens(f)
 	users := map[string]string{
-		tokens["{{S}}"]: fuzzAda, tokens["{{T}}"]: fuzzAda, tokens["{{R}}"]: fuzzAda, tokens["{{Q}}"]: fuzzAda, tokens["{{X}}"]: fuzzBob, tokens["{{Y}}"]: fuzzBob,
+		tokens["{{S}}"]: kittest.FuzzAda, tokens["{{T}}"]: kittest.FuzzAda, tokens["{{R}}"]: kittest.FuzzAda, tokens["{{Q}}"]: kittest.FuzzAda, tokens["{{X}}"]: kittest.FuzzBob, tokens["{{Y}}"]: kittest.FuzzBob,
 	}
 
 	f.Fuzz(func(t *testing.T, which byte, status uint16, body, header1, header2 string) {
@@ -519,11 +226,11 @@ func FuzzDescopeAnswer(f *testing.F) {
 			if name, value, ok := strings.Cut(line, ": "); ok && name == "Retry-After" {
 				header.Add(name, value)
 			} else if line != "" {
-				header.Add("Set-Cookie", tokens.expand(line))
+				header.Add("Set-Cookie", tokens.Expand(line))
 			}
 		}
-		a := fuzzAuth(t, func(*http.Request, []byte) (int, http.Header, string) {
-			return 200 + int(status)%400, header, tokens.expand(body)
+		a := kittest.NewOver(t, func(*http.Request, []byte) (int, http.Header, string) {
+			return 200 + int(status)%400, header, tokens.Expand(body)
 		})
 		next := new(kittest.Spy)
 		var res *http.Response
@@ -560,7 +267,7 @@ func FuzzDescopeAnswer(f *testing.F) {
 				require.Equal(t, 200, res.StatusCode)
 				require.Contains(t, users, c.Value)
 				if path != kittest.VerifyPath {
-					require.Equal(t, fuzzAda, users[c.Value])
+					require.Equal(t, kittest.FuzzAda, users[c.Value])
 				}
 			}
 		}
@@ -571,8 +278,8 @@ func FuzzDescopeAnswer(f *testing.F) {
 			require.Equal(t, "", path)
 			s, ok := descopehttp.SessionFromContext(next.Last().Context())
 			require.True(t, ok)
-			require.Equal(t, fuzzAda, s.Subject())
-			require.NoError(t, strictSession(s.Token(), time.Now()))
+			require.Equal(t, kittest.FuzzAda, s.Subject())
+			require.NoError(t, kittest.StrictSession(s.Token(), time.Now()))
 			return
 		}
 		content, err := io.ReadAll(res.Body)
@@ -604,11 +311,11 @@ func FuzzHeaders(f *testing.F) {
 		}
 		f.Add(cookie, "Bearer {{S}}", "Bearer {{X}}", true)
 	}
-	tokens := newFuzzTokens()
-	users := map[string]string{"{{S}}": fuzzAda, "{{T}}": fuzzAda, "{{R}}": fuzzAda, "{{Q}}": fuzzAda, "{{E}}": fuzzAda, "{{X}}": fuzzBob, "{{Y}}": fuzzBob}
+	tokens := kittest.NewFuzzTokens(f)
+	users := map[string]string{"{{S}}": kittest.FuzzAda, "{{T}}": kittest.FuzzAda, "{{R}}": kittest.FuzzAda, "{{Q}}": kittest.FuzzAda, "{{E}}": kittest.FuzzAda, "{{X}}": kittest.FuzzBob, "{{Y}}": kittest.FuzzBob}
 
 	f.Fuzz(func(t *testing.T, cookie, authorization, second string, two bool) {
-		a := fuzzAuth(t, func(r *http.Request, _ []byte) (int, http.Header, string) {
+		a := kittest.NewOver(t, func(r *http.Request, _ []byte) (int, http.Header, string) {
 			switch r.Header.Get("Authorization") {
 			case "Bearer " + kittest.ProjectID + ":" + tokens["{{R}}"]:
 				return 200, http.Header{}, `{"sessionJwt":"` + tokens["{{T}}"] + `","refreshJwt":"` + tokens["{{Q}}"] + `"}`
@@ -620,13 +327,13 @@ func FuzzHeaders(f *testing.F) {
 		require.NoError(t, a.Ready(t.Context()))
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		if cookie != "" {
-			r.Header["Cookie"] = []string{tokens.expand(cookie)}
+			r.Header["Cookie"] = []string{tokens.Expand(cookie)}
 		}
 		if authorization != "" {
-			r.Header["Authorization"] = []string{tokens.expand(authorization)}
+			r.Header["Authorization"] = []string{tokens.Expand(authorization)}
 		}
 		if two {
-			r.Header["Authorization"] = append(r.Header["Authorization"], tokens.expand(second))
+			r.Header["Authorization"] = append(r.Header["Authorization"], tokens.Expand(second))
 		}
 		header := r.Header.Clone()
 		next := new(kittest.Spy)
@@ -643,7 +350,7 @@ func FuzzHeaders(f *testing.F) {
 		}
 		s, ok := descopehttp.SessionFromContext(next.Last().Context())
 		require.True(t, ok)
-		require.NoError(t, strictSession(s.Token(), time.Now()))
+		require.NoError(t, kittest.StrictSession(s.Token(), time.Now()))
 
 		lines := header["Authorization"]
 		require.LessOrEqual(t, len(lines), 1)
@@ -657,7 +364,7 @@ func FuzzHeaders(f *testing.F) {
 		require.False(t, strings.EqualFold(scheme, "DPoP"))
 		named := make(map[string]bool)
 		for placeholder, user := range users {
-			if strings.Contains(tokens.expand(cookie), tokens[placeholder]) {
+			if strings.Contains(tokens.Expand(cookie), tokens[placeholder]) {
 				named[user] = true
 			}
 		}

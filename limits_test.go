@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,26 +25,6 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
-// wrongCode returns a code that is not the one of now.
-func wrongCode(k *kittest.Kit, loginID string) string {
-	if k.Project.HasUser(loginID) && k.Project.Code(loginID) == "000000" {
-		return "111111"
-	}
-	return "000000"
-}
-
-// requireLimited checks that the answer is a 429 that says when to come back,
-// and returns when.
-func requireLimited(t testing.TB, res *http.Response) time.Duration {
-	t.Helper()
-	kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
-	seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
-	require.NoError(t, err)
-	require.Positive(t, seconds)
-	require.Empty(t, res.Cookies())
-	return time.Duration(seconds) * time.Second
-}
-
 func TestThousandWrongCodesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -59,13 +38,13 @@ func TestThousandWrongCodesAtOnce(t *testing.T) {
 		var refused, limited atomic.Int64
 		for range 1000 {
 			wg.Go(func() {
-				res := kittest.Guess(k, other, kittest.Ada, wrongCode(k, kittest.Ada))
+				res := kittest.Guess(k, other, kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 				switch res.StatusCode {
 				case http.StatusUnauthorized:
 					refused.Add(1)
 				case http.StatusTooManyRequests:
 					limited.Add(1)
-					assert.LessOrEqual(t, requireLimited(t, res), 10*time.Minute)
+					assert.LessOrEqual(t, kittest.RequireLimited(t, res), 10*time.Minute)
 				default:
 					assert.Fail(t, "unexpected", "status %d", res.StatusCode)
 				}
@@ -81,11 +60,11 @@ func TestThousandWrongCodesAtOnce(t *testing.T) {
 
 		// The window opens again when Retry-After said so, and not before.
 		k.Project.Reset()
-		wait := requireLimited(t, kittest.Guess(k, other, kittest.Ada, wrongCode(k, kittest.Ada)))
+		wait := kittest.RequireLimited(t, kittest.Guess(k, other, kittest.Ada, kittest.WrongCode(k, kittest.Ada)))
 		kittest.Elapse(wait - 2*time.Second)
-		requireLimited(t, kittest.Guess(k, other, kittest.Ada, wrongCode(k, kittest.Ada)))
+		kittest.RequireLimited(t, kittest.Guess(k, other, kittest.Ada, kittest.WrongCode(k, kittest.Ada)))
 		kittest.Elapse(2 * time.Second)
-		kittest.RequireProblem(t, kittest.Guess(k, other, kittest.Ada, wrongCode(k, kittest.Ada)), http.StatusUnauthorized, "invalid_code")
+		kittest.RequireProblem(t, kittest.Guess(k, other, kittest.Ada, kittest.WrongCode(k, kittest.Ada)), http.StatusUnauthorized, "invalid_code")
 		assert.Equal(t, 1, k.Project.Requests(kittest.VerifyPath))
 	})
 }
@@ -104,13 +83,13 @@ func TestFiftyGuessesADay(t *testing.T) {
 			for i := range 200 {
 				wg.Go(func() {
 					for range 6 {
-						kittest.Guess(k, fmt.Sprintf("203.0.%d.%d", i/250, i%250+1), kittest.Ada, wrongCode(k, kittest.Ada))
+						kittest.Guess(k, fmt.Sprintf("203.0.%d.%d", i/250, i%250+1), kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 					}
 				})
 			}
 			wg.Wait()
 			assert.Equal(t, 50, k.Project.Requests(kittest.VerifyPath), "day %d", day)
-			wait := requireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
+			wait := kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
 			assert.InDelta(t, 24*time.Hour, wait, float64(time.Minute))
 			assert.Equal(t, http.StatusOK, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode, "day %d", day)
 			kittest.Elapse(24*time.Hour - time.Minute)
@@ -130,15 +109,15 @@ func TestKnownNetworkIsLimitedToo(t *testing.T) {
 		kittest.Elapse(time.Minute)
 		k.Project.Reset()
 		for range 30 {
-			kittest.Guess(k, own, kittest.Ada, wrongCode(k, kittest.Ada))
+			kittest.Guess(k, own, kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 		}
 		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
 		// After 90 days without a sign-in it is a network like any other.
 		kittest.Elapse(91 * 24 * time.Hour)
 		for i := range 60 {
-			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
+			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 		}
-		requireLimited(t, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)))
+		kittest.RequireLimited(t, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)))
 	})
 }
 
@@ -155,7 +134,7 @@ func TestSpellingsShareACount(t *testing.T) {
 		}
 		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
 		for _, spelling := range spellings {
-			requireLimited(t, kittest.Guess(k, "203.0.113.9", spelling, "000000"))
+			kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.9", spelling, "000000"))
 		}
 		// Composed and decomposed are one, too; another name is another.
 		k.Project.Reset()
@@ -207,14 +186,14 @@ func TestGuessesAreGivenBack(t *testing.T) {
 				k.Project.Reset()
 				kittest.Elapse(2 * time.Minute)
 				for range 20 {
-					kittest.Guess(k, network, kittest.Ada, wrongCode(k, kittest.Ada))
+					kittest.Guess(k, network, kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 				}
 				assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath), "all ten are left, and no more")
 				if fault != nil {
 					return
 				}
 				for i := range 200 {
-					kittest.Guess(k, fmt.Sprintf("198.51.100.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
+					kittest.Guess(k, fmt.Sprintf("198.51.100.%d", i+1), kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 				}
 				assert.Equal(t, 10+50, k.Project.Requests(kittest.VerifyPath), "of the day, too")
 			})
@@ -242,7 +221,7 @@ func TestHangingUpGivesNothingBack(t *testing.T) {
 			}
 			wg.Wait()
 			assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
-			requireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, "000000"))
+			kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, "000000"))
 		}
 	})
 }
@@ -256,7 +235,7 @@ func TestUnknownUsersLookAlike(t *testing.T) {
 			s.WrongCode = descopetest.Failure{Status: 401, Code: "E061102", Description: "Invalid code"}
 		})
 		answer := func(loginID string) (int, http.Header, string) {
-			res := kittest.Guess(k, "203.0.113.9", loginID, wrongCode(k, loginID))
+			res := kittest.Guess(k, "203.0.113.9", loginID, kittest.WrongCode(k, loginID))
 			body, err := io.ReadAll(res.Body)
 			require.NoError(t, err)
 			return res.StatusCode, res.Header, string(body)
@@ -277,7 +256,7 @@ func TestStepUpIsLimited(t *testing.T) {
 		k := kittest.New(t)
 		b := kittest.SignIn(k, kittest.Ada)
 		for range 30 {
-			body := `{"loginId":"` + kittest.Ada + `","code":"` + wrongCode(k, kittest.Ada) + `","loginOptions":{"stepup":true}}`
+			body := `{"loginId":"` + kittest.Ada + `","code":"` + kittest.WrongCode(k, kittest.Ada) + `","loginOptions":{"stepup":true}}`
 			b.Do(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, body)))
 		}
 		assert.Equal(t, 10, k.Project.Requests(kittest.VerifyPath))
@@ -400,7 +379,7 @@ func TestGuessesAreGivenBackWhereTheyWereCounted(t *testing.T) {
 		for range 10 {
 			kittest.RequireProblem(t, kittest.Guess(k, network, kittest.Ada, "000000"), http.StatusUnauthorized, "invalid_code")
 		}
-		requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
+		kittest.RequireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 		for range 5 {
 			store.set(errors.New("away"), 0)
 			k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 500, Delay: 2 * time.Second})
@@ -409,7 +388,7 @@ func TestGuessesAreGivenBackWhereTheyWereCounted(t *testing.T) {
 			kittest.Elapse(time.Second)
 			store.set(nil, 0)
 			require.Equal(t, http.StatusBadGateway, <-done)
-			requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
+			kittest.RequireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 		}
 	})
 }
@@ -439,7 +418,7 @@ func TestGuessesAreGivenBackInTheirWindow(t *testing.T) {
 					kittest.RequireProblem(t, kittest.Guess(k, network, kittest.Ada, "000000"), http.StatusUnauthorized, "invalid_code")
 				}
 				wg.Wait()
-				requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
+				kittest.RequireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 			})
 		})
 	}
@@ -463,7 +442,7 @@ func TestWhatDescopeNeverSawIsNoGuess(t *testing.T) {
 		for range 10 {
 			kittest.RequireProblem(t, kittest.Guess(k, "203.0.113.9", "bob", "000000"), http.StatusUnauthorized, "invalid_code")
 		}
-		requireLimited(t, kittest.Guess(k, "203.0.113.9", "bob", "000000"))
+		kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.9", "bob", "000000"))
 	})
 }
 
@@ -480,7 +459,7 @@ func TestCodeOfAnotherUserIsAGuess(t *testing.T) {
 			res := b.Copied().Do(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`)))
 			kittest.RequireProblem(t, res, http.StatusUnauthorized, "other_user")
 		}
-		requireLimited(t, b.Copied().Do(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`))))
+		kittest.RequireLimited(t, b.Copied().Do(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.VerifyPath, `{"loginId":"bob","code":"000000","loginOptions":{"mfa":true}}`))))
 	})
 }
 
@@ -494,14 +473,14 @@ func TestFiftyGuessesADayFromAKnownNetwork(t *testing.T) {
 		k.Project.Reset()
 		for range 24 * 6 {
 			for range 11 {
-				kittest.Guess(k, own, kittest.Ada, wrongCode(k, kittest.Ada))
+				kittest.Guess(k, own, kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 			}
 			kittest.Elapse(10*time.Minute - time.Second)
 		}
 		assert.Equal(t, 50, k.Project.Requests(kittest.VerifyPath))
 		// Strangers have theirs, and the user theirs elsewhere.
 		for i := range 60 {
-			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
+			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 		}
 		assert.Equal(t, 100, k.Project.Requests(kittest.VerifyPath))
 	})
@@ -521,15 +500,15 @@ func TestNetworkStaysKnown(t *testing.T) {
 					require.Equal(t, http.StatusOK, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 					kittest.Elapse(89 * 24 * time.Hour)
 					for i := range 60 {
-						kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
+						kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 					}
-					requireLimited(t, kittest.Guess(k, "198.51.100.1", kittest.Ada, k.Project.Code(kittest.Ada)))
+					kittest.RequireLimited(t, kittest.Guess(k, "198.51.100.1", kittest.Ada, k.Project.Code(kittest.Ada)))
 				}
 				kittest.Elapse(91 * 24 * time.Hour)
 				for i := range 60 {
-					kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
+					kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 				}
-				requireLimited(t, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)))
+				kittest.RequireLimited(t, kittest.Guess(k, own, kittest.Ada, k.Project.Code(kittest.Ada)))
 			})
 		})
 	}
@@ -545,9 +524,9 @@ func TestKnownNetworkWhileTheStoreIsAway(t *testing.T) {
 		kittest.Elapse(time.Minute)
 		store.set(errors.New("away"), 0)
 		for i := range 60 {
-			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, wrongCode(k, kittest.Ada))
+			kittest.Guess(k, fmt.Sprintf("203.0.113.%d", i+1), kittest.Ada, kittest.WrongCode(k, kittest.Ada))
 		}
-		requireLimited(t, kittest.Guess(k, "203.0.113.99", kittest.Ada, k.Project.Code(kittest.Ada)))
+		kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.99", kittest.Ada, k.Project.Code(kittest.Ada)))
 		assert.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
 
 		// A store that hangs holds a sign-in up for no longer than it must.
@@ -584,13 +563,13 @@ func TestRefusedGuessesDoNotCount(t *testing.T) {
 				}
 				kittest.Elapse(time.Second)
 				for range 30 {
-					requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
+					kittest.RequireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 				}
 				wg.Wait()
 				for range 10 {
 					kittest.RequireProblem(t, kittest.Guess(k, network, kittest.Ada, "000000"), http.StatusUnauthorized, "invalid_code")
 				}
-				requireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
+				kittest.RequireLimited(t, kittest.Guess(k, network, kittest.Ada, "000000"))
 			})
 		})
 	}
@@ -608,21 +587,21 @@ func TestSignUpsThatWereNotSentAreGivenBack(t *testing.T) {
 			kittest.Guess(k, "198.51.100.1", fmt.Sprint("stranger", i), "000000")
 		}
 		for i := range 50 {
-			requireLimited(t, signUp(i))
+			kittest.RequireLimited(t, signUp(i))
 		}
 		require.Zero(t, k.Project.Requests(kittest.SignUpPath))
 		kittest.Elapse(10 * time.Second)
 		for i := range 10 {
 			require.Equal(t, http.StatusOK, signUp(i).StatusCode)
 		}
-		requireLimited(t, signUp(10))
+		kittest.RequireLimited(t, signUp(10))
 		// One that Descope was asked for and did not answer may have come about.
 		kittest.Elapse(10 * time.Minute)
 		k.Project.Fail(kittest.SignUpPath, descopetest.Fault{Status: 500, Times: 10})
 		for i := range 10 {
 			require.Equal(t, http.StatusBadGateway, signUp(20+i).StatusCode)
 		}
-		requireLimited(t, signUp(30))
+		kittest.RequireLimited(t, signUp(30))
 	})
 }
 
@@ -637,7 +616,7 @@ func TestSignUpsAreLimited(t *testing.T) {
 		for range 10 {
 			require.Equal(t, http.StatusOK, signUp("203.0.113.9").StatusCode)
 		}
-		wait := requireLimited(t, signUp("203.0.113.9"))
+		wait := kittest.RequireLimited(t, signUp("203.0.113.9"))
 		assert.Equal(t, 10*time.Minute, wait)
 		assert.Equal(t, 10, k.Project.Requests(kittest.SignUpPath))
 		assert.Equal(t, http.StatusOK, signUp("203.0.113.10").StatusCode)
@@ -711,9 +690,9 @@ func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {
 				header.Set("Retry-After", retryAfter)
 			}
 			k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`, Header: header})
-			requireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
+			kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
 			kittest.Elapse(pause - time.Second)
-			requireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
+			kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
 			assert.Equal(t, 1, k.Project.Requests(kittest.VerifyPath), "Retry-After %q", retryAfter)
 			kittest.Elapse(time.Second)
 			assert.Equal(t, http.StatusOK, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode, "Retry-After %q", retryAfter)

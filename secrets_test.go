@@ -262,7 +262,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 			}
 			watchHostileTokens(t, w, handler)
 			watchBadInput(t, w, handler)
-			for _, c := range flowCases {
+			for _, c := range kittest.Flows {
 				synctest.Test(t, func(t *testing.T) { watchFaults(t, w, handler, c) })
 			}
 			w.requireSilence(t)
@@ -396,7 +396,7 @@ func watchBadInput(t *testing.T, w *watch, handler func(io.Writer, *slog.Handler
 
 // watchFaults lets Descope, or whatever answers in its place, say things with a
 // mark in all possible places.
-func watchFaults(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOptions) slog.Handler, c flowCase) {
+func watchFaults(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOptions) slog.Handler, c kittest.Flow) {
 	marked := func(status int, body string) func(*http.Request) (*http.Response, error) {
 		return func(r *http.Request) (*http.Response, error) {
 			res := kittest.JSONAnswer(status, body)
@@ -445,7 +445,7 @@ func watchFaults(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOp
 		h = kittest.NewHostile(t, func(cfg *descopehttp.Config) {
 			inner := cfg.HTTPClient.Transport
 			cfg.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
-				if r.URL.Path == c.upstream {
+				if r.URL.Path == c.Upstream {
 					return answer(r)
 				}
 				return inner.RoundTrip(r)
@@ -455,8 +455,8 @@ func watchFaults(t *testing.T, w *watch, handler func(io.Writer, *slog.HandlerOp
 		h.Project.Configure(func(s *descopetest.Settings) { s.AuthManagementKey = managementKey })
 		tokens := h.Project.SignIn(kittest.Bob)
 		w.hideCode(h.Project.Code(kittest.Bob))
-		w.serve(t, h.Handler(), c.request(h.Kit, tokens))
-		if c.upstream == kittest.RefreshPath {
+		w.serve(t, h.Handler(), c.Request(h.Kit, tokens))
+		if c.Upstream == kittest.RefreshPath {
 			kittest.Elapse(kittest.Past)
 			w.serve(t, h.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 			_, err := h.Authenticate(nopWriter{}, kittest.WithCookies(kittest.Get("/"), "", tokens.Refresh))

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -78,4 +80,16 @@ func RequireDeleted(t testing.TB, res *http.Response, names ...string) {
 		assert.Equal(t, "/", cookies[name].Path, "else it deletes another one")
 		assert.True(t, cookies[name].Secure, "without it a browser ignores the deletion of a __Host- cookie")
 	}
+}
+
+// RequireLimited checks that the answer is a 429 that says when to come back,
+// and returns when.
+func RequireLimited(t testing.TB, res *http.Response) time.Duration {
+	t.Helper()
+	RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
+	seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
+	require.NoError(t, err)
+	require.Positive(t, seconds)
+	require.Empty(t, res.Cookies())
+	return time.Duration(seconds) * time.Second
 }

@@ -86,3 +86,11 @@ func Guess(k *Kit, network, loginID, code string) *http.Response {
 func OtherCode(code string) string {
 	return strings.Map(func(r rune) rune { return '0' + (r-'0'+5)%10 }, code)
 }
+
+// WrongCode returns a code that is not the one of now.
+func WrongCode(k *Kit, loginID string) string {
+	if k.Project.HasUser(loginID) && k.Project.Code(loginID) == "000000" {
+		return "111111"
+	}
+	return "000000"
+}

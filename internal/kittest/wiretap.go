@@ -123,6 +123,11 @@ func JSONAnswer(status int, body string) *http.Response {
 	}
 }
 
+// ReadingAnswer is a 200 whose body is read by f.
+func ReadingAnswer(f Reader) *http.Response {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(f)}
+}
+
 // A RoundTripper is a transport that is a function.
 type RoundTripper func(*http.Request) (*http.Response, error)
 
