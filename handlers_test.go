@@ -446,126 +446,6 @@ func lifeOfASession(v *visitor, rotate bool) {
 	assert.Equal(t, user, view.Subject)
 }
 
-// Where the configuration says otherwise, cookies follow it, and they never
-// outlive the refresh token.
-func TestSignInCookies(t *testing.T) {
-	const month = 28 * 24 * time.Hour
-	for _, tt := range []struct {
-		name             string
-		cookies          descopehttp.Cookies
-		session, refresh string
-		sameSite         http.SameSite
-		ttl              time.Duration
-	}{
-		{"default", descopehttp.Cookies{}, kittest.SessionCookie, kittest.RefreshCookie, http.SameSiteLaxMode, month},
-		{"refresh token shorter than the session", descopehttp.Cookies{}, kittest.SessionCookie, kittest.RefreshCookie, http.SameSiteLaxMode, 5 * time.Minute},
-		{"plain names", descopehttp.Cookies{PlainNames: true}, "DS", "DSR", http.SameSiteLaxMode, month},
-		{"domain", descopehttp.Cookies{Domain: "example.com"}, "DS", "DSR", http.SameSiteLaxMode, month},
-		{"insecure", descopehttp.Cookies{InsecureHTTP: true}, "DS", "DSR", http.SameSiteLaxMode, month},
-		{"strict", descopehttp.Cookies{SameSite: http.SameSiteStrictMode}, kittest.SessionCookie, kittest.RefreshCookie, http.SameSiteStrictMode, month},
-		{"none", descopehttp.Cookies{SameSite: http.SameSiteNoneMode}, kittest.SessionCookie, kittest.RefreshCookie, http.SameSiteNoneMode, month},
-	} {
-		for _, inCookies := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, project's cookies=%v", tt.name, inCookies), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies = tt.cookies })
-					k.Project.Configure(func(s *descopetest.Settings) { s.RefreshTTL, s.TokensInCookies = tt.ttl, inCookies })
-					res := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
-					body := kittest.RequireOK(t, res)
-					assert.Equal(t, []any{"", ""}, []any{body["sessionJwt"], body["refreshJwt"]}, "no script sees them")
-					require.Len(t, res.Cookies(), 2)
-					for name, drn := range map[string]string{tt.session: "DS", tt.refresh: "DSR"} {
-						c := kittest.CookiesOf(res)[name]
-						require.NotNil(t, c, name)
-						assert.Equal(t, drn, kittest.ClaimsOf(t, c.Value)["drn"])
-						assert.Equal(t, int(tt.ttl/time.Second), c.MaxAge, name)
-						assert.Equal(t, tt.cookies.Domain, c.Domain, name)
-						assert.Equal(t, "/", c.Path, name)
-						assert.Equal(t, tt.sameSite, c.SameSite, name)
-						assert.Equal(t, !tt.cookies.InsecureHTTP, c.Secure, name)
-						assert.True(t, c.HttpOnly, name)
-					}
-				})
-			})
-		}
-	}
-}
-
-// Cookies of two users are nobody's in the flows as well.
-func TestFlowsRefuseTwoUsers(t *testing.T) {
-	k := kittest.New(t)
-	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
-	adas, bobs := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Bob)
-	require.NoError(t, k.Ready(t.Context()))
-	k.Project.Reset()
-	for _, r := range []*http.Request{
-		kittest.Get(kittest.MePath), kittest.Post(kittest.RefreshPath, ""), kittest.Post(kittest.UpdatePath, `{"loginId":"`+kittest.Ada+`"}`), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`),
-		kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000","loginOptions":{"mfa":true}}`),
-	} {
-		res := kittest.Serve(k.Handler(), kittest.WithCookies(r, adas.Session, bobs.Refresh))
-		kittest.RequireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies")
-		assert.Len(t, kittest.CookiesOf(res), 2)
-		for _, c := range res.Cookies() {
-			assert.Negative(t, c.MaxAge)
-		}
-	}
-	assert.Zero(t, k.Project.Requests(""))
-}
-
-// A refresh cookie whose time has passed is the end of a session, and goes; beside a
-// good one it is nothing.
-func TestFlowsWithAnExpiredRefreshCookie(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := kittest.New(t)
-		k.Project.Configure(func(s *descopetest.Settings) { s.RefreshTTL = time.Hour })
-		old := k.Project.SignIn(kittest.Ada).Refresh
-		kittest.Elapse(2 * time.Hour)
-		good := k.Project.SignIn(kittest.Ada).Refresh
-		for _, r := range []*http.Request{kittest.Get(kittest.MePath), kittest.Post(kittest.RefreshPath, "")} {
-			res := kittest.Serve(k.Handler(), kittest.WithCookies(r, "", old))
-			kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_expired")
-			assert.Len(t, kittest.CookiesOf(res), 2)
-			for _, c := range res.Cookies() {
-				assert.Negative(t, c.MaxAge)
-			}
-			r.Header.Set("Cookie", kittest.RefreshCookie+"="+old+"; "+kittest.RefreshCookie+"="+good)
-			assert.Equal(t, http.StatusOK, kittest.Serve(k.Handler(), r).StatusCode)
-		}
-	})
-}
-
-// A session token that no browser stores must not leave the former one in place.
-func TestSessionTokenTooLargeForACookie(t *testing.T) {
-	k := kittest.New(t)
-	k.Project.Configure(func(s *descopetest.Settings) {
-		s.EditClaims = func(kind string, claims map[string]any) {
-			if kind == "DS" {
-				claims["big"] = strings.Repeat("x", 4096)
-			}
-		}
-	})
-	res := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
-	kittest.RequireOK(t, res)
-	kittest.RequireDeleted(t, res, kittest.SessionCookie)
-	assert.Positive(t, kittest.CookiesOf(res)[kittest.RefreshCookie].MaxAge)
-	assert.Contains(t, k.Logs.String(), "too large for a cookie")
-}
-
-// The same of the refresh token: a browser would drop it without a word, and
-// the user be signed out ten minutes later for no reason that anybody can see.
-func TestRefreshTokenTooLargeForACookie(t *testing.T) {
-	k := kittest.New(t)
-	k.Project.Configure(func(s *descopetest.Settings) {
-		s.EditClaims = func(kind string, claims map[string]any) {
-			if kind == "DSR" {
-				claims["big"] = strings.Repeat("x", 4096)
-			}
-		}
-	})
-	kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
-	assert.Contains(t, k.Logs.String(), "too large for a cookie")
-}
-
 // Members that this package has never heard of reach the client as they came.
 func TestAnswersKeepWhatIsUnknown(t *testing.T) {
 	tap := &kittest.Wiretap{Edit: func(path string, body []byte) []byte {
@@ -628,27 +508,6 @@ func TestHeadersOfDescopeStayHere(t *testing.T) {
 			assert.Equal(t, kittest.SessionCookie, name)
 		}
 	}
-}
-
-// Projects may name their cookies; the answer then says how.
-func TestProjectsOwnCookieNames(t *testing.T) {
-	tap := new(kittest.Wiretap)
-	k := kittest.New(t, tap.Config)
-	presented, next := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Ada)
-	tap.AnswerWith(func(r *http.Request) *http.Response {
-		if r.URL.Path != kittest.RefreshPath {
-			return nil
-		}
-		res := kittest.JSONAnswer(http.StatusOK, `{"sessionJwt":"","refreshJwt":"","cookieName":"shopR","sessionCookieName":"shopS"}`)
-		res.Header["Set-Cookie"] = []string{"DS=planted", "DSR=planted", "shopS=" + next.Session + "; HttpOnly", "shopR=" + next.Refresh}
-		return res
-	})
-	res := kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, ""), "", presented.Refresh))
-	kittest.RequireOK(t, res)
-	cookies := kittest.CookiesOf(res)
-	require.Len(t, cookies, 2)
-	assert.Equal(t, next.Session, cookies[kittest.SessionCookie].Value)
-	assert.Equal(t, next.Refresh, cookies[kittest.RefreshCookie].Value)
 }
 
 func TestUpdateGivesANewKey(t *testing.T) {
@@ -1303,28 +1162,6 @@ func TestLogoutAllCookies(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A client that brings its refresh token in the header gets it as a cookie as well,
-// from where the middleware renews.
-func TestRefreshTokenInTheHeaderBecomesACookie(t *testing.T) {
-	k := kittest.New(t)
-	tokens := k.Project.SignIn(kittest.Ada)
-	res := kittest.Serve(k.Handler(), kittest.InHeader(kittest.Post(kittest.RefreshPath, "{}"), k.Project.ProjectID(), tokens.Refresh))
-	kittest.RequireOK(t, res)
-	require.Contains(t, kittest.CookiesOf(res), kittest.RefreshCookie)
-	assert.Equal(t, tokens.Refresh, kittest.CookiesOf(res)[kittest.RefreshCookie].Value)
-	res = kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, "{}"), "", tokens.Refresh))
-	kittest.RequireOK(t, res)
-	assert.NotContains(t, kittest.CookiesOf(res), kittest.RefreshCookie, "it is there already")
-
-	// With rotation it is the new one that counts.
-	k.Project.Configure(kittest.Rotating)
-	tokens = k.Project.SignIn(kittest.Ada)
-	res = kittest.Serve(k.Handler(), kittest.InHeader(kittest.Post(kittest.RefreshPath, "{}"), k.Project.ProjectID(), tokens.Refresh))
-	kittest.RequireOK(t, res)
-	require.Contains(t, kittest.CookiesOf(res), kittest.RefreshCookie)
-	assert.NotEqual(t, tokens.Refresh, kittest.CookiesOf(res)[kittest.RefreshCookie].Value)
 }
 
 func TestMe(t *testing.T) {

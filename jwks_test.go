@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -336,4 +338,115 @@ func otherModulus(n []byte) []byte {
 	other := append([]byte(nil), n...)
 	other[40] ^= 1
 	return other
+}
+
+// Without keys the tokens of an answer cannot be judged, and none is handed on.
+func TestFlowsWithoutKeys(t *testing.T) {
+	for _, c := range kittest.Flows {
+		if !c.Tokens {
+			continue
+		}
+		for name, fault := range map[string]descopetest.Fault{
+			"500": {Status: 500, Times: -1}, "silent": {Delay: time.Minute, Times: -1}, "empty set": {Body: `{"keys":[]}`, Times: -1},
+		} {
+			t.Run(name+", "+c.Path, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					defer kittest.Settle()
+					k := kittest.NewForFlows(t, new(kittest.Wiretap))
+					tokens := k.Project.SignIn(kittest.Bob)
+					k.Project.Fail(kittest.KeysPath, fault)
+					began := time.Now()
+					res := kittest.Serve(k.Handler(), c.Request(k, tokens))
+					assert.LessOrEqual(t, time.Since(began), 10*time.Second)
+					assert.Contains(t, []int{502, 504}, res.StatusCode)
+					kittest.RequireProblem(t, res, res.StatusCode, "unavailable")
+					assert.Empty(t, res.Cookies())
+					require.NoError(t, k.Wait(t.Context()))
+				})
+			})
+		}
+	}
+}
+
+// Whether there was a step-up cannot be told without keys, which is no reason to
+// ask for another one. Flows that need none do not wait for it.
+func TestStepUpForUpdateWithoutKeys(t *testing.T) {
+	for name, fault := range map[string]descopetest.Fault{
+		"500": {Status: 500, Times: -1}, "silent": {Delay: time.Minute, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				defer kittest.Settle()
+				k := kittest.NewForFlows(t, new(kittest.Wiretap), func(c *descopehttp.Config) { c.StepUpForUpdate = true })
+				tokens := k.Project.StepUp(kittest.Bob)
+				k.Project.Fail(kittest.KeysPath, fault)
+				res := kittest.Serve(k.Handler(), kittest.SignedInPost(tokens, kittest.UpdatePath, `{"loginId":"`+kittest.Bob+`"}`))
+				assert.Contains(t, []int{502, 504}, res.StatusCode, "%s", kittest.BodyOf(t, res))
+
+				kittest.Elapse(time.Minute)
+				began := time.Now()
+				kittest.RequireOK(t, kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), tokens.Session, tokens.Refresh)))
+				assert.Zero(t, time.Since(began))
+				require.NoError(t, k.Wait(t.Context()))
+			})
+		})
+	}
+}
+
+// The same while keys are fetched, in a goroutine where nobody else recovers. It
+// would end the process, so the test has one of its own.
+func TestPanicWhileKeysAreFetched(t *testing.T) {
+	const variable = "DESCOPEHTTP_TEST_PANIC"
+	if os.Getenv(variable) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestPanicWhileKeysAreFetched$")
+		cmd.Env = append(os.Environ(), variable+"=1")
+		out, err := cmd.CombinedOutput()
+		assert.NoError(t, err, "the process has ended")
+		assert.NotContains(t, string(out), "marker-of-the-transport")
+		return
+	}
+	for name, answer := range map[string]func(*http.Request) *http.Response{
+		"transport": func(*http.Request) *http.Response { panic("marker-of-the-transport") },
+		"body": func(*http.Request) *http.Response {
+			return kittest.ReadingAnswer(func([]byte) (int, error) { panic("marker-of-the-transport") })
+		},
+	} {
+		tap := &kittest.Wiretap{Answer: answer}
+		k := kittest.New(t, tap.Config)
+		assert.ErrorIs(t, k.Ready(t.Context()), descopehttp.ErrUnavailable, name)
+		assert.NotContains(t, k.Logs.String(), "marker-of-the-transport")
+	}
+}
+
+// A client that sends tokens of keys that are not held is told to come back a few
+// times, because the key may be new. Then it is refused.
+func TestPendingKeysPerClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := kittest.NewHostile(t)
+		handler := h.RequireSession(new(kittest.Spy))
+		n := 0
+		invented := func(network string) int {
+			n++
+			token := h.Header(fmt.Sprintf(`{"alg":"RS256","kid":"SK%d"}`, n))
+			return kittest.Serve(handler, kittest.From(network, kittest.WithBearer(kittest.Get("/"), token))).StatusCode
+		}
+		require.NoError(t, h.Ready(t.Context()))
+		kittest.Elapse(time.Second)
+		counts := func(network string) map[int]int {
+			statuses := make(map[int]int)
+			for range 50 {
+				statuses[invented(network)]++
+			}
+			return statuses
+		}
+		want := map[int]int{503: 8, 401: 42}
+		assert.Equal(t, want, counts("203.0.113.9"))
+		assert.Equal(t, want, counts("203.0.113.10"))
+		assert.Equal(t, map[int]int{401: 50}, counts("203.0.113.9"))
+		kittest.Elapse(5 * time.Second)
+		statuses := counts("203.0.113.9")
+		assert.LessOrEqual(t, statuses[503], 8)
+		assert.Equal(t, 50, statuses[503]+statuses[401])
+		assert.Equal(t, 2, h.Project.Requests(kittest.KeysPath))
+	})
 }

@@ -1,4 +1,4 @@
-package descopehttp_test
+package token_test
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package descopehttp_test
+package token_test
 
 import (
 	"encoding/json"
@@ -18,7 +18,7 @@ import (
 // the key set document that they are to be judged by.
 func vectorsBySet(t testing.TB) map[string][]string {
 	t.Helper()
-	content, err := os.ReadFile("internal/token/testdata/wycheproof/rs256-es256.json")
+	content, err := os.ReadFile("testdata/wycheproof/rs256-es256.json")
 	require.NoError(t, err)
 	var vectors []struct {
 		Keys json.RawMessage `json:"jwks"`

@@ -1,6 +1,6 @@
 //go:build !race
 
-package descopehttp_test
+package token_test
 
 import (
 	"fmt"

@@ -1,0 +1,366 @@
+package descope_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
+)
+
+// An upstreamFault is one way in which Descope can fail.
+type upstreamFault struct {
+	fault      descopetest.Fault
+	answer     func(*http.Request) *http.Response // in place of fault
+	status     int                                // 502, unless said otherwise
+	tokensOnly bool                               // a fault only where tokens are expected
+}
+
+// inject makes the next call to path fail.
+func (f upstreamFault) inject(k *kittest.Kit, tap *kittest.Wiretap, path string) {
+	if f.answer == nil {
+		k.Project.Fail(path, f.fault)
+		return
+	}
+	done := false
+	tap.AnswerWith(func(r *http.Request) *http.Response {
+		if r.URL.Path != path || done {
+			return nil
+		}
+		done = true
+		return f.answer(r)
+	})
+}
+
+var upstreamFaults = map[string]upstreamFault{
+	"garbage":             {fault: descopetest.Fault{Body: "\x00\xff{"}},
+	"HTML":                {fault: descopetest.Fault{Body: "<html>welcome to the hotel</html>"}},
+	"half of JSON":        {fault: descopetest.Fault{Body: `{"sessionJwt":"`}},
+	"a string":            {fault: descopetest.Fault{Body: `"ok"`}},
+	"null":                {fault: descopetest.Fault{Body: `null`}},
+	"two documents":       {fault: descopetest.Fault{Body: `{}{}`}},
+	"duplicate names":     {fault: descopetest.Fault{Body: `{"sessionJwt":"","sessionJwt":"a.b.c"}`}},
+	"empty body":          {fault: descopetest.Fault{Status: 200}},
+	"204":                 {fault: descopetest.Fault{Status: 204}},
+	"redirect":            {fault: descopetest.Fault{Status: 307, Header: http.Header{"Location": {"https://evil.example/"}}}},
+	"redirect, JSON":      {fault: descopetest.Fault{Status: 302, Header: http.Header{"Location": {"/v2/x"}}, Body: `{}`}},
+	"dropped":             {fault: descopetest.Fault{Drop: true}},
+	"lost answer":         {fault: descopetest.Fault{Drop: true, After: true}},
+	"cut":                 {fault: descopetest.Fault{Truncate: 20}},
+	"silent":              {fault: descopetest.Fault{Delay: time.Minute}, status: http.StatusGatewayTimeout},
+	"stalled body":        {answer: stalledBody, status: http.StatusGatewayTimeout},
+	"100 MB":              {answer: func(*http.Request) *http.Response { return endless(100 << 20) }},
+	"panic":               {answer: func(*http.Request) *http.Response { panic("marker-of-the-transport") }},
+	"500 JSON":            {fault: descopetest.Fault{Status: 500, Body: `{"errorCode":"E061005"}`}},
+	"502 HTML":            {fault: descopetest.Fault{Status: 502, Body: "<html>"}},
+	"503":                 {fault: descopetest.Fault{Status: 503, Header: http.Header{"Retry-After": {"3"}}}},
+	"520":                 {fault: descopetest.Fault{Status: 520, Body: "<html>"}},
+	"401 without a code":  {fault: descopetest.Fault{Status: 401, Body: `{"message":"no"}`}},
+	"401 empty":           {fault: descopetest.Fault{Status: 401}},
+	"401 of somebody":     {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"invalid_token"}`}},
+	"403 HTML":            {fault: descopetest.Fault{Status: 403, Body: "<html>blocked</html>"}},
+	"404 JSON":            {fault: descopetest.Fault{Status: 404, Body: `{"message":"no such route"}`}},
+	"404 array":           {fault: descopetest.Fault{Status: 404, Body: `[{"errorCode":"E061005"}]`}},
+	"429":                 {fault: descopetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}, Body: `{"errorCode":"E130429"}`}},
+	"429 HTML":            {fault: descopetest.Fault{Status: 429, Body: "<html>"}},
+	"200 {}":              {fault: descopetest.Fault{Body: `{}`}, tokensOnly: true},
+	"200 empty tokens":    {fault: descopetest.Fault{Body: `{"sessionJwt":"","refreshJwt":"","user":{}}`}, tokensOnly: true},
+	"200 an array":        {fault: descopetest.Fault{Body: `[]`}, tokensOnly: true},
+	"200 numbers":         {fault: descopetest.Fault{Body: `{"sessionJwt":1,"refreshJwt":2}`}, tokensOnly: true},
+	"200, tokens garbage": {fault: descopetest.Fault{Body: `{"sessionJwt":"a.b.c","refreshJwt":"a.b.c"}`}, tokensOnly: true},
+	"200 with an error":   {fault: descopetest.Fault{Body: `{"errorCode":"E061005","errorDescription":"x"}`}, tokensOnly: true},
+}
+
+// endless is a JSON string of n bytes.
+func endless(n int) *http.Response {
+	return kittest.ReadingAnswer(func(p []byte) (int, error) {
+		if n -= len(p); n < 0 {
+			return 0, io.EOF
+		}
+		for i := range p {
+			p[i] = '"'
+		}
+		return len(p), nil
+	})
+}
+
+// stalledBody sends a header and then nothing more.
+func stalledBody(r *http.Request) *http.Response {
+	return kittest.ReadingAnswer(func([]byte) (int, error) {
+		<-r.Context().Done()
+		return 0, r.Context().Err()
+	})
+}
+
+// Whatever Descope does wrong, a flow says so in time, in JSON, with a status
+// that no client takes for a verdict, and everything is as it was before.
+func TestFlowsWhileDescopeFails(t *testing.T) {
+	for name, fault := range upstreamFaults {
+		for _, c := range kittest.Flows {
+			if fault.tokensOnly && !c.Tokens {
+				continue
+			}
+			t.Run(name+", "+c.Path, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					defer kittest.Settle()
+					tap := new(kittest.Wiretap)
+					k := kittest.NewForFlows(t, tap)
+					tokens := k.Project.SignIn(kittest.Bob)
+					require.NoError(t, k.Ready(t.Context()))
+					fault.inject(k, tap, c.Upstream)
+
+					began := time.Now()
+					res := kittest.Serve(k.Handler(), c.Request(k, tokens))
+					assert.LessOrEqual(t, time.Since(began), 10*time.Second)
+					limited := fault.fault.Status == http.StatusTooManyRequests
+					switch {
+					case limited && c.Anonymous():
+						kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
+					case fault.status != 0:
+						kittest.RequireProblem(t, res, fault.status, "unavailable")
+					default:
+						kittest.RequireProblem(t, res, http.StatusBadGateway, "unavailable")
+					}
+					if limited {
+						want := fault.fault.Header.Get("Retry-After")
+						if want == "" {
+							want = "5"
+						}
+						assert.Equal(t, want, res.Header.Get("Retry-After"))
+					}
+					if c.Path == kittest.LogoutPath {
+						kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
+					} else {
+						assert.Empty(t, res.Cookies(), "cookies are left as they are")
+					}
+					assert.NotContains(t, k.Logs.String(), "marker-of-the-transport")
+					require.NoError(t, k.Wait(t.Context()))
+
+					// When Descope is back, the same client gets what it wanted.
+					kittest.Elapse(time.Minute)
+					if name == "200, tokens garbage" {
+						return // the token was spent for these
+					}
+					res = kittest.Serve(k.Handler(), c.Request(k, tokens))
+					if c.Path == kittest.LogoutAllPath && (fault.fault.After || fault.fault.Truncate > 0) {
+						kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended") // as it had asked
+						return
+					}
+					assert.Equal(t, http.StatusOK, res.StatusCode, "%s", kittest.BodyOf(t, res))
+					require.NoError(t, k.Wait(t.Context()))
+				})
+			})
+		}
+	}
+}
+
+// An answer that is too large is not read to its end.
+func TestHugeAnswerIsNotRead(t *testing.T) {
+	tap := new(kittest.Wiretap)
+	k := kittest.NewForFlows(t, tap)
+	tokens := k.Project.SignIn(kittest.Bob)
+	read := 0
+	tap.AnswerWith(func(r *http.Request) *http.Response {
+		if r.URL.Path != kittest.MePath {
+			return nil
+		}
+		return kittest.ReadingAnswer(func(p []byte) (int, error) {
+			read += len(p)
+			return len(p), nil
+		})
+	})
+	kittest.RequireProblem(t, kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh)), http.StatusBadGateway, "unavailable")
+	assert.Less(t, read, 4<<20)
+}
+
+// Behind the middleware "cannot tell" is a 503 that says when to come back, and
+// the cookies stay.
+func TestMiddlewareWhileDescopeFails(t *testing.T) {
+	for name, fault := range upstreamFaults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				defer kittest.Settle()
+				tap := new(kittest.Wiretap)
+				k := kittest.NewForFlows(t, tap)
+				tokens := k.Project.SignIn(kittest.Bob)
+				kittest.Elapse(kittest.Past)
+				require.NoError(t, k.Ready(t.Context()))
+				fault.inject(k, tap, kittest.RefreshPath)
+
+				next := new(kittest.Spy)
+				began := time.Now()
+				res := kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+				assert.LessOrEqual(t, time.Since(began), 5*time.Second)
+				kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+				assert.Regexp(t, `^[1-9][0-9]*$`, res.Header.Get("Retry-After"))
+				assert.Empty(t, res.Cookies())
+				assert.Zero(t, next.Calls)
+				require.NoError(t, k.Wait(t.Context()))
+				if name == "200, tokens garbage" {
+					return
+				}
+
+				kittest.Elapse(time.Minute)
+				res = kittest.Serve(k.RequireSession(next), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
+				assert.Equal(t, http.StatusOK, res.StatusCode)
+				assert.Equal(t, 1, next.Calls)
+			})
+		})
+	}
+}
+
+// A page that can do without a session does; one that acts on its absence does
+// not.
+func TestLoadSessionWhileDescopeFails(t *testing.T) {
+	for name, fault := range upstreamFaults {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+			t.Run(name+", "+method, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					defer kittest.Settle()
+					tap := new(kittest.Wiretap)
+					k := kittest.NewForFlows(t, tap)
+					tokens := k.Project.SignIn(kittest.Bob)
+					kittest.Elapse(kittest.Past)
+					require.NoError(t, k.Ready(t.Context()))
+					fault.inject(k, tap, kittest.RefreshPath)
+
+					next := new(kittest.Spy)
+					began := time.Now()
+					res := kittest.Serve(k.LoadSession(next), kittest.WithCookies(httptest.NewRequest(method, "/", nil), tokens.Session, tokens.Refresh))
+					assert.LessOrEqual(t, time.Since(began), time.Second)
+					assert.Empty(t, res.Cookies())
+					if method == http.MethodPost {
+						kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+						assert.NotEmpty(t, res.Header.Get("Retry-After"))
+						assert.Zero(t, next.Calls)
+					} else {
+						assert.Equal(t, http.StatusOK, res.StatusCode)
+						require.Equal(t, 1, next.Calls)
+						assert.ErrorIs(t, descopehttp.SessionError(next.Last().Context()), descopehttp.ErrUnavailable)
+						_, ok := descopehttp.SessionFromContext(next.Last().Context())
+						assert.False(t, ok)
+					}
+					require.NoError(t, k.Wait(t.Context()))
+				})
+			})
+		}
+	}
+}
+
+// Descope's browser clients forget their tokens on any 4xx of these, so only a
+// refusal that is known to end the session may be one.
+func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
+	for _, c := range kittest.Flows {
+		switch c.Path {
+		case kittest.RefreshPath, kittest.TryRefreshPath, kittest.MePath, kittest.TenantsPath, kittest.HistoryPath:
+		default:
+			continue
+		}
+		for _, fault := range []descopetest.Fault{
+			{Status: 400, Body: `{"errorCode":"E011001"}`},
+			{Status: 400, Body: `{"errorCode":"E011003"}`},
+			{Status: 400, Body: `{"errorCode":"E062108"}`},
+			{Status: 401, Body: `{"errorCode":"E061004"}`}, // the management key has changed
+			{Status: 401, Body: `{"errorCode":"E999999"}`},
+			{Status: 401, Body: `{"errorCode":"e061005"}`},
+			{Status: 401, Body: `{"ErrorCode":"E061005"}`},
+			{Status: 403, Body: `{"errorCode":"E061301"}`},
+			{Status: 404, Body: `{"errorCode":"E063302"}`},
+			{Status: 409, Body: `{"errorCode":"E062107"}`},
+			{Status: 418, Body: `{"errorCode":"E061102"}`},
+			{Status: 429, Body: `{"errorCode":"E061103"}`},
+			{Status: 429, Body: `{"errorCode":"E061005"}`},
+			{Status: 451, Body: "<html>"},
+		} {
+			about := fmt.Sprintf("%s, %d %s", c.Path, fault.Status, fault.Body)
+			k := kittest.NewForFlows(t, new(kittest.Wiretap))
+			tokens := k.Project.SignIn(kittest.Bob)
+			k.Project.Fail(c.Upstream, fault)
+			res := kittest.Serve(k.Handler(), c.Request(k, tokens))
+			assert.Contains(t, []int{502, 504}, res.StatusCode, about)
+			assert.Empty(t, res.Cookies(), about)
+		}
+		for _, code := range []string{"E061005", "E064001"} {
+			k := kittest.NewForFlows(t, new(kittest.Wiretap))
+			tokens := k.Project.SignIn(kittest.Bob)
+			k.Project.Fail(c.Upstream, descopetest.Fault{Status: 401, Body: `{"errorCode":"` + code + `"}`})
+			res := kittest.Serve(k.Handler(), c.Request(k, tokens))
+			if c.Path == kittest.TryRefreshPath {
+				kittest.RequireOK(t, res)
+			} else {
+				kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
+			}
+		}
+	}
+}
+
+// Whoever hangs up leaves nothing behind for longer than a call may take. A guess
+// at a code goes on without its client: else hanging up would take it back.
+func TestClientHangsUp(t *testing.T) {
+	for _, c := range kittest.Flows {
+		synctest.Test(t, func(t *testing.T) {
+			defer kittest.Settle()
+			k := kittest.NewForFlows(t, new(kittest.Wiretap))
+			tokens := k.Project.SignIn(kittest.Bob)
+			require.NoError(t, k.Ready(t.Context()))
+			k.Project.Fail(c.Upstream, descopetest.Fault{Delay: time.Minute})
+			r := c.Request(k, tokens)
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			defer cancel()
+			began := time.Now()
+			res := kittest.Serve(k.Handler(), r.WithContext(ctx))
+			switch c.Upstream {
+			case kittest.VerifyPath, kittest.LogoutPath, kittest.LogoutAllPath: // what they do has to be done
+			default:
+				assert.Equal(t, time.Second, time.Since(began), c.Path)
+			}
+			assert.Contains(t, []int{502, 504}, res.StatusCode, c.Path)
+			require.NoError(t, k.Wait(t.Context()))
+			assert.LessOrEqual(t, time.Since(began), 10*time.Second, c.Path)
+		})
+	}
+}
+
+// A transport goes on working while the body of its answer is read. A panic in
+// there is an answer that did not come, and the next call is made all the same.
+func TestPanicInTheBodyOfAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tap := new(kittest.Wiretap)
+		k := kittest.NewForFlows(t, tap)
+		tokens := k.Project.SignIn(kittest.Bob)
+		me := func() *http.Response {
+			return kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh))
+		}
+		panics := upstreamFault{answer: func(*http.Request) *http.Response {
+			return kittest.ReadingAnswer(func([]byte) (int, error) { panic("marker-of-the-transport") })
+		}}
+		panics.inject(k, tap, kittest.MePath)
+		res := me()
+		assert.Equal(t, http.StatusBadGateway, res.StatusCode, "%s", kittest.BodyOf(t, res))
+
+		// An outage, and a panic when Descope is tried again.
+		k.Project.Fail(kittest.MePath, descopetest.Fault{Status: 500, Times: 5})
+		for range 5 {
+			me()
+		}
+		kittest.Elapse(10 * time.Second)
+		panics.inject(k, tap, kittest.MePath)
+		me()
+		kittest.Elapse(time.Hour)
+		assert.Equal(t, http.StatusOK, me().StatusCode)
+		assert.NotContains(t, k.Logs.String(), "marker-of-the-transport")
+	})
+}

@@ -1,0 +1,149 @@
+package descope_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
+)
+
+// When Descope asks for fewer calls, that class waits as long as it says, but not
+// for longer than a minute.
+func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {
+	for retryAfter, pause := range map[string]time.Duration{"7": 7 * time.Second, "": 5 * time.Second, "86400": time.Minute, "-1": 5 * time.Second, "soon": 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			k := kittest.New(t)
+			header := http.Header{}
+			if retryAfter != "" {
+				header.Set("Retry-After", retryAfter)
+			}
+			k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`, Header: header})
+			kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
+			kittest.Elapse(pause - time.Second)
+			kittest.RequireLimited(t, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)))
+			assert.Equal(t, 1, k.Project.Requests(kittest.VerifyPath), "Retry-After %q", retryAfter)
+			kittest.Elapse(time.Second)
+			assert.Equal(t, http.StatusOK, kittest.Guess(k, "203.0.113.9", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode, "Retry-After %q", retryAfter)
+		})
+	}
+}
+
+// A 429 pauses the class whose call was answered with it and no other, whichever
+// flow brought it about. What clients send while it lasts makes it no longer.
+func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
+	const pause = 30 * time.Second
+	users := 0
+	newcomer := func(k *kittest.Kit) *kittest.Browser { // whose tokens nothing is known of
+		users++
+		loginID := fmt.Sprint("user", users)
+		k.Project.AddUser(descopetest.User{LoginID: loginID})
+		return kittest.SignIn(k, loginID)
+	}
+	session := func(k *kittest.Kit) int {
+		b := newcomer(k)
+		b.Session = ""
+		return b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode
+	}
+	account := func(k *kittest.Kit) int {
+		return newcomer(k).Do(k.Handler(), kittest.Get(kittest.MePath)).StatusCode
+	}
+	anonymous := func(k *kittest.Kit) int {
+		return kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode
+	}
+	signUp := func(k *kittest.Kit) int {
+		return kittest.Serve(k.Handler(), kittest.From("192.0.2.8", kittest.Post(kittest.SignUpPath, `{"loginId":"new@example.com"}`))).StatusCode
+	}
+	classes := map[string]struct {
+		uses func(*kittest.Kit) int
+		busy int // what it answers in a pause
+	}{
+		"session": {session, 503}, "account": {account, 502}, "anonymous": {anonymous, 429},
+	}
+	for name, tt := range map[string]struct {
+		path  string
+		call  func(*kittest.Kit) int
+		class string
+	}{
+		"a code":    {kittest.VerifyPath, anonymous, "anonymous"},
+		"a sign-up": {kittest.SignUpPath, signUp, "anonymous"},
+		"a step-up": {kittest.VerifyPath, func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000","loginOptions":{"stepup":true}}`)).StatusCode
+		}, "anonymous"},
+		"me": {"/v1/auth/me", account, "account"},
+		"a tenant": {"/v1/auth/tenant/select", func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`)).StatusCode
+		}, "account"},
+		"my tenants": {"/v1/auth/me/tenants", func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.TenantsPath, `{"dct":true}`)).StatusCode
+		}, "account"},
+		"a refresh": {kittest.RefreshPath, session, "session"},
+		"a logout": {"/v1/auth/logout", func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.LogoutPath, "{}")).StatusCode
+		}, "session"},
+		"logout of all": {"/v1/auth/logoutall", func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.LogoutAllPath, "{}")).StatusCode
+		}, "session"},
+		"an explicit call": {kittest.RefreshPath, func(k *kittest.Kit) int {
+			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode
+		}, "session"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := kittest.New(t)
+				k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+				require.NoError(t, k.Ready(t.Context()))
+				k.Project.Fail(tt.path, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`, Header: http.Header{"Retry-After": {"30"}}})
+				began := time.Now()
+				require.Contains(t, []int{429, 502, 503}, tt.call(k))
+				for time.Since(began) < pause {
+					for class, c := range classes {
+						want := http.StatusOK
+						if class == tt.class {
+							want = c.busy
+						}
+						assert.Equal(t, want, c.uses(k), "%s after %v", class, time.Since(began))
+					}
+					kittest.Elapse(5 * time.Second)
+				}
+				for class, c := range classes {
+					assert.Equal(t, 200, c.uses(k), "%s, when it is over", class)
+				}
+			})
+		})
+	}
+}
+
+// A limit of Descope's is a 429 to those who sign in for as long as it lasts, and
+// what they do does not slow down those who have.
+func TestRateLimitOfDescope(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.NewForFlows(t, new(kittest.Wiretap))
+		tokens := k.Project.SignIn(kittest.Bob)
+		k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"30"}}, Body: `{"errorCode":"E130429"}`})
+		verify := func() *http.Response {
+			return kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"`+k.Project.Code(kittest.Bob)+`"}`))
+		}
+		res := verify()
+		kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
+		assert.Equal(t, "30", res.Header.Get("Retry-After"))
+
+		kittest.Elapse(10 * time.Second)
+		for _, r := range []*http.Request{kittest.SignedInPost(tokens, kittest.RefreshPath, ``), kittest.WithCookies(kittest.Get(kittest.MePath), "", tokens.Refresh)} {
+			kittest.RequireOK(t, kittest.Serve(k.Handler(), r))
+		}
+		res = verify()
+		kittest.RequireProblem(t, res, http.StatusTooManyRequests, "too_many_requests")
+		assert.Equal(t, "20", res.Header.Get("Retry-After"))
+		assert.Equal(t, 1, k.Project.Requests(kittest.VerifyPath), "Descope has asked to be left alone")
+
+		kittest.Elapse(20 * time.Second)
+		kittest.RequireOK(t, verify())
+	})
+}
