@@ -158,7 +158,7 @@ func TestProblemDocuments(t *testing.T) {
 			res := c.provoke(t)
 			body := kittest.BodyOf(t, res)
 			kittest.RequireProblem(t, res, res.StatusCode, c.code)
-			path := filepath.Join("testdata", "problem", c.name+".json")
+			path := filepath.Join("testdata", c.name+".json")
 			if *update {
 				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 				require.NoError(t, os.WriteFile(path, append(body, '\n'), 0o644))
@@ -185,7 +185,7 @@ func TestProblemDocumentsAreComplete(t *testing.T) {
 	for _, code := range codes {
 		assert.True(t, covered[code[1]], "no golden document for %s", code[1])
 	}
-	entries, err := os.ReadDir(filepath.Join("testdata", "problem"))
+	entries, err := os.ReadDir("testdata")
 	require.NoError(t, err)
 	for _, e := range entries {
 		assert.True(t, files[e.Name()], "%s belongs to no case", e.Name())
