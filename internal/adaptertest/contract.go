@@ -133,15 +133,14 @@ func (w want) check(q request, a *answer) error {
 
 // pageClauses are about a page and what stands before it.
 func pageClauses() []clause {
-	tenantOwner := descopehttp.TenantRole(func(r *http.Request) string { return r.PathValue("tenant") }, "owner")
-	pageOne := func(r *http.Request, _ *descopehttp.Session) error {
-		if r.PathValue("name") != "one" {
-			return descopehttp.ErrForbidden
-		}
-		return nil
-	}
-	unavailable := refused(503, "unavailable")
-	clauses := []clause{
+	return slices.Concat(requiredClauses(), optionalClauses(), guardClauses(), nestedClauses(), answerClauses(), errorHandlerClauses(), panics())
+}
+
+var unavailable = refused(503, "unavailable")
+
+// requiredClauses are about a page that needs a session.
+func requiredClauses() []clause {
+	return []clause{
 		{name: "no credentials", rule: "a refusal is the problem document and nothing else, and the page does not run",
 			layers: required, visit: visit{present: nothing, want: refused(401, "no_session")}.run},
 		{name: "good bearer token", rule: "the page runs once and finds the session",
@@ -160,7 +159,12 @@ func pageClauses() []clause {
 			layers: required, visit: visit{present: crossSite, want: served, differs: mutating, instead: refused(403, "cross_origin")}.run},
 		{name: "Descope away", rule: "nobody is signed out by an outage",
 			layers: required, visit: visit{present: unreachable, want: unavailable}.run},
+	}
+}
 
+// optionalClauses are about a page that can do without one.
+func optionalClauses() []clause {
+	return []clause{
 		{name: "optional session, nobody", rule: "the page runs without a session and can tell why",
 			layers: optional, visit: visit{present: nothing, want: served}.run},
 		{name: "optional session, somebody", rule: "the page finds the session",
@@ -169,7 +173,19 @@ func pageClauses() []clause {
 			layers: optional, visit: visit{present: renewable, want: renewed}.run},
 		{name: "optional session, Descope away", rule: "reading goes on without a session; what might act on the absence of a user does not",
 			layers: optional, visit: visit{present: unreachable, want: served, differs: acting, instead: unavailable}.run},
+	}
+}
 
+// guardClauses are about a page that not everybody may see who has one.
+func guardClauses() []clause {
+	tenantOwner := descopehttp.TenantRole(func(r *http.Request) string { return r.PathValue("tenant") }, "owner")
+	pageOne := func(r *http.Request, _ *descopehttp.Session) error {
+		if r.PathValue("name") != "one" {
+			return descopehttp.ErrForbidden
+		}
+		return nil
+	}
+	return []clause{
 		{name: "guard agrees", rule: "a guard that agrees changes nothing",
 			layers: guarded(descopehttp.Role("admin")), visit: visit{present: cookiesOf(ann), want: served}.run},
 		{name: "guard refuses", rule: "one guard that refuses is enough",
@@ -190,7 +206,12 @@ func pageClauses() []clause {
 			visit: visit{path: foreignPage, present: cookiesOf(ann), want: refused(403, "missing_role")}.run},
 		{name: "escaped path", rule: "whatever a framework unescapes: what a guard reads with r.PathValue is what the page gets as its parameter",
 			layers: required, visit: withEveryMethod(askEscaped)},
+	}
+}
 
+// nestedClauses are about more than one middleware before a page.
+func nestedClauses() []clause {
+	return []clause{
 		{name: "nested", rule: "the inner middleware takes over what the outer one has found: one renewal, and the page runs once",
 			layers: slices.Concat(optional, required, guarded(descopehttp.Role("admin"))),
 			visit:  visit{present: renewable, want: renewed}.run},
@@ -199,7 +220,12 @@ func pageClauses() []clause {
 		{name: "nested, outer refuses", rule: "no inner middleware runs any more, and nothing is written twice",
 			layers: slices.Concat(required, guarded(descopehttp.StepUp())),
 			visit:  visit{present: nothing, want: refused(401, "no_session")}.run},
+	}
+}
 
+// answerClauses are about answers that are neither a page nor a problem document.
+func answerClauses() []clause {
+	return []clause{
 		{name: "to the login page", rule: "a browser is sent to Config.LoginURL as net/http would send it",
 			layers: required,
 			config: func(c *descopehttp.Config) { c.LoginURL = "/signin" },
@@ -222,6 +248,9 @@ func pageClauses() []clause {
 			},
 			visit: visit{present: renewable, want: want{status: 404, ran: 1, cookies: set, header: uncached}}.run},
 	}
+}
+
+func errorHandlerClauses() (clauses []clause) {
 	for _, handler := range errorHandlers {
 		clauses = append(clauses, clause{name: "Config.ErrorHandler that " + handler.does,
 			rule:   "whatever an ErrorHandler does or forgets, the page does not run after it and nothing is added",
@@ -229,7 +258,7 @@ func pageClauses() []clause {
 			config: func(c *descopehttp.Config) { c.ErrorHandler = handler.serve },
 			visit:  visit{present: nothing, want: want{status: handler.status}}.run})
 	}
-	return append(clauses, panics()...)
+	return clauses
 }
 
 var errorHandlers = []struct {
