@@ -24,80 +24,87 @@ func tenant(id string) func(*http.Request) string {
 	return func(*http.Request) string { return id }
 }
 
+// claimGuards are the guards that read claims, all for tenant T1.
+var claimGuards = map[string]descopehttp.Guard{
+	"role":             descopehttp.Role("admin"),
+	"permission":       descopehttp.Permission("write"),
+	"tenantRole":       descopehttp.TenantRole(tenant("T1"), "admin"),
+	"tenantPermission": descopehttp.TenantPermission(tenant("T1"), "write"),
+	"noTenant":         descopehttp.TenantRole(tenant(""), "admin"),
+	"stepUp":           descopehttp.StepUp(),
+	"mfa":              descopehttp.MFA(),
+	"anyOf":            descopehttp.AnyOf(descopehttp.Role("admin"), descopehttp.StepUp()),
+	"anyOfNone":        descopehttp.AnyOf(),
+}
+
+// claimRefusals are what each of them says no with.
+var claimRefusals = map[string]struct {
+	status int
+	code   string
+}{
+	"role": {403, "missing_role"}, "permission": {403, "missing_permission"},
+	"tenantRole": {403, "missing_role"}, "tenantPermission": {403, "missing_permission"}, "noTenant": {403, "missing_role"},
+	"stepUp": {401, "step_up_required"}, "mfa": {401, "mfa_required"},
+	"anyOf": {403, "missing_role"}, "anyOfNone": {403, "forbidden"},
+}
+
+// guardedClaims are claims of a session and the guards that they open.
+var guardedClaims = []struct {
+	name   string
+	claims string
+	open   []string
+}{
+	{"nothing", `{}`, nil},
+	{"project roles", `{"roles":["user","admin"]}`, []string{"role", "anyOf"}},
+	{"project permissions", `{"permissions":["write"]}`, []string{"permission"}},
+	{"empty lists", `{"roles":[],"permissions":[],"tenants":{}}`, nil},
+	{"tenant roles", `{"tenants":{"T1":{"roles":["admin"]}}}`, []string{"tenantRole"}},
+	{"tenant permissions", `{"tenants":{"T1":{"permissions":["write"]}}}`, []string{"tenantPermission"}},
+	{"tenant without lists", `{"tenants":{"T1":{}}}`, nil},
+	{"another tenant", `{"tenants":{"T2":{"roles":["admin"],"permissions":["write"]}}}`, nil},
+	{"tenant in another case", `{"tenants":{"t1":{"roles":["admin"]}}}`, nil},
+	{"tenant of no name", `{"tenants":{"":{"roles":["admin"]}}}`, nil},
+	{"project and tenants", `{"roles":["admin"],"tenants":{"T1":{}}}`, []string{"role", "anyOf"}},
+	{"current tenant, no tenants", `{"dct":"T1","roles":["admin"],"permissions":["write"]}`, []string{"tenantRole", "tenantPermission"}},
+	{"another current tenant, no tenants", `{"dct":"T2","roles":["admin"],"permissions":["write"]}`, nil},
+	{"current tenant and tenants", `{"dct":"T1","tenants":{"T1":{"roles":["admin"]}},"permissions":["write"]}`, []string{"tenantRole", "permission"}},
+	{"current tenant, tenants of a wrong type", `{"dct":"T1","tenants":7,"roles":["admin"]}`, []string{"tenantRole"}},
+	{"current tenant, tenants null", `{"dct":"T1","tenants":null,"roles":["admin"]}`, []string{"tenantRole"}},
+	{"current tenant, tenants a list", `{"dct":"T1","tenants":["T1"],"roles":["admin"]}`, []string{"tenantRole"}},
+	{"current tenant empty", `{"dct":"","roles":["admin"]}`, []string{"role", "anyOf"}},
+	{"current tenant of a wrong type", `{"dct":7,"roles":["admin"]}`, nil},
+	{"current tenant a list", `{"dct":["T1"],"roles":["admin"]}`, nil},
+	{"current tenant null", `{"dct":null,"roles":["admin"]}`, []string{"role", "anyOf"}},
+	{"roles a string", `{"roles":"admin"}`, nil},
+	{"roles an object", `{"roles":{"admin":true}}`, nil},
+	{"roles mixed", `{"roles":["admin",7]}`, nil},
+	{"roles null", `{"roles":null}`, nil},
+	{"role in another case", `{"roles":["Admin"]}`, nil},
+	{"Roles in another case", `{"Roles":["admin"]}`, nil},
+	{"tenants a list", `{"tenants":["T1"]}`, nil},
+	{"tenant a list", `{"tenants":{"T1":["admin"]}}`, nil},
+	{"tenant roles a string", `{"tenants":{"T1":{"roles":"admin","permissions":"write"}}}`, nil},
+	{"step-up", `{"su":true}`, []string{"stepUp", "anyOf"}},
+	{"step-up false", `{"su":false}`, nil},
+	{"step-up a string", `{"su":"true"}`, nil},
+	{"step-up a number", `{"su":1}`, nil},
+	{"mfa", `{"amr":["pwd","totp","mfa"]}`, []string{"mfa"}},
+	{"two factors by name only", `{"amr":["pwd","totp"]}`, nil},
+	{"amr a string", `{"amr":"mfa"}`, nil},
+	{"claims of the caller", `{"nsec":{"roles":["admin"],"permissions":["write"],"su":true,"amr":["mfa"],"tenants":{"T1":{"roles":["admin"]}}}}`, nil},
+}
+
 // Every guard against every place where Descope can put a claim, and against
 // claims that are missing, empty, another tenant's or of a wrong type. A guard
 // that closes answers 403 or asks for more; it never signs out.
 func TestGuardsByClaims(t *testing.T) {
-	guards := map[string]descopehttp.Guard{
-		"role":             descopehttp.Role("admin"),
-		"permission":       descopehttp.Permission("write"),
-		"tenantRole":       descopehttp.TenantRole(tenant("T1"), "admin"),
-		"tenantPermission": descopehttp.TenantPermission(tenant("T1"), "write"),
-		"noTenant":         descopehttp.TenantRole(tenant(""), "admin"),
-		"stepUp":           descopehttp.StepUp(),
-		"mfa":              descopehttp.MFA(),
-		"anyOf":            descopehttp.AnyOf(descopehttp.Role("admin"), descopehttp.StepUp()),
-		"anyOfNone":        descopehttp.AnyOf(),
-	}
-	refusals := map[string]struct {
-		status int
-		code   string
-	}{
-		"role": {403, "missing_role"}, "permission": {403, "missing_permission"},
-		"tenantRole": {403, "missing_role"}, "tenantPermission": {403, "missing_permission"}, "noTenant": {403, "missing_role"},
-		"stepUp": {401, "step_up_required"}, "mfa": {401, "mfa_required"},
-		"anyOf": {403, "missing_role"}, "anyOfNone": {403, "forbidden"},
-	}
-	for _, tt := range []struct {
-		name   string
-		claims string
-		open   []string
-	}{
-		{"nothing", `{}`, nil},
-		{"project roles", `{"roles":["user","admin"]}`, []string{"role", "anyOf"}},
-		{"project permissions", `{"permissions":["write"]}`, []string{"permission"}},
-		{"empty lists", `{"roles":[],"permissions":[],"tenants":{}}`, nil},
-		{"tenant roles", `{"tenants":{"T1":{"roles":["admin"]}}}`, []string{"tenantRole"}},
-		{"tenant permissions", `{"tenants":{"T1":{"permissions":["write"]}}}`, []string{"tenantPermission"}},
-		{"tenant without lists", `{"tenants":{"T1":{}}}`, nil},
-		{"another tenant", `{"tenants":{"T2":{"roles":["admin"],"permissions":["write"]}}}`, nil},
-		{"tenant in another case", `{"tenants":{"t1":{"roles":["admin"]}}}`, nil},
-		{"tenant of no name", `{"tenants":{"":{"roles":["admin"]}}}`, nil},
-		{"project and tenants", `{"roles":["admin"],"tenants":{"T1":{}}}`, []string{"role", "anyOf"}},
-		{"current tenant, no tenants", `{"dct":"T1","roles":["admin"],"permissions":["write"]}`, []string{"tenantRole", "tenantPermission"}},
-		{"another current tenant, no tenants", `{"dct":"T2","roles":["admin"],"permissions":["write"]}`, nil},
-		{"current tenant and tenants", `{"dct":"T1","tenants":{"T1":{"roles":["admin"]}},"permissions":["write"]}`, []string{"tenantRole", "permission"}},
-		{"current tenant, tenants of a wrong type", `{"dct":"T1","tenants":7,"roles":["admin"]}`, []string{"tenantRole"}},
-		{"current tenant, tenants null", `{"dct":"T1","tenants":null,"roles":["admin"]}`, []string{"tenantRole"}},
-		{"current tenant, tenants a list", `{"dct":"T1","tenants":["T1"],"roles":["admin"]}`, []string{"tenantRole"}},
-		{"current tenant empty", `{"dct":"","roles":["admin"]}`, []string{"role", "anyOf"}},
-		{"current tenant of a wrong type", `{"dct":7,"roles":["admin"]}`, nil},
-		{"current tenant a list", `{"dct":["T1"],"roles":["admin"]}`, nil},
-		{"current tenant null", `{"dct":null,"roles":["admin"]}`, []string{"role", "anyOf"}},
-		{"roles a string", `{"roles":"admin"}`, nil},
-		{"roles an object", `{"roles":{"admin":true}}`, nil},
-		{"roles mixed", `{"roles":["admin",7]}`, nil},
-		{"roles null", `{"roles":null}`, nil},
-		{"role in another case", `{"roles":["Admin"]}`, nil},
-		{"Roles in another case", `{"Roles":["admin"]}`, nil},
-		{"tenants a list", `{"tenants":["T1"]}`, nil},
-		{"tenant a list", `{"tenants":{"T1":["admin"]}}`, nil},
-		{"tenant roles a string", `{"tenants":{"T1":{"roles":"admin","permissions":"write"}}}`, nil},
-		{"step-up", `{"su":true}`, []string{"stepUp", "anyOf"}},
-		{"step-up false", `{"su":false}`, nil},
-		{"step-up a string", `{"su":"true"}`, nil},
-		{"step-up a number", `{"su":1}`, nil},
-		{"mfa", `{"amr":["pwd","totp","mfa"]}`, []string{"mfa"}},
-		{"two factors by name only", `{"amr":["pwd","totp"]}`, nil},
-		{"amr a string", `{"amr":"mfa"}`, nil},
-		{"claims of the caller", `{"nsec":{"roles":["admin"],"permissions":["write"],"su":true,"amr":["mfa"],"tenants":{"T1":{"roles":["admin"]}}}}`, nil},
-	} {
+	for _, tt := range guardedClaims {
 		t.Run(tt.name, func(t *testing.T) {
 			h := kittest.NewHostile(t)
 			changes := map[string]any{"roles": nil, "permissions": nil, "tenants": nil, "dct": nil, "amr": nil}
 			require.NoError(t, json.Unmarshal([]byte(tt.claims), &changes))
 			token := kittest.SignRaw(t, h.RSA, kittest.RS256Header, claimsWithNulls(t, h.Claims(nil), changes, tt.claims))
-			for name, guard := range guards {
+			for name, guard := range claimGuards {
 				next := new(kittest.Spy)
 				res := kittest.Serve(h.Require(guard)(next), kittest.WithCookies(kittest.Get("/"), token, ""))
 				assert.Empty(t, res.Cookies(), "a guard never signs out")
@@ -109,7 +116,7 @@ func TestGuardsByClaims(t *testing.T) {
 					assert.Equal(t, http.StatusOK, res.StatusCode, name)
 					continue
 				}
-				p := kittest.RequireProblem(t, res, refusals[name].status, refusals[name].code)
+				p := kittest.RequireProblem(t, res, claimRefusals[name].status, claimRefusals[name].code)
 				assert.Zero(t, next.Calls, name)
 				for _, value := range []string{"admin", "write", "T1"} {
 					assert.NotContains(t, p.Detail, value, "what was missing is told by kind, not by value")

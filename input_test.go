@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,106 +16,122 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
-// What a client gets wrong it is told, and Descope never hears of it.
-func TestBadInput(t *testing.T) {
-	tap := new(kittest.Wiretap)
-	h := kittest.NewHostile(t, tap.Config)
-	project, tokens := h.Project.ProjectID(), h.Project.SignIn(kittest.Ada)
-	require.NoError(t, h.Ready(t.Context()))
-	typed := func(contentType string) *http.Request {
-		r := kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`)
+// A badRequest is one that a client gets wrong, and what it is told.
+type badRequest struct {
+	name   string
+	r      *http.Request
+	status int
+	code   string
+	field  string
+}
+
+func signUpWith(body string) *http.Request { return kittest.Post(kittest.SignUpPath, body) }
+func verifyWith(body string) *http.Request { return kittest.Post(kittest.VerifyPath, body) }
+func codeOf(code string) *http.Request     { return verifyWith(`{"loginId":"a","code":` + code + `}`) }
+
+// badTypes say that the body is something else than JSON.
+func badTypes() []badRequest {
+	typedAs := func(contentType string) *http.Request {
+		r := signUpWith(`{"loginId":"a"}`)
 		if r.Header.Set("Content-Type", contentType); contentType == "" {
 			r.Header.Del("Content-Type")
 		}
 		return r
 	}
-	verify := func(body string) *http.Request { return kittest.Post(kittest.VerifyPath, body) }
-	code := func(code string) *http.Request { return verify(`{"loginId":"a","code":` + code + `}`) }
-	signedIn := func(path, body string) *http.Request { return kittest.SignedInPost(tokens, path, body) }
-	broken := kittest.Post(kittest.SignUpPath, `{"loginId":"a"`)
+	return []badRequest{
+		{"no type", typedAs(""), 415, "unsupported_media_type", ""},
+		{"a form", typedAs("application/x-www-form-urlencoded"), 415, "unsupported_media_type", ""},
+		{"text", typedAs("text/plain"), 415, "unsupported_media_type", ""},
+		{"text with JSON in it", typedAs("text/plain; application/json"), 415, "unsupported_media_type", ""},
+		{"a longer type", typedAs("application/jsonp"), 415, "unsupported_media_type", ""},
+		{"another JSON", typedAs("application/problem+json"), 415, "unsupported_media_type", ""},
+		{"malformed type", typedAs("application/json; ="), 415, "unsupported_media_type", ""},
+		{"two types", typedAs("application/json, text/plain"), 415, "unsupported_media_type", ""},
+	}
+}
+
+// badBodies cannot be read, or not in one way only.
+func badBodies(tokens descopetest.Tokens) []badRequest {
+	broken := signUpWith(`{"loginId":"a"`)
 	broken.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"loginId":"a"}`), kittest.Reader(func([]byte) (int, error) {
 		return 0, io.ErrUnexpectedEOF
 	})))
+	signedIn := func(path, body string) *http.Request { return kittest.SignedInPost(tokens, path, body) }
+	return []badRequest{
+		{"too large", signUpWith(`{"loginId":"a","x":"` + strings.Repeat("x", 64<<10) + `"}`), 413, "body_too_large", ""},
+		{"too large by spaces", signUpWith(`{"loginId":"a"}` + strings.Repeat(" ", 64<<10)), 413, "body_too_large", ""},
+
+		{"empty", signUpWith(""), 400, "malformed_body", ""},
+		{"spaces", signUpWith("  "), 400, "malformed_body", ""},
+		{"not JSON", signUpWith("loginId=a"), 400, "malformed_body", ""},
+		{"cut", signUpWith(`{"loginId":"a"`), 400, "malformed_body", ""},
+		{"connection lost", broken, 400, "malformed_body", ""},
+		{"trailing garbage", signUpWith(`{"loginId":"a"}x`), 400, "malformed_body", ""},
+		{"two documents", signUpWith(`{"loginId":"a"}{"loginId":"b"}`), 400, "malformed_body", ""},
+		{"NUL at the end", signUpWith("{\"loginId\":\"a\"}\x00"), 400, "malformed_body", ""},
+		{"byte order mark", signUpWith("\ufeff{\"loginId\":\"a\"}"), 400, "malformed_body", ""},
+		{"comment", signUpWith(`{"loginId":"a"/**/}`), 400, "malformed_body", ""},
+		{"array", signUpWith(`[{"loginId":"a"}]`), 400, "malformed_body", ""},
+		{"null", signUpWith(`null`), 400, "malformed_body", ""},
+		{"string", signUpWith(`"loginId"`), 400, "malformed_body", ""},
+		{"invalid UTF-8", signUpWith("{\"loginId\":\"a\xff\"}"), 400, "malformed_body", ""},
+		{"lone surrogate", signUpWith(`{"loginId":"\ud800"}`), 400, "malformed_body", ""},
+		{"deep", signUpWith(`{"loginId":"a","x":` + strings.Repeat("[", 30_000) + strings.Repeat("]", 30_000) + `}`), 400, "malformed_body", ""},
+		{"loginId a number", signUpWith(`{"loginId":7}`), 400, "malformed_body", ""},
+		{"loginId a list", signUpWith(`{"loginId":["a"]}`), 400, "malformed_body", ""},
+		{"user a string", signUpWith(`{"loginId":"a","user":"b"}`), 400, "malformed_body", ""},
+		{"name a number", signUpWith(`{"loginId":"a","user":{"name":1}}`), 400, "malformed_body", ""},
+		{"code a number", codeOf(`123456`), 400, "malformed_body", ""},
+		{"options a string", verifyWith(`{"loginId":"a","code":"123456","loginOptions":"stepup"}`), 400, "malformed_body", ""},
+		{"stepup a string", verifyWith(`{"loginId":"a","code":"123456","loginOptions":{"stepup":"true"}}`), 400, "malformed_body", ""},
+		{"template options of numbers", verifyWith(`{"loginId":"a","code":"123456","loginOptions":{"templateOptions":{"a":1}}}`), 400, "malformed_body", ""},
+		{"ids a string", signedIn(kittest.TenantsPath, `{"ids":"T2"}`), 400, "malformed_body", ""},
+		{"tenant a number", signedIn(kittest.SelectPath, `{"tenant":2}`), 400, "malformed_body", ""},
+	}
+}
+
+// badFields are in a body that can be read.
+func badFields(tokens descopetest.Tokens) []badRequest {
+	signedIn := func(path, body string) *http.Request { return kittest.SignedInPost(tokens, path, body) }
+	return []badRequest{
+		{"no loginId", signUpWith(`{}`), 400, "missing_field", "loginId"},
+		{"empty loginId", signUpWith(`{"loginId":""}`), 400, "missing_field", "loginId"},
+		{"blank loginId", signUpWith(`{"loginId":" \u00a0"}`), 400, "missing_field", "loginId"},
+		{"null loginId", signUpWith(`{"loginId":null}`), 400, "missing_field", "loginId"},
+		{"no loginId to verify", verifyWith(`{"code":"123456"}`), 400, "missing_field", "loginId"},
+		{"no loginId to update", signedIn(kittest.UpdatePath, `{}`), 400, "missing_field", "loginId"},
+		{"no code", verifyWith(`{"loginId":"a"}`), 400, "missing_field", "code"},
+		{"empty code", codeOf(`""`), 400, "missing_field", "code"},
+		{"no tenant", signedIn(kittest.SelectPath, `{}`), 400, "missing_field", "tenant"},
+		{"long loginId", signUpWith(`{"loginId":"` + strings.Repeat("x", 257) + `"}`), 400, "invalid_field", "loginId"},
+		{"long loginId in bytes", signUpWith(`{"loginId":"` + strings.Repeat("é", 129) + `"}`), 400, "invalid_field", "loginId"},
+		{"line break in loginId", signUpWith(`{"loginId":"a\nb"}`), 400, "invalid_field", "loginId"},
+		{"NUL in loginId", signUpWith(`{"loginId":"a\u0000"}`), 400, "invalid_field", "loginId"},
+		{"letters in the code", codeOf(`"12a456"`), 400, "invalid_field", "code"},
+		{"space in the code", codeOf(`"123 456"`), 400, "invalid_field", "code"},
+		{"sign in the code", codeOf(`"-12345"`), 400, "invalid_field", "code"},
+		{"other digits", codeOf(`"１２３４５６"`), 400, "invalid_field", "code"},
+		{"short code", codeOf(`"123"`), 400, "invalid_field", "code"},
+		{"long code", codeOf(`"12345678901"`), 400, "invalid_field", "code"},
+		{"NUL in the code", codeOf(`"12345\u0000"`), 400, "invalid_field", "code"},
+		{"dct and ids", signedIn(kittest.TenantsPath, `{"dct":true,"ids":["T2"]}`), 400, "invalid_field", "ids"},
+	}
+}
+
+// badCalls are wrong whatever their body is.
+func badCalls(project string, tokens descopetest.Tokens) []badRequest {
 	method := func(m, path string) *http.Request {
 		return kittest.WithCookies(httptest.NewRequest(m, path, nil), "", tokens.Refresh)
 	}
 	crossSite := kittest.Post(kittest.LogoutPath, `{}`)
 	crossSite.Header.Set("Sec-Fetch-Site", "cross-site")
-
-	for _, tt := range []struct {
-		name   string
-		r      *http.Request
-		status int
-		code   string
-		field  string
-	}{
-		{"no type", typed(""), 415, "unsupported_media_type", ""},
-		{"a form", typed("application/x-www-form-urlencoded"), 415, "unsupported_media_type", ""},
-		{"text", typed("text/plain"), 415, "unsupported_media_type", ""},
-		{"text with JSON in it", typed("text/plain; application/json"), 415, "unsupported_media_type", ""},
-		{"a longer type", typed("application/jsonp"), 415, "unsupported_media_type", ""},
-		{"another JSON", typed("application/problem+json"), 415, "unsupported_media_type", ""},
-		{"malformed type", typed("application/json; ="), 415, "unsupported_media_type", ""},
-		{"two types", typed("application/json, text/plain"), 415, "unsupported_media_type", ""},
-
-		{"too large", kittest.Post(kittest.SignUpPath, `{"loginId":"a","x":"`+strings.Repeat("x", 64<<10)+`"}`), 413, "body_too_large", ""},
-		{"too large by spaces", kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`+strings.Repeat(" ", 64<<10)), 413, "body_too_large", ""},
-
-		{"empty", kittest.Post(kittest.SignUpPath, ""), 400, "malformed_body", ""},
-		{"spaces", kittest.Post(kittest.SignUpPath, "  "), 400, "malformed_body", ""},
-		{"not JSON", kittest.Post(kittest.SignUpPath, "loginId=a"), 400, "malformed_body", ""},
-		{"cut", kittest.Post(kittest.SignUpPath, `{"loginId":"a"`), 400, "malformed_body", ""},
-		{"connection lost", broken, 400, "malformed_body", ""},
-		{"trailing garbage", kittest.Post(kittest.SignUpPath, `{"loginId":"a"}x`), 400, "malformed_body", ""},
-		{"two documents", kittest.Post(kittest.SignUpPath, `{"loginId":"a"}{"loginId":"b"}`), 400, "malformed_body", ""},
-		{"NUL at the end", kittest.Post(kittest.SignUpPath, "{\"loginId\":\"a\"}\x00"), 400, "malformed_body", ""},
-		{"byte order mark", kittest.Post(kittest.SignUpPath, "\ufeff{\"loginId\":\"a\"}"), 400, "malformed_body", ""},
-		{"comment", kittest.Post(kittest.SignUpPath, `{"loginId":"a"/**/}`), 400, "malformed_body", ""},
-		{"array", kittest.Post(kittest.SignUpPath, `[{"loginId":"a"}]`), 400, "malformed_body", ""},
-		{"null", kittest.Post(kittest.SignUpPath, `null`), 400, "malformed_body", ""},
-		{"string", kittest.Post(kittest.SignUpPath, `"loginId"`), 400, "malformed_body", ""},
-		{"invalid UTF-8", kittest.Post(kittest.SignUpPath, "{\"loginId\":\"a\xff\"}"), 400, "malformed_body", ""},
-		{"lone surrogate", kittest.Post(kittest.SignUpPath, `{"loginId":"\ud800"}`), 400, "malformed_body", ""},
-		{"deep", kittest.Post(kittest.SignUpPath, `{"loginId":"a","x":`+strings.Repeat("[", 30_000)+strings.Repeat("]", 30_000)+`}`), 400, "malformed_body", ""},
-		{"loginId a number", kittest.Post(kittest.SignUpPath, `{"loginId":7}`), 400, "malformed_body", ""},
-		{"loginId a list", kittest.Post(kittest.SignUpPath, `{"loginId":["a"]}`), 400, "malformed_body", ""},
-		{"user a string", kittest.Post(kittest.SignUpPath, `{"loginId":"a","user":"b"}`), 400, "malformed_body", ""},
-		{"name a number", kittest.Post(kittest.SignUpPath, `{"loginId":"a","user":{"name":1}}`), 400, "malformed_body", ""},
-		{"code a number", code(`123456`), 400, "malformed_body", ""},
-		{"options a string", verify(`{"loginId":"a","code":"123456","loginOptions":"stepup"}`), 400, "malformed_body", ""},
-		{"stepup a string", verify(`{"loginId":"a","code":"123456","loginOptions":{"stepup":"true"}}`), 400, "malformed_body", ""},
-		{"template options of numbers", verify(`{"loginId":"a","code":"123456","loginOptions":{"templateOptions":{"a":1}}}`), 400, "malformed_body", ""},
-		{"ids a string", signedIn(kittest.TenantsPath, `{"ids":"T2"}`), 400, "malformed_body", ""},
-		{"tenant a number", signedIn(kittest.SelectPath, `{"tenant":2}`), 400, "malformed_body", ""},
-
-		{"no loginId", kittest.Post(kittest.SignUpPath, `{}`), 400, "missing_field", "loginId"},
-		{"empty loginId", kittest.Post(kittest.SignUpPath, `{"loginId":""}`), 400, "missing_field", "loginId"},
-		{"blank loginId", kittest.Post(kittest.SignUpPath, `{"loginId":" \u00a0"}`), 400, "missing_field", "loginId"},
-		{"null loginId", kittest.Post(kittest.SignUpPath, `{"loginId":null}`), 400, "missing_field", "loginId"},
-		{"no loginId to verify", verify(`{"code":"123456"}`), 400, "missing_field", "loginId"},
-		{"no loginId to update", signedIn(kittest.UpdatePath, `{}`), 400, "missing_field", "loginId"},
-		{"no code", verify(`{"loginId":"a"}`), 400, "missing_field", "code"},
-		{"empty code", code(`""`), 400, "missing_field", "code"},
-		{"no tenant", signedIn(kittest.SelectPath, `{}`), 400, "missing_field", "tenant"},
-		{"long loginId", kittest.Post(kittest.SignUpPath, `{"loginId":"`+strings.Repeat("x", 257)+`"}`), 400, "invalid_field", "loginId"},
-		{"long loginId in bytes", kittest.Post(kittest.SignUpPath, `{"loginId":"`+strings.Repeat("é", 129)+`"}`), 400, "invalid_field", "loginId"},
-		{"line break in loginId", kittest.Post(kittest.SignUpPath, `{"loginId":"a\nb"}`), 400, "invalid_field", "loginId"},
-		{"NUL in loginId", kittest.Post(kittest.SignUpPath, `{"loginId":"a\u0000"}`), 400, "invalid_field", "loginId"},
-		{"letters in the code", code(`"12a456"`), 400, "invalid_field", "code"},
-		{"space in the code", code(`"123 456"`), 400, "invalid_field", "code"},
-		{"sign in the code", code(`"-12345"`), 400, "invalid_field", "code"},
-		{"other digits", code(`"１２３４５６"`), 400, "invalid_field", "code"},
-		{"short code", code(`"123"`), 400, "invalid_field", "code"},
-		{"long code", code(`"12345678901"`), 400, "invalid_field", "code"},
-		{"NUL in the code", code(`"12345\u0000"`), 400, "invalid_field", "code"},
-		{"dct and ids", signedIn(kittest.TenantsPath, `{"dct":true,"ids":["T2"]}`), 400, "invalid_field", "ids"},
-
+	return []badRequest{
 		{"unknown path", kittest.Post("/v1/auth/otp/verify/email", `{}`), 404, "not_found", ""},
 		{"wrong method", method(http.MethodGet, kittest.SignUpPath), 405, "method_not_allowed", ""},
 		{"preflight", method(http.MethodOptions, kittest.VerifyPath), 405, "method_not_allowed", ""},
 		{"POST for GET", method(http.MethodPost, kittest.MePath), 405, "method_not_allowed", ""},
 		{"HEAD for GET", method(http.MethodHead, kittest.MePath), 405, "method_not_allowed", ""},
-		{"another project", kittest.InHeader(kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`), "P2otherotherotherotherotherother"), 401, "foreign_project", ""},
+		{"another project", kittest.InHeader(signUpWith(`{"loginId":"a"}`), "P2otherotherotherotherotherother"), 401, "foreign_project", ""},
 		{"another project, logout", kittest.InHeader(kittest.Post(kittest.LogoutPath, `{}`), "P2otherotherotherotherotherother"), 401, "foreign_project", ""},
 		{"no refresh token, update", kittest.Post(kittest.UpdatePath, `{"loginId":"a"}`), 401, "no_refresh_token", ""},
 		{"no refresh token, refresh", kittest.Post(kittest.RefreshPath, ``), 401, "no_refresh_token", ""},
@@ -124,7 +141,16 @@ func TestBadInput(t *testing.T) {
 		{"no refresh token, tenants", kittest.Post(kittest.TenantsPath, `{}`), 401, "no_refresh_token", ""},
 		{"no refresh token, select", kittest.InHeader(kittest.Post(kittest.SelectPath, `{"tenant":"T2"}`), project), 401, "no_refresh_token", ""},
 		{"cross-site", crossSite, 403, "cross_origin", ""},
-	} {
+	}
+}
+
+// What a client gets wrong it is told, and Descope never hears of it.
+func TestBadInput(t *testing.T) {
+	tap := new(kittest.Wiretap)
+	h := kittest.NewHostile(t, tap.Config)
+	project, tokens := h.Project.ProjectID(), h.Project.SignIn(kittest.Ada)
+	require.NoError(t, h.Ready(t.Context()))
+	for _, tt := range slices.Concat(badTypes(), badBodies(tokens), badFields(tokens), badCalls(project, tokens)) {
 		res := kittest.Serve(h.Handler(), tt.r)
 		about := fmt.Sprintf("%s: %d %s", tt.name, res.StatusCode, kittest.BodyOf(t, res))
 		p := kittest.RequireProblem(t, res, tt.status, tt.code)

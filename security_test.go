@@ -519,31 +519,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	made, err := descopehttp.NewSession(map[string]any{"sub": "U"})
 	require.NoError(t, err)
 
-	type holder struct {
-		S       *descopehttp.Session
-		s       *descopehttp.Session
-		Value   descopehttp.Session
-		value   descopehttp.Session
-		Secret  descopehttp.Secret
-		secret  descopehttp.Secret
-		pointer *descopehttp.Secret
-		Auth    *descopehttp.Auth
-		auth    *descopehttp.Auth
-		config  descopehttp.Config
-		ctx     context.Context
-		Err     error
-		err     error
-		any     any
-	}
 	full := holder{s, s, *s, *s, cfg.AuthManagementKey, cfg.AuthManagementKey, &cfg.AuthManagementKey, k.Auth, k.Auth, cfg, ctx, invalid, invalid, *s}
-	type embedding struct {
-		*descopehttp.Session
-		Name string
-	}
-	type embeddingSecret struct {
-		descopehttp.Secret
-		Name string
-	}
 
 	for name, v := range map[string]any{
 		"Auth": k.Auth, "Config": cfg, "*Config": &cfg,
@@ -557,23 +533,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		"error": invalid, "joined errors": errors.Join(invalid, descopehttp.SessionError(refused)), "wrapped error": fmt.Errorf("x: %w", invalid),
 		"config errors": mistake, "handler": k.Handler(), "middleware": k.RequireSession(next), "Guard": descopehttp.Role("x"),
 	} {
-		texts := make(map[string]string) // by how they came about
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10v"} {
-			texts[verb] = fmt.Sprintf(verb, v)
-		}
-		texts["Sprint"] = fmt.Sprint("a", v)
-		encoded, _ := json.Marshal(v)
-		texts["JSON"] = string(encoded)
-		encoded, _ = xml.Marshal(v)
-		texts["XML"] = string(encoded)
-		for format, handler := range handlersOfSlog() {
-			var logs kittest.LogBuffer
-			log := slog.New(handler(&logs, nil))
-			log.Info("x", "v", v, "group", slog.GroupValue(slog.Any("v", v)))
-			log.With("v", v).WithGroup("g").Info(fmt.Sprint(v), "list", []any{v})
-			texts["slog, "+format] = logs.String()
-		}
-		for how, text := range texts {
+		for how, text := range textsOf(v) {
 			shown := tokenShape.MatchString(text)
 			for _, secret := range secrets {
 				encoded := hex.EncodeToString([]byte(secret))
@@ -582,6 +542,56 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 			assert.False(t, shown, "%s by %s: %.300s", name, how, text)
 		}
 	}
+}
+
+// A holder has secrets in all its fields, as values of users do.
+type holder struct {
+	S       *descopehttp.Session
+	s       *descopehttp.Session
+	Value   descopehttp.Session
+	value   descopehttp.Session
+	Secret  descopehttp.Secret
+	secret  descopehttp.Secret
+	pointer *descopehttp.Secret
+	Auth    *descopehttp.Auth
+	auth    *descopehttp.Auth
+	config  descopehttp.Config
+	ctx     context.Context
+	Err     error
+	err     error
+	any     any
+}
+
+// An embedding prints as what it embeds.
+type embedding struct {
+	*descopehttp.Session
+	Name string
+}
+
+type embeddingSecret struct {
+	descopehttp.Secret
+	Name string
+}
+
+// textsOf prints a value in every way that there is.
+func textsOf(v any) map[string]string {
+	texts := make(map[string]string) // by how they came about
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10v"} {
+		texts[verb] = fmt.Sprintf(verb, v)
+	}
+	texts["Sprint"] = fmt.Sprint("a", v)
+	encoded, _ := json.Marshal(v)
+	texts["JSON"] = string(encoded)
+	encoded, _ = xml.Marshal(v)
+	texts["XML"] = string(encoded)
+	for format, handler := range handlersOfSlog() {
+		var logs kittest.LogBuffer
+		log := slog.New(handler(&logs, nil))
+		log.Info("x", "v", v, "group", slog.GroupValue(slog.Any("v", v)))
+		log.With("v", v).WithGroup("g").Info(fmt.Sprint(v), "list", []any{v})
+		texts["slog, "+format] = logs.String()
+	}
+	return texts
 }
 
 type contextKey struct{}

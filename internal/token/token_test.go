@@ -52,18 +52,19 @@ func TestGoodTokensPass(t *testing.T) {
 
 // wrongTokens returns tokens that are wrong in one thing each.
 func wrongTokens(t *testing.T, h *kittest.Hostile) map[string]string {
-	good := h.With(nil)
-	parts := strings.Split(good, ".")
-	_, ec := kittest.Keys()
-	publicDER, err := x509.MarshalPKIXPublicKey(h.RSA.Public())
-	require.NoError(t, err)
-	publicPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER})
-	hs256 := func(key []byte) string {
-		return kittest.SignSegments(t, jwt.SigningMethodHS256, key, kittest.Segment(`{"alg":"HS256","kid":"`+kittest.RSAKid+`"}`)+"."+parts[1])
+	tokens := make(map[string]string)
+	for _, wrong := range []map[string]string{foreignTokens(h), wrongClaims(h), wrongPayloads(t, h), wrongHeaders(h), wrongSignatures(t, h), wrongShapes(h)} {
+		for name, token := range wrong {
+			require.NotContains(t, tokens, name)
+			tokens[name] = token
+		}
 	}
-	deep := strings.Repeat("[", 11_000) + strings.Repeat("]", 11_000)
+	return tokens
+}
 
-	tokens := map[string]string{
+// foreignTokens are of another kind or of another project.
+func foreignTokens(h *kittest.Hostile) map[string]string {
+	return map[string]string{
 		"no drn":               h.With(map[string]any{"drn": nil}),
 		"no drn, access token": h.With(map[string]any{"drn": nil, "token_type": "access_token"}),
 		"drn in lower case":    h.With(map[string]any{"drn": strings.ToLower(h.Claims(nil)["drn"].(string))}),
@@ -78,51 +79,89 @@ func wrongTokens(t *testing.T, h *kittest.Hostile) map[string]string {
 		"issuer of another scheme": h.With(map[string]any{"iss": "ftp://x/" + h.Project.ProjectID()}),
 		"no issuer":                h.With(map[string]any{"iss": nil}),
 		"issuer of a wrong type":   h.With(map[string]any{"iss": []string{h.Project.ProjectID()}}),
+	}
+}
 
-		"no exp":           h.With(map[string]any{"exp": nil}),
-		"exp 0":            h.With(map[string]any{"exp": 0}),
-		"exp negative":     h.With(map[string]any{"exp": -1}),
-		"exp null":         h.With(map[string]any{"exp": 0}, `"exp":0`, `"exp":null`),
-		"exp a string":     h.With(map[string]any{"exp": fmt.Sprint(time.Now().Add(time.Hour).Unix())}),
-		"exp a bool":       h.With(map[string]any{"exp": true}),
-		"exp after 9999":   h.With(map[string]any{"exp": 253402300800}),
-		"exp 1e400":        h.With(map[string]any{"exp": 0}, `"exp":0`, `"exp":1e400`),
-		"expired":          h.With(map[string]any{"exp": time.Now().Add(-6 * time.Second).Unix()}),
-		"EXP beside exp":   h.With(map[string]any{"EXP": 1}),
-		"EXP alone":        h.With(map[string]any{"exp": nil, "EXP": time.Now().Add(time.Hour).Unix()}),
-		"Sub beside sub":   h.With(map[string]any{"Sub": "U2somebodyelse"}),
-		"long s in iss":    h.With(map[string]any{"iſs": "x"}),
-		"nbf to come":      h.With(map[string]any{"nbf": time.Now().Add(time.Minute).Unix()}),
-		"nbf 1e400":        h.With(map[string]any{"nbf": 0}, `"nbf":0`, `"nbf":1e400`),
-		"nbf a string":     h.With(map[string]any{"nbf": "0"}),
-		"iat a string":     h.With(map[string]any{"iat": "0"}),
-		"no sub":           h.With(map[string]any{"sub": nil}),
-		"empty sub":        h.With(map[string]any{"sub": ""}),
-		"sub a number":     h.With(map[string]any{"sub": 7}),
-		"aud a number":     h.With(map[string]any{"aud": 7}),
-		"aud mixed":        h.With(map[string]any{"aud": []any{"a", 7}}),
-		"bound to a key":   h.With(map[string]any{"cnf": map[string]any{"jkt": "x"}}),
-		"cnf null":         h.With(map[string]any{"cnf": 0}, `"cnf":0`, `"cnf":null`),
+// wrongClaims have a claim that no token of Descope has.
+func wrongClaims(h *kittest.Hostile) map[string]string {
+	return map[string]string{
+		"no exp":         h.With(map[string]any{"exp": nil}),
+		"exp 0":          h.With(map[string]any{"exp": 0}),
+		"exp negative":   h.With(map[string]any{"exp": -1}),
+		"exp null":       h.With(map[string]any{"exp": 0}, `"exp":0`, `"exp":null`),
+		"exp a string":   h.With(map[string]any{"exp": fmt.Sprint(time.Now().Add(time.Hour).Unix())}),
+		"exp a bool":     h.With(map[string]any{"exp": true}),
+		"exp after 9999": h.With(map[string]any{"exp": 253402300800}),
+		"exp 1e400":      h.With(map[string]any{"exp": 0}, `"exp":0`, `"exp":1e400`),
+		"expired":        h.With(map[string]any{"exp": time.Now().Add(-6 * time.Second).Unix()}),
+		"EXP beside exp": h.With(map[string]any{"EXP": 1}),
+		"EXP alone":      h.With(map[string]any{"exp": nil, "EXP": time.Now().Add(time.Hour).Unix()}),
+		"Sub beside sub": h.With(map[string]any{"Sub": "U2somebodyelse"}),
+		"long s in iss":  h.With(map[string]any{"iſs": "x"}),
+		"nbf to come":    h.With(map[string]any{"nbf": time.Now().Add(time.Minute).Unix()}),
+		"nbf 1e400":      h.With(map[string]any{"nbf": 0}, `"nbf":0`, `"nbf":1e400`),
+		"nbf a string":   h.With(map[string]any{"nbf": "0"}),
+		"iat a string":   h.With(map[string]any{"iat": "0"}),
+		"no sub":         h.With(map[string]any{"sub": nil}),
+		"empty sub":      h.With(map[string]any{"sub": ""}),
+		"sub a number":   h.With(map[string]any{"sub": 7}),
+		"aud a number":   h.With(map[string]any{"aud": 7}),
+		"aud mixed":      h.With(map[string]any{"aud": []any{"a", 7}}),
+		"bound to a key": h.With(map[string]any{"cnf": map[string]any{"jkt": "x"}}),
+		"cnf null":       h.With(map[string]any{"cnf": 0}, `"cnf":0`, `"cnf":null`),
+	}
+}
+
+// wrongPayloads are no plain JSON object, or one that two readers read differently.
+func wrongPayloads(t *testing.T, h *kittest.Hostile) map[string]string {
+	deep := strings.Repeat("[", 11_000) + strings.Repeat("]", 11_000)
+	return map[string]string{
 		"duplicate claim":  h.With(map[string]any{"sub": "U2a"}, `"sub":"U2a"`, `"sub":"U2a","sub":"U2b"`),
 		"duplicate nested": h.With(map[string]any{"tenants": 0}, `"tenants":0`, `"tenants":{"a":{},"a":{}}`),
 		"duplicate escaped": h.With(map[string]any{"sub": "U2a"}, `"sub":"U2a"`,
 			`"sub":"U2a","\u0073ub":"U2b"`),
-		"invalid UTF-8":         h.With(map[string]any{"x": "y"}, `"x":"y"`, "\"x\":\"\xff\""),
-		"lone surrogate":        h.With(map[string]any{"x": "y"}, `"x":"y"`, `"x":"\ud800"`),
-		"trailing data":         kittest.SignRaw(t, h.RSA, kittest.RS256Header, kittest.ClaimsJSON(t, h.Claims(nil))+"{}"),
-		"claims an array":       kittest.SignRaw(t, h.RSA, kittest.RS256Header, "["+kittest.ClaimsJSON(t, h.Claims(nil))+"]"),
-		"claims null":           kittest.SignRaw(t, h.RSA, kittest.RS256Header, "null"),
-		"claims empty":          kittest.SignRaw(t, h.RSA, kittest.RS256Header, ""),
-		"claims too deep":       h.With(map[string]any{"x": 0}, `"x":0`, `"x":`+deep),
-		"header an array":       h.Header("[" + kittest.RS256Header + "]"),
-		"header with a comment": h.Header(kittest.RS256Header + "//"),
+		"invalid UTF-8":   h.With(map[string]any{"x": "y"}, `"x":"y"`, "\"x\":\"\xff\""),
+		"lone surrogate":  h.With(map[string]any{"x": "y"}, `"x":"y"`, `"x":"\ud800"`),
+		"trailing data":   kittest.SignRaw(t, h.RSA, kittest.RS256Header, kittest.ClaimsJSON(t, h.Claims(nil))+"{}"),
+		"claims an array": kittest.SignRaw(t, h.RSA, kittest.RS256Header, "["+kittest.ClaimsJSON(t, h.Claims(nil))+"]"),
+		"claims null":     kittest.SignRaw(t, h.RSA, kittest.RS256Header, "null"),
+		"claims empty":    kittest.SignRaw(t, h.RSA, kittest.RS256Header, ""),
+		"claims too deep": h.With(map[string]any{"x": 0}, `"x":0`, `"x":`+deep),
+	}
+}
 
+// wrongHeaders are signed well, but say of it what must not be said.
+func wrongHeaders(h *kittest.Hostile) map[string]string {
+	return map[string]string{
+		"header an array":         h.Header("[" + kittest.RS256Header + "]"),
+		"header with a comment":   h.Header(kittest.RS256Header + "//"),
+		"alg None with signature": h.Header(`{"alg":"None","kid":"` + kittest.RSAKid + `"}`),
+		"alg missing":             h.Header(`{"kid":"` + kittest.RSAKid + `"}`),
+		"alg a number":            h.Header(`{"alg":256,"kid":"` + kittest.RSAKid + `"}`),
+		"alg twice":               h.Header(`{"alg":"RS256","alg":"RS256","kid":"` + kittest.RSAKid + `"}`),
+		"ALG beside alg":          h.Header(`{"alg":"RS256","ALG":"none","kid":"` + kittest.RSAKid + `"}`),
+		"no kid":                  h.Header(`{"alg":"RS256"}`),
+		"empty kid":               h.Header(`{"alg":"RS256","kid":""}`),
+		"kid a number":            h.Header(`{"alg":"RS256","kid":1}`),
+		"unknown crit":            h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":["exp"],"exp":1}`),
+		"crit b64":                h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":["b64"],"b64":false}`),
+		"crit empty":              h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":[]}`),
+		"crit null":               h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":null}`),
+	}
+}
+
+// wrongSignatures are by nobody, or by a key or an algorithm that is not the project's.
+func wrongSignatures(t *testing.T, h *kittest.Hostile) map[string]string {
+	parts := strings.Split(h.With(nil), ".")
+	_, ec := kittest.Keys()
+	publicDER, err := x509.MarshalPKIXPublicKey(h.RSA.Public())
+	require.NoError(t, err)
+	publicPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER})
+	hs256 := func(key []byte) string {
+		return kittest.SignSegments(t, jwt.SigningMethodHS256, key, kittest.Segment(`{"alg":"HS256","kid":"`+kittest.RSAKid+`"}`)+"."+parts[1])
+	}
+	return map[string]string{
 		"alg none":                  kittest.Segment(`{"alg":"none","kid":"`+kittest.RSAKid+`"}`) + "." + parts[1] + ".",
-		"alg None with signature":   h.Header(`{"alg":"None","kid":"` + kittest.RSAKid + `"}`),
-		"alg missing":               h.Header(`{"kid":"` + kittest.RSAKid + `"}`),
-		"alg a number":              h.Header(`{"alg":256,"kid":"` + kittest.RSAKid + `"}`),
-		"alg twice":                 h.Header(`{"alg":"RS256","alg":"RS256","kid":"` + kittest.RSAKid + `"}`),
-		"ALG beside alg":            h.Header(`{"alg":"RS256","ALG":"none","kid":"` + kittest.RSAKid + `"}`),
 		"RS512 under an RS256 key":  kittest.SignSegments(t, jwt.SigningMethodRS512, h.RSA, kittest.Segment(`{"alg":"RS512","kid":"`+kittest.RSAKid+`"}`)+"."+parts[1]),
 		"PS256 under an RS256 key":  kittest.SignSegments(t, jwt.SigningMethodPS256, h.RSA, kittest.Segment(`{"alg":"PS256","kid":"`+kittest.RSAKid+`"}`)+"."+parts[1]),
 		"HS256, public key as PEM":  hs256(publicPEM),
@@ -133,15 +172,15 @@ func wrongTokens(t *testing.T, h *kittest.Hostile) map[string]string {
 		"ES256 header, RS256 key":   kittest.SignRaw(t, ec, `{"alg":"ES256","kid":"`+kittest.RSAKid+`"}`, kittest.ClaimsJSON(t, h.Claims(nil))),
 		"ES256 signature of zeros":  kittest.Segment(`{"alg":"ES256","kid":"`+kittest.ECKid+`"}`) + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(make([]byte, 64)),
 		"ES256 signature of order":  kittest.Segment(`{"alg":"ES256","kid":"`+kittest.ECKid+`"}`) + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(bytes.Repeat(elliptic.P256().Params().N.Bytes(), 2)),
-		"no kid":                    h.Header(`{"alg":"RS256"}`),
-		"empty kid":                 h.Header(`{"alg":"RS256","kid":""}`),
-		"kid a number":              h.Header(`{"alg":"RS256","kid":1}`),
-		"unknown crit":              h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":["exp"],"exp":1}`),
-		"crit b64":                  h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":["b64"],"b64":false}`),
-		"crit empty":                h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":[]}`),
-		"crit null":                 h.Header(`{"alg":"RS256","kid":"` + kittest.RSAKid + `","crit":null}`),
 		"embedded jwk, foreign key": embeddedJWK(t, parts[1]),
+	}
+}
 
+// wrongShapes are a good token that is cut, put together anew or spelled otherwise.
+func wrongShapes(h *kittest.Hostile) map[string]string {
+	good := h.With(nil)
+	parts := strings.Split(good, ".")
+	tokens := map[string]string{
 		"payload of another token": parts[0] + "." + strings.Split(h.With(map[string]any{"x": 1}), ".")[1] + "." + parts[2],
 		"signature cut":            good[:len(good)-4],
 		"signature empty":          parts[0] + "." + parts[1] + ".",
