@@ -209,7 +209,17 @@ func TestControlIsForThisMachineAndItsOwnPages(t *testing.T) {
 		}
 		return 0
 	}
-	for name, headers := range map[string][]string{
+	for name, headers := range welcomeHeaders(p.URL, port) {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, http.StatusOK, status(t, headers...)) })
+	}
+	for name, headers := range foreignHeaders(port) {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, http.StatusForbidden, status(t, headers...)) })
+	}
+}
+
+// welcomeHeaders are those of programs on this machine and of the emulator's own pages.
+func welcomeHeaders(url, port string) map[string][]string {
+	return map[string][]string{
 		"a program":                    {},
 		"localhost":                    {"Host", "localhost:" + port},
 		"localhost in capitals":        {"Host", "LocalHost:" + port},
@@ -217,14 +227,16 @@ func TestControlIsForThisMachineAndItsOwnPages(t *testing.T) {
 		"another loopback address":     {"Host", "127.1.2.3:" + port},
 		"IPv6":                         {"Host", "[::1]:" + port},
 		"IPv6 without a port":          {"Host", "[::1]"},
-		"a page of the emulator":       {"Origin", p.URL, "Sec-Fetch-Site", "same-origin"},
-		"one of an old browser":        {"Origin", p.URL},
+		"a page of the emulator":       {"Origin", url, "Sec-Fetch-Site", "same-origin"},
+		"one of an old browser":        {"Origin", url},
 		"typed into the address bar":   {"Sec-Fetch-Site", "none"},
 		"a fetch without a site (old)": {"Sec-Fetch-Mode", "cors"},
-	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, http.StatusOK, status(t, headers...)) })
 	}
-	for name, headers := range map[string][]string{
+}
+
+// foreignHeaders are those of pages of other sites, and of names that lead here.
+func foreignHeaders(port string) map[string][]string {
+	return map[string][]string{
 		"rebound name":                     {"Host", "attacker.example"},
 		"rebound name and port":            {"Host", "attacker.example:" + port},
 		"rebound name, same origin":        {"Host", "attacker.example:" + port, "Origin", "http://attacker.example:" + port, "Sec-Fetch-Site", "same-origin"},
@@ -242,25 +254,27 @@ func TestControlIsForThisMachineAndItsOwnPages(t *testing.T) {
 		"one of an old browser, port":      {"Origin", "http://127.0.0.1:1"},
 		"sandboxed page":                   {"Origin", "null"},
 		"site nobody knows":                {"Sec-Fetch-Site", "unheard-of"},
-	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, http.StatusForbidden, status(t, headers...)) })
 	}
-	t.Run("preflight", func(t *testing.T) {
-		r := send(t, http.MethodOptions, p.URL+"/_emulator/fail", "", "Origin", "http://127.0.0.1:1", "Access-Control-Request-Method", "POST")
-		assert.Equal(t, http.StatusForbidden, r.StatusCode)
-		assert.Empty(t, r.Header.Get("Access-Control-Allow-Origin"))
-	})
-	t.Run("no Host", func(t *testing.T) {
-		conn, err := net.Dial("tcp", p.addr)
-		require.NoError(t, err)
-		defer conn.Close()
-		fmt.Fprintf(conn, "GET /_emulator/requests HTTP/1.0\r\n\r\n")
-		conn.SetReadDeadline(time.Now().Add(kittest.Patience))
-		answer := make([]byte, len("HTTP/1.0 403"))
-		_, err = conn.Read(answer)
-		require.NoError(t, err)
-		assert.Equal(t, "HTTP/1.0 403", string(answer))
-	})
+}
+
+func TestControlAllowsNoForeignPreflight(t *testing.T) {
+	p := startES256(t)
+	r := send(t, http.MethodOptions, p.URL+"/_emulator/fail", "", "Origin", "http://127.0.0.1:1", "Access-Control-Request-Method", "POST")
+	assert.Equal(t, http.StatusForbidden, r.StatusCode)
+	assert.Empty(t, r.Header.Get("Access-Control-Allow-Origin"))
+}
+
+func TestControlNeedsAHost(t *testing.T) {
+	p := startES256(t)
+	conn, err := net.Dial("tcp", p.addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /_emulator/requests HTTP/1.0\r\n\r\n")
+	conn.SetReadDeadline(time.Now().Add(kittest.Patience))
+	answer := make([]byte, len("HTTP/1.0 403"))
+	_, err = conn.Read(answer)
+	require.NoError(t, err)
+	assert.Equal(t, "HTTP/1.0 403", string(answer))
 }
 
 // Beyond loopback, the address that a request came in on is a Host, too: a name

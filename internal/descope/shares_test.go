@@ -35,65 +35,72 @@ func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {
 	}
 }
 
+// newcomer returns a browser whose tokens nothing is known of.
+func newcomer(k *kittest.Kit) *kittest.Browser {
+	for n := 1; ; n++ {
+		if loginID := fmt.Sprint("user", n); !k.Project.HasUser(loginID) {
+			k.Project.AddUser(descopetest.User{LoginID: loginID})
+			return kittest.SignIn(k, loginID)
+		}
+	}
+}
+
+// posting is a newcomer's call of a flow.
+func posting(path, body string) func(*kittest.Kit) int {
+	return func(k *kittest.Kit) int {
+		return newcomer(k).Do(k.Handler(), kittest.Post(path, body)).StatusCode
+	}
+}
+
+func renew(k *kittest.Kit) int {
+	b := newcomer(k)
+	b.Session = ""
+	return b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode
+}
+
+func askMe(k *kittest.Kit) int {
+	return newcomer(k).Do(k.Handler(), kittest.Get(kittest.MePath)).StatusCode
+}
+
+func enter(k *kittest.Kit) int {
+	return kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode
+}
+
+func signUp(k *kittest.Kit) int {
+	return kittest.Serve(k.Handler(), kittest.From("192.0.2.8", kittest.Post(kittest.SignUpPath, `{"loginId":"new@example.com"}`))).StatusCode
+}
+
+// classes are the three, each with a call of it and what that answers in a pause.
+var classes = map[string]struct {
+	uses func(*kittest.Kit) int
+	busy int
+}{
+	"session": {renew, 503}, "account": {askMe, 502}, "anonymous": {enter, 429},
+}
+
+// limitedCalls are calls that Descope may answer with a 429.
+var limitedCalls = map[string]struct {
+	path  string
+	call  func(*kittest.Kit) int
+	class string
+}{
+	"a code":           {kittest.VerifyPath, enter, "anonymous"},
+	"a sign-up":        {kittest.SignUpPath, signUp, "anonymous"},
+	"a step-up":        {kittest.VerifyPath, posting(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000","loginOptions":{"stepup":true}}`), "anonymous"},
+	"me":               {"/v1/auth/me", askMe, "account"},
+	"a tenant":         {"/v1/auth/tenant/select", posting(kittest.SelectPath, `{"tenant":"T1"}`), "account"},
+	"my tenants":       {"/v1/auth/me/tenants", posting(kittest.TenantsPath, `{"dct":true}`), "account"},
+	"a refresh":        {kittest.RefreshPath, renew, "session"},
+	"a logout":         {"/v1/auth/logout", posting(kittest.LogoutPath, "{}"), "session"},
+	"logout of all":    {"/v1/auth/logoutall", posting(kittest.LogoutAllPath, "{}"), "session"},
+	"an explicit call": {kittest.RefreshPath, posting(kittest.RefreshPath, "{}"), "session"},
+}
+
 // A 429 pauses the class whose call was answered with it and no other, whichever
 // flow brought it about. What clients send while it lasts makes it no longer.
 func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
 	const pause = 30 * time.Second
-	users := 0
-	newcomer := func(k *kittest.Kit) *kittest.Browser { // whose tokens nothing is known of
-		users++
-		loginID := fmt.Sprint("user", users)
-		k.Project.AddUser(descopetest.User{LoginID: loginID})
-		return kittest.SignIn(k, loginID)
-	}
-	session := func(k *kittest.Kit) int {
-		b := newcomer(k)
-		b.Session = ""
-		return b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode
-	}
-	account := func(k *kittest.Kit) int {
-		return newcomer(k).Do(k.Handler(), kittest.Get(kittest.MePath)).StatusCode
-	}
-	anonymous := func(k *kittest.Kit) int {
-		return kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode
-	}
-	signUp := func(k *kittest.Kit) int {
-		return kittest.Serve(k.Handler(), kittest.From("192.0.2.8", kittest.Post(kittest.SignUpPath, `{"loginId":"new@example.com"}`))).StatusCode
-	}
-	classes := map[string]struct {
-		uses func(*kittest.Kit) int
-		busy int // what it answers in a pause
-	}{
-		"session": {session, 503}, "account": {account, 502}, "anonymous": {anonymous, 429},
-	}
-	for name, tt := range map[string]struct {
-		path  string
-		call  func(*kittest.Kit) int
-		class string
-	}{
-		"a code":    {kittest.VerifyPath, anonymous, "anonymous"},
-		"a sign-up": {kittest.SignUpPath, signUp, "anonymous"},
-		"a step-up": {kittest.VerifyPath, func(k *kittest.Kit) int {
-			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000","loginOptions":{"stepup":true}}`)).StatusCode
-		}, "anonymous"},
-		"me": {"/v1/auth/me", account, "account"},
-		"a tenant": {"/v1/auth/tenant/select", func(k *kittest.Kit) int {
-			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`)).StatusCode
-		}, "account"},
-		"my tenants": {"/v1/auth/me/tenants", func(k *kittest.Kit) int {
-			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.TenantsPath, `{"dct":true}`)).StatusCode
-		}, "account"},
-		"a refresh": {kittest.RefreshPath, session, "session"},
-		"a logout": {"/v1/auth/logout", func(k *kittest.Kit) int {
-			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.LogoutPath, "{}")).StatusCode
-		}, "session"},
-		"logout of all": {"/v1/auth/logoutall", func(k *kittest.Kit) int {
-			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.LogoutAllPath, "{}")).StatusCode
-		}, "session"},
-		"an explicit call": {kittest.RefreshPath, func(k *kittest.Kit) int {
-			return newcomer(k).Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode
-		}, "session"},
-	} {
+	for name, tt := range limitedCalls {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := kittest.New(t)
