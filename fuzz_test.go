@@ -18,32 +18,42 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
+// flowPaths are the flows that take a body. Their order is part of the corpus.
+var flowPaths = []string{
+	kittest.VerifyPath, kittest.SignUpPath, kittest.UpdatePath, kittest.RefreshPath, kittest.LogoutPath, kittest.TenantsPath, kittest.SelectPath,
+}
+
+// flowMembers are what each may send on.
+var flowMembers = map[string][]string{
+	kittest.VerifyPath: {"loginId", "code", "loginOptions"}, kittest.SignUpPath: {"loginId", "user"}, kittest.UpdatePath: {"loginId"},
+	kittest.RefreshPath: {}, kittest.LogoutPath: {}, kittest.TenantsPath: {"dct", "ids"}, kittest.SelectPath: {"tenant"},
+}
+
+var loginOptions = []string{"stepup", "mfa", "locale", "templateOptions", "revokeOtherSessions"}
+
+// flowBodies are where the fuzzing of bodies starts.
+var flowBodies = []string{
+	`{"loginId":"ada@example.com","code":"123456"}`, `{"loginId":"ada@example.com","code":"123456","loginOptions":{"stepup":true,"customClaims":{"a":1},"tenantId":"T"}}`,
+	`{"loginId":"ada@example.com","loginId":"bob","code":"123456"}`, `{"loginId":"ada@example.com","LoginId":"bob","code":"123456"}`, `{"loginid":"bob","code":"1"}`, `{"loginId":7}`, `{"loginId":" "}`,
+	`{"loginId":"ada@example.com","user":{"name":"Ada","email":"a","loginId":"bob","tenantId":"T"},"ssoAppId":"x"}`, `{"loginId":"ADA@example.com"}`, `{"tenant":"T1"}`, `{"dct":true,"ids":["a"]}`, `{"ids":["a","b"]}`,
+	`{}`, `[]`, `null`, ``, `{`, `{"loginId":"\ud800","code":"123456"}`, "{\"loginId\":\"\xff\",\"code\":\"123456\"}", `{"loginId":"a","code":"１２３４５６"}`, `{"loginId":"a\u0000","code":"123456"}`,
+	`{"loginId":"ada@example.com","code":"123456","loginOptions":{"templateOptions":{"a":"b"},"locale":"de","revokeOtherSessions":true,"mfa":false}}`, `{"loginId":"ada@example.com","code":"123456"} {}`,
+	`{"loginId":"` + strings.Repeat("x", 257) + `","code":"123456"}`, `{"x":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + `}`,
+}
+
 // Whatever is sent to a flow, what reaches Descope is one plain JSON object with
 // the members that are allowed, and is about whom the request is about in the
 // eyes of every reader.
 func FuzzRequestBody(f *testing.F) {
-	paths := []string{kittest.VerifyPath, kittest.SignUpPath, "/v1/auth/totp/update", kittest.RefreshPath, "/v1/auth/logout", "/v1/auth/me/tenants", "/v1/auth/tenant/select"}
-	for i, body := range []string{
-		`{"loginId":"ada@example.com","code":"123456"}`, `{"loginId":"ada@example.com","code":"123456","loginOptions":{"stepup":true,"customClaims":{"a":1},"tenantId":"T"}}`,
-		`{"loginId":"ada@example.com","loginId":"bob","code":"123456"}`, `{"loginId":"ada@example.com","LoginId":"bob","code":"123456"}`, `{"loginid":"bob","code":"1"}`, `{"loginId":7}`, `{"loginId":" "}`,
-		`{"loginId":"ada@example.com","user":{"name":"Ada","email":"a","loginId":"bob","tenantId":"T"},"ssoAppId":"x"}`, `{"loginId":"ADA@example.com"}`, `{"tenant":"T1"}`, `{"dct":true,"ids":["a"]}`, `{"ids":["a","b"]}`,
-		`{}`, `[]`, `null`, ``, `{`, `{"loginId":"\ud800","code":"123456"}`, "{\"loginId\":\"\xff\",\"code\":\"123456\"}", `{"loginId":"a","code":"１２３４５６"}`, `{"loginId":"a\u0000","code":"123456"}`,
-		`{"loginId":"ada@example.com","code":"123456","loginOptions":{"templateOptions":{"a":"b"},"locale":"de","revokeOtherSessions":true,"mfa":false}}`, `{"loginId":"ada@example.com","code":"123456"} {}`,
-		`{"loginId":"` + strings.Repeat("x", 257) + `","code":"123456"}`, `{"x":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + `}`,
-	} {
-		for path := range paths {
+	for i, body := range flowBodies {
+		for path := range flowPaths {
 			f.Add(byte(path), i%3 == 0, body)
 		}
 	}
-	allowed := map[string][]string{
-		paths[0]: {"loginId", "code", "loginOptions"}, paths[1]: {"loginId", "user"}, paths[2]: {"loginId"},
-		paths[3]: {}, paths[4]: {}, paths[5]: {"dct", "ids"}, paths[6]: {"tenant"},
-	}
-	options := []string{"stepup", "mfa", "locale", "templateOptions", "revokeOtherSessions"}
 	tokens := kittest.NewFuzzTokens(f)
 
 	f.Fuzz(func(t *testing.T, which byte, signedIn bool, body string) {
-		path := paths[int(which)%len(paths)]
+		path := flowPaths[int(which)%len(flowPaths)]
 		sent := make(map[string][]byte)
 		a := kittest.NewOver(t, func(r *http.Request, body []byte) (int, http.Header, string) {
 			sent[r.URL.Path] = body
@@ -66,64 +76,79 @@ func FuzzRequestBody(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, json.Valid(content), "%q", content)
 
-		forwarded, ok := sent[path]
-		if !ok {
-			return
-		}
-		out, err := kittest.StrictObject(forwarded)
-		require.NoError(t, err)
-		require.LessOrEqual(t, len(forwarded), 128<<10)
-		for name := range out {
-			require.Contains(t, allowed[path], name)
-		}
-		if path == kittest.RefreshPath || path == kittest.LogoutPath {
-			return // without a body, or with any
-		}
-		in, err := kittest.StrictObject([]byte(body))
-		require.NoError(t, err, "ambiguous, and sent on")
-		if id, there := out["loginId"]; there {
-			if path == paths[2] {
-				require.Equal(t, "ada@example.com", id)
-				require.True(t, strings.EqualFold(in["loginId"].(string), id.(string)))
-			} else {
-				require.Equal(t, in["loginId"], id)
-			}
-			require.LessOrEqual(t, len(id.(string)), 256)
-		}
-		if code, there := out["code"]; there {
-			require.Equal(t, in["code"], code)
-			require.Regexp(t, `^[0-9]{4,10}$`, code)
-		}
-		if chosen, there := out["loginOptions"]; there {
-			for name := range chosen.(map[string]any) {
-				require.Contains(t, options, name)
-			}
-		}
-		if path == paths[6] {
-			require.Equal(t, in["tenant"], out["tenant"])
+		if forwarded, ok := sent[path]; ok {
+			requireAsJudged(t, path, []byte(body), forwarded)
 		}
 	})
+}
+
+// requireAsJudged checks that what reaches Descope says what the client's body says,
+// and no more than it may.
+func requireAsJudged(t *testing.T, path string, body, forwarded []byte) {
+	t.Helper()
+	out, err := kittest.StrictObject(forwarded)
+	require.NoError(t, err)
+	require.LessOrEqual(t, len(forwarded), 128<<10)
+	for name := range out {
+		require.Contains(t, flowMembers[path], name)
+	}
+	if path == kittest.RefreshPath || path == kittest.LogoutPath {
+		return // without a body, or with any
+	}
+	in, err := kittest.StrictObject(body)
+	require.NoError(t, err, "ambiguous, and sent on")
+	if id, there := out["loginId"]; there {
+		if path == kittest.UpdatePath {
+			require.Equal(t, "ada@example.com", id)
+			require.True(t, strings.EqualFold(in["loginId"].(string), id.(string)))
+		} else {
+			require.Equal(t, in["loginId"], id)
+		}
+		require.LessOrEqual(t, len(id.(string)), 256)
+	}
+	if code, there := out["code"]; there {
+		require.Equal(t, in["code"], code)
+		require.Regexp(t, `^[0-9]{4,10}$`, code)
+	}
+	if chosen, there := out["loginOptions"]; there {
+		for name := range chosen.(map[string]any) {
+			require.Contains(t, loginOptions, name)
+		}
+	}
+	if path == kittest.SelectPath {
+		require.Equal(t, in["tenant"], out["tenant"])
+	}
 }
 
 // ordinaryCookies is a Cookie header as browsers write it.
 var ordinaryCookies = regexp.MustCompile(`^[A-Za-z0-9_-]+=[!#-+\--:<-~]*(; [A-Za-z0-9_-]+=[!#-+\--:<-~]*)*$`)
 
+// cookieHeaders and authorizations are where the fuzzing of headers starts.
+var (
+	cookieHeaders = []string{
+		"", "__Host-DS={{S}}", "__Host-DS={{S}}; __Host-DSR={{R}}", "__Host-DSR={{R}}", "__Host-DS={{E}}; __Host-DSR={{R}}", "__Host-DS={{S}}; __Host-DS={{X}}", "__Host-DS={{S}}; __Host-DSR={{Y}}", "__Host-DS={{E}}; __Host-DSR={{Y}}",
+		"DS={{S}}", "__host-ds={{S}}", "__Host-DS =\"{{S}}\"", "__Host-DS=\"{{S}}\"", "a=b;__Host-DSR={{R}};;=;", "__Host-DS={{R}}; __Host-DSR={{S}}", "__Host-DSR={{U}}", "__Host-DSR={{U}}; __Host-DSR={{R}}",
+		"__Host-DS=x; __Host-DS=x; __Host-DS=x; __Host-DS=x; __Host-DS={{S}}", "__Host-DS={{S}}\x00", "__Host-DS", "__Host-DS=", "__Host-DS={{F}}; __Host-DSR={{F}}", "__Host-DSR={{R}}, __Host-DSR={{Y}}", "__Host-DS={{T}}; __Host-DS={{S}}",
+	}
+	authorizations = []string{
+		"", "Bearer {{S}}", "Bearer {{X}}", "bearer  {{S}} ", "Bearer {{R}}", "Bearer {{P}}", "Bearer {{P}}:{{R}}", "Bearer {{P}}:{{Y}}:key", "Basic x", "Bearer", "Bearer x", "Bearer {{S}},{{X}}", "DPoP {{S}}", "Bearer\t{{S}}", "{{S}}",
+	}
+)
+
+// tokenUsers tells whose a token is, by placeholder.
+var tokenUsers = map[string]string{"{{S}}": kittest.FuzzAda, "{{T}}": kittest.FuzzAda, "{{R}}": kittest.FuzzAda, "{{Q}}": kittest.FuzzAda, "{{E}}": kittest.FuzzAda, "{{X}}": kittest.FuzzBob, "{{Y}}": kittest.FuzzBob}
+
 // Whatever the two headers hold, the session is that of a token in them: of the
 // Bearer token if there is one, and of cookies only if all that count name one
 // user.
 func FuzzHeaders(f *testing.F) {
-	for _, cookie := range []string{
-		"", "__Host-DS={{S}}", "__Host-DS={{S}}; __Host-DSR={{R}}", "__Host-DSR={{R}}", "__Host-DS={{E}}; __Host-DSR={{R}}", "__Host-DS={{S}}; __Host-DS={{X}}", "__Host-DS={{S}}; __Host-DSR={{Y}}", "__Host-DS={{E}}; __Host-DSR={{Y}}",
-		"DS={{S}}", "__host-ds={{S}}", "__Host-DS =\"{{S}}\"", "__Host-DS=\"{{S}}\"", "a=b;__Host-DSR={{R}};;=;", "__Host-DS={{R}}; __Host-DSR={{S}}", "__Host-DSR={{U}}", "__Host-DSR={{U}}; __Host-DSR={{R}}",
-		"__Host-DS=x; __Host-DS=x; __Host-DS=x; __Host-DS=x; __Host-DS={{S}}", "__Host-DS={{S}}\x00", "__Host-DS", "__Host-DS=", "__Host-DS={{F}}; __Host-DSR={{F}}", "__Host-DSR={{R}}, __Host-DSR={{Y}}", "__Host-DS={{T}}; __Host-DS={{S}}",
-	} {
-		for _, authorization := range []string{"", "Bearer {{S}}", "Bearer {{X}}", "bearer  {{S}} ", "Bearer {{R}}", "Bearer {{P}}", "Bearer {{P}}:{{R}}", "Bearer {{P}}:{{Y}}:key", "Basic x", "Bearer", "Bearer x", "Bearer {{S}},{{X}}", "DPoP {{S}}", "Bearer\t{{S}}", "{{S}}"} {
+	for _, cookie := range cookieHeaders {
+		for _, authorization := range authorizations {
 			f.Add(cookie, authorization, "", false)
 		}
 		f.Add(cookie, "Bearer {{S}}", "Bearer {{X}}", true)
 	}
 	tokens := kittest.NewFuzzTokens(f)
-	users := map[string]string{"{{S}}": kittest.FuzzAda, "{{T}}": kittest.FuzzAda, "{{R}}": kittest.FuzzAda, "{{Q}}": kittest.FuzzAda, "{{E}}": kittest.FuzzAda, "{{X}}": kittest.FuzzBob, "{{Y}}": kittest.FuzzBob}
 
 	f.Fuzz(func(t *testing.T, cookie, authorization, second string, two bool) {
 		a := kittest.NewOver(t, func(r *http.Request, _ []byte) (int, http.Header, string) {
@@ -173,37 +198,47 @@ func FuzzHeaders(f *testing.F) {
 			return
 		}
 		require.False(t, strings.EqualFold(scheme, "DPoP"))
-		named := make(map[string]bool)
-		for placeholder, user := range users {
-			if strings.Contains(tokens.Expand(cookie), tokens[placeholder]) {
-				named[user] = true
-			}
-		}
-		require.Contains(t, slices.Collect(maps.Keys(named)), s.Subject(), "nobody's cookie")
+		require.Contains(t, usersNamedIn(tokens.Expand(cookie), tokens), s.Subject(), "nobody's cookie")
 		if !ordinaryCookies.MatchString(header.Get("Cookie")) {
 			return
 		}
-		// Of an ordinary header every reader makes the same.
-		counted := make(map[string]bool)
-		for name, good := range map[string][]string{kittest.SessionCookie: {"{{S}}", "{{T}}", "{{E}}", "{{X}}"}, kittest.RefreshCookie: {"{{R}}", "{{Q}}", "{{Y}}"}} {
-			n := 0
-			for _, c := range r.CookiesNamed(name) {
-				if c.Value == "" || n == 4 {
-					continue
-				}
-				n++
-				for _, placeholder := range good {
-					if c.Value == tokens[placeholder] {
-						counted[users[placeholder]] = true
-					}
-				}
-			}
-		}
-		require.Equal(t, map[string]bool{s.Subject(): true}, counted)
+		require.Equal(t, []string{s.Subject()}, usersThatCount(r, tokens))
 		seen := next.Last()
 		if len(res.Cookies()) > 0 {
 			require.Empty(t, seen.CookiesNamed(kittest.RefreshCookie))
 			require.Len(t, seen.CookiesNamed(kittest.SessionCookie), 1)
 		}
 	})
+}
+
+// usersNamedIn returns whose tokens are anywhere in a Cookie header.
+func usersNamedIn(header string, tokens kittest.FuzzTokens) []string {
+	named := make(map[string]bool)
+	for placeholder, user := range tokenUsers {
+		if strings.Contains(header, tokens[placeholder]) {
+			named[user] = true
+		}
+	}
+	return slices.Collect(maps.Keys(named))
+}
+
+// usersThatCount returns whose the good cookies are, in an ordinary header of which
+// every reader makes the same.
+func usersThatCount(r *http.Request, tokens kittest.FuzzTokens) []string {
+	counted := make(map[string]bool)
+	for name, good := range map[string][]string{kittest.SessionCookie: {"{{S}}", "{{T}}", "{{E}}", "{{X}}"}, kittest.RefreshCookie: {"{{R}}", "{{Q}}", "{{Y}}"}} {
+		n := 0
+		for _, c := range r.CookiesNamed(name) {
+			if c.Value == "" || n == 4 {
+				continue
+			}
+			n++
+			for _, placeholder := range good {
+				if c.Value == tokens[placeholder] {
+					counted[tokenUsers[placeholder]] = true
+				}
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(counted))
 }
