@@ -113,94 +113,118 @@ func (m *mount) signUp(loginID string) {
 	require.Equal(m.t, []string{loginID}, verified.Data.User.LoginIDs)
 }
 
+const grace = "grace@example.com"
+
+// A delivery is what a page sees of the tokens that its SDK has been given.
+type delivery struct {
+	how              descopehttp.Delivery
+	session, refresh bool     // a script sees them
+	cookies          []string // the browser holds them
+}
+
+// changes is how often onSessionTokenChange is called for each new session.
+func (d delivery) changes() int {
+	if d.session {
+		return 1
+	}
+	return 0
+}
+
+// signIn signs grace up and in, with a wrong code first.
+func (m *mount) signIn(d delivery) {
+	m.t.Helper()
+	require.True(m.t, m.call(`totp.signUp(%s)`, grace).OK)
+	wrong := m.call(`totp.verify(%s, %s)`, grace, wrongCode(m.project.Code(grace)))
+	assert.False(m.t, wrong.OK)
+	assert.Equal(m.t, "E061102", wrong.Error.ErrorCode)
+	assert.False(m.t, m.authenticated())
+	assert.Equal(m.t, http.StatusUnauthorized, m.whoami())
+
+	m.signUp(grace)
+	assert.True(m.t, m.authenticated())
+	assert.Equal(m.t, grace, evaluate[string](m.tab, `told.user`))
+	assert.Equal(m.t, http.StatusOK, m.whoami())
+	held := m.cookies()
+	require.Len(m.t, held, len(d.cookies))
+	for _, name := range d.cookies {
+		require.Contains(m.t, held, name)
+		assert.True(m.t, held[name].HTTPOnly && held[name].Secure, name)
+		assert.Equal(m.t, "Lax", held[name].SameSite.String(), name)
+	}
+	assert.Equal(m.t, d.session, evaluate[string](m.tab, `sdk.getSessionToken() ?? ""`) != "")
+	assert.Equal(m.t, d.refresh, evaluate[string](m.tab, `sdk.getRefreshToken() ?? ""`) != "")
+	assert.Equal(m.t, d.changes(), evaluate[int](m.tab, `told.sessionTokens.length`), "onSessionTokenChange")
+
+	me := m.call(`me()`)
+	require.True(m.t, me.OK, me)
+	assert.Equal(m.t, []string{grace}, me.Data.LoginIDs)
+}
+
+// renew refreshes at the page's own request, and then loads it anew.
+func (m *mount) renew(d delivery) {
+	m.t.Helper()
+	refreshed := m.call(`refresh()`)
+	require.True(m.t, refreshed.OK, refreshed)
+	assert.Equal(m.t, 1, m.project.Requests(kittest.RefreshPath))
+	assert.Equal(m.t, d.session, refreshed.Data.SessionJWT != "")
+	assert.Equal(m.t, d.refresh, refreshed.Data.RefreshJWT != "")
+	assert.Equal(m.t, 2*d.changes(), evaluate[int](m.tab, `told.sessionTokens.length`), "onSessionTokenChange")
+	assert.Equal(m.t, http.StatusOK, m.whoami())
+
+	assert.Equal(m.t, "signed in", m.reload())
+	assert.Equal(m.t, http.StatusOK, m.whoami())
+	require.True(m.t, m.call(`me()`).OK)
+}
+
+// outage has Descope fail for a while, and come back.
+func (m *mount) outage(d delivery) {
+	m.t.Helper()
+	m.project.Fail("", descopetest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
+	refreshes, mes := m.answered("/auth"+kittest.RefreshPath), m.answered("/auth"+kittest.MePath)
+	assert.False(m.t, m.call(`refresh()`).OK)
+	assert.False(m.t, m.call(`me()`).OK)
+	assert.Equal(m.t, []int{refreshes + 1, mes + 1}, []int{m.answered("/auth" + kittest.RefreshPath), m.answered("/auth" + kittest.MePath)},
+		"the SDK was made to wait and ask again")
+	assert.True(m.t, m.authenticated(), "an outage signs nobody out")
+	assert.Equal(m.t, http.StatusOK, m.whoami())
+	assert.Equal(m.t, d.refresh, evaluate[string](m.tab, `sdk.getRefreshToken() ?? ""`) != "")
+	m.reload()
+	m.project.Reset()
+	assert.Equal(m.t, "signed in", m.reload())
+	assert.Len(m.t, m.cookies(), len(d.cookies))
+}
+
+func (m *mount) signOut(d delivery) {
+	m.t.Helper()
+	out := m.call(`logout()`)
+	require.True(m.t, out.OK, out)
+	assert.False(m.t, m.authenticated())
+	if d.session {
+		assert.True(m.t, evaluate[bool](m.tab, `told.sessionTokens.at(-1) === null`), "onSessionTokenChange")
+	}
+	assert.Empty(m.t, m.cookies())
+	assert.Empty(m.t, evaluate[string](m.tab, `(sdk.getSessionToken() ?? "") + (sdk.getRefreshToken() ?? "")`))
+	assert.Equal(m.t, http.StatusUnauthorized, m.whoami())
+	assert.Equal(m.t, "signed out", m.reload())
+	assert.False(m.t, m.call(`refresh()`).OK)
+}
+
 // Descope's browser SDK on a mount of the kit, unmodified, whichever way the
 // tokens are delivered.
 func TestBrowserSDK(t *testing.T) {
 	t.Parallel()
-	const grace = "grace@example.com"
-	tests := map[string]struct {
-		delivery         descopehttp.Delivery
-		session, refresh bool     // a script sees them
-		cookies          []string // the browser holds them
-	}{
+	for name, d := range map[string]delivery{
 		"InCookies":     {descopehttp.InCookies, false, false, []string{"__Host-DS", "__Host-DSR"}},
 		"SessionInBody": {descopehttp.SessionInBody, true, false, []string{"__Host-DSR"}},
 		"InBody":        {descopehttp.InBody, true, true, nil},
-	}
-	for name, test := range tests {
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := startMount(t, test.delivery, nil)
-
-			require.True(t, m.call(`totp.signUp(%s)`, grace).OK)
-			wrong := m.call(`totp.verify(%s, %s)`, grace, wrongCode(m.project.Code(grace)))
-			assert.False(t, wrong.OK)
-			assert.Equal(t, "E061102", wrong.Error.ErrorCode)
-			assert.False(t, m.authenticated())
-			assert.Equal(t, http.StatusUnauthorized, m.whoami())
-
-			m.signUp(grace)
-			assert.True(t, m.authenticated())
-			assert.Equal(t, grace, evaluate[string](m.tab, `told.user`))
-			assert.Equal(t, http.StatusOK, m.whoami())
-			held := m.cookies()
-			require.Len(t, held, len(test.cookies))
-			for _, name := range test.cookies {
-				require.Contains(t, held, name)
-				assert.True(t, held[name].HTTPOnly && held[name].Secure, name)
-				assert.Equal(t, "Lax", held[name].SameSite.String(), name)
-			}
-			assert.Equal(t, test.session, evaluate[string](m.tab, `sdk.getSessionToken() ?? ""`) != "")
-			assert.Equal(t, test.refresh, evaluate[string](m.tab, `sdk.getRefreshToken() ?? ""`) != "")
-			changes := 0
-			if test.session {
-				changes = 1
-			}
-			assert.Equal(t, changes, evaluate[int](m.tab, `told.sessionTokens.length`), "onSessionTokenChange")
-
-			me := m.call(`me()`)
-			require.True(t, me.OK, me)
-			assert.Equal(t, []string{grace}, me.Data.LoginIDs)
-
-			refreshed := m.call(`refresh()`)
-			require.True(t, refreshed.OK, refreshed)
-			assert.Equal(t, 1, m.project.Requests(kittest.RefreshPath))
-			assert.Equal(t, test.session, refreshed.Data.SessionJWT != "")
-			assert.Equal(t, test.refresh, refreshed.Data.RefreshJWT != "")
-			assert.Equal(t, 2*changes, evaluate[int](m.tab, `told.sessionTokens.length`), "onSessionTokenChange")
-			assert.Equal(t, http.StatusOK, m.whoami())
-
-			assert.Equal(t, "signed in", m.reload())
-			assert.Equal(t, http.StatusOK, m.whoami())
-			require.True(t, m.call(`me()`).OK)
-
-			t.Run("outage", func(t *testing.T) {
-				m.project.Fail("", descopetest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
-				refreshes, mes := m.answered("/auth"+kittest.RefreshPath), m.answered("/auth"+kittest.MePath)
-				assert.False(t, m.call(`refresh()`).OK)
-				assert.False(t, m.call(`me()`).OK)
-				assert.Equal(t, []int{refreshes + 1, mes + 1}, []int{m.answered("/auth" + kittest.RefreshPath), m.answered("/auth" + kittest.MePath)},
-					"the SDK was made to wait and ask again")
-				assert.True(t, m.authenticated(), "an outage signs nobody out")
-				assert.Equal(t, http.StatusOK, m.whoami())
-				assert.Equal(t, test.refresh, evaluate[string](m.tab, `sdk.getRefreshToken() ?? ""`) != "")
-				m.reload()
-				m.project.Reset()
-				assert.Equal(t, "signed in", m.reload())
-				assert.Len(t, m.cookies(), len(test.cookies))
-			})
-
-			out := m.call(`logout()`)
-			require.True(t, out.OK, out)
-			assert.False(t, m.authenticated())
-			if test.session {
-				assert.True(t, evaluate[bool](m.tab, `told.sessionTokens.at(-1) === null`), "onSessionTokenChange")
-			}
-			assert.Empty(t, m.cookies())
-			assert.Empty(t, evaluate[string](m.tab, `(sdk.getSessionToken() ?? "") + (sdk.getRefreshToken() ?? "")`))
-			assert.Equal(t, http.StatusUnauthorized, m.whoami())
-			assert.Equal(t, "signed out", m.reload())
-			assert.False(t, m.call(`refresh()`).OK)
+			m := startMount(t, d.how, nil)
+			m.signIn(d)
+			m.renew(d)
+			m.outage(d)
+			m.signOut(d)
 		})
 	}
 }
