@@ -19,7 +19,6 @@ import (
 )
 
 // A guesser makes guesses at the codes of one attempts after the other.
-
 type guesser struct {
 	t testing.TB
 	a *Attempts
@@ -36,7 +35,6 @@ func requestFrom(addr netip.Addr) *http.Request {
 }
 
 // guess makes one, and reports whether it was let through.
-
 func (g guesser) guess(r *http.Request, loginID string, outcome error) bool {
 	done, err := g.a.Guess(r, loginID)
 	if err == nil {
@@ -46,18 +44,14 @@ func (g guesser) guess(r *http.Request, loginID string, outcome error) bool {
 }
 
 // What Descope said to a wrong code, and what the gate says to most of a flood.
-
 var (
 	wrongCode = &descope.Refusal{Status: http.StatusUnauthorized, Code: "E061102"}
 	gateShut  = &descope.Failure{Failure: problem.Unavailable.Because(""), Reach: descope.Unsent}
 )
 
 // Whatever a stranger sends for other login ids and from other networks, the count
-
 // of a victim stays: what never gets to Descope leaves nothing, and for the rest
-
 // there is room.
-
 func TestNoFloodForgetsACount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuesser(t)
@@ -106,7 +100,6 @@ func TestNoFloodForgetsACount(t *testing.T) {
 }
 
 // When memory is full all the same, new counts are refused, and none is dropped.
-
 func TestFullCountersRefuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuesser(t)
@@ -147,9 +140,7 @@ func TestFullCountersRefuse(t *testing.T) {
 }
 
 // A count lasts for its window and not longer, whenever in it it is looked at, and
-
 // what has ended takes no memory.
-
 func TestCountersEndWithTheirWindow(t *testing.T) {
 	for step := range 50 {
 		synctest.Test(t, func(t *testing.T) {
@@ -186,5 +177,3 @@ func TestCountersEndWithTheirWindow(t *testing.T) {
 		})
 	}
 }
-
-// Only tokens that Descope alone could verify are remembered as accepted.

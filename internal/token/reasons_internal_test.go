@@ -12,9 +12,7 @@ import (
 )
 
 // Each rule refuses what is wrong in its eyes by itself. From outside, one rule that
-
 // is missing may hide behind another that refuses the same token for another reason.
-
 func TestReasonOfARefusal(t *testing.T) {
 	b64 := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	const project = "P2abcdefghijklmnopqrstuvwxyz"
@@ -97,7 +95,6 @@ func TestReasonOfARefusal(t *testing.T) {
 }
 
 // edit replaces old, which must be there, by new.
-
 func edit(s, old, new string) string {
 	if !strings.Contains(s, old) {
 		panic(old + " is not there")
@@ -106,7 +103,6 @@ func edit(s, old, new string) string {
 }
 
 // exp and nbf are judged to the nanosecond, with the leeway on the token's side.
-
 func TestTimeOfAToken(t *testing.T) {
 	rules := &Rules{Leeway: 5 * time.Second}
 	now := time.Unix(1e9, 0)
@@ -132,7 +128,6 @@ func TestTimeOfAToken(t *testing.T) {
 }
 
 // Headers are remembered to a bound, and each by its own text.
-
 func TestHeaderMemoIsBounded(t *testing.T) {
 	m, key := new(headerMemo), new(Key)
 	const limit = 32

@@ -14,7 +14,6 @@ import (
 )
 
 // readVectors decodes a file of testdata/wycheproof, whose NOTE.md explains them.
-
 func readVectors(t testing.TB, name string, v any) {
 	t.Helper()
 	content, err := os.ReadFile("testdata/wycheproof/" + name)
@@ -23,11 +22,8 @@ func readVectors(t testing.TB, name string, v any) {
 }
 
 // verifyJWS takes a JWS through all that decides about its signature: the import
-
 // of the keys, the split, the header, the choice of the key and the check. It
-
 // leaves out the claims, which the payloads of published vectors are not.
-
 func verifyJWS(t testing.TB, keySet []byte, jws string) (payload []byte, err error) {
 	t.Helper()
 	headers := new(headerMemo)
@@ -53,7 +49,6 @@ func verifyJWS(t testing.TB, keySet []byte, jws string) (payload []byte, err err
 }
 
 // A jwsVector is one entry of rs256-es256.json.
-
 type jwsVector struct {
 	ID      int             `json:"tcId"`
 	Comment string          `json:"comment"`
@@ -83,9 +78,7 @@ func TestWycheproofSignatures(t *testing.T) {
 }
 
 // The keys of 353 to 356 have no alg either, which is reason enough to skip them.
-
 // With one, use and key_ops have to be the reason.
-
 func TestWycheproofKeysForEncryption(t *testing.T) {
 	var vectors []jwsVector
 	readVectors(t, "rs256-es256.json", &vectors)
@@ -168,12 +161,8 @@ func TestWycheproofKeys(t *testing.T) {
 	assert.Equal(t, 26, seen)
 }
 
-// noNetwork fails the test that makes a call.
-
 // RFC 7515, appendix A. The two asymmetric ones are good signatures under keys
-
 // that have neither kid nor alg.
-
 var rfc7515 = map[string]struct{ key, jws string }{
 	"A.1 HS256": {
 		`{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}`,
