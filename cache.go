@@ -75,6 +75,15 @@ func (c *sessionCache) put(hash token.Hash, v *verified) {
 	}
 }
 
+// holds reports whether a session token was presented here and has passed all checks.
+func (c *sessionCache) holds(hash token.Hash) bool {
+	if c.entries == nil {
+		return false
+	}
+	_, ok := c.entries.GetIfPresent(hash)
+	return ok
+}
+
 func (c *sessionCache) fits(v *verified, refresh string) bool {
 	return refresh == "" || v.companion.hash.Load() == maphash.String(c.seed, refresh)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/guess"
+	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -86,6 +87,12 @@ type Config struct {
 	// 700 bytes each. The default, 0, is 10,000; -1 checks every request in
 	// full. Expiry and the key are judged again on every request either way.
 	MaxCachedSessions int
+
+	// MaxRememberedBytes bounds what is remembered of sessions that were renewed, for
+	// requests that come late: about 3 KB for each user whose session was renewed within
+	// the last minutes. The default, 0, is 64 MiB. What nobody has fetched yet is the last
+	// to go.
+	MaxRememberedBytes int
 
 	// LoginURL, if set, is where the middleware sends a browser that navigates to
 	// a page without a session, in place of a 401: a path of this server, such
@@ -216,7 +223,8 @@ func New(cfg Config) (*Auth, error) {
 	})
 	keys := newKeySet(api, rules, log)
 	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log})
-	refresher := newRefresher(cfg.ProjectID, api, keys, rules, cfg.RefreshStore, log)
+	cache := newSessionCache(cfg.MaxCachedSessions, rules, keys)
+	renewer := renew.New(renew.Config{ProjectID: cfg.ProjectID, API: api, Keys: renewKeys{keys}, Rules: rules, Store: storeOf(cfg.RefreshStore), MaxBytes: cfg.MaxRememberedBytes, Shown: cache.holds, Log: log})
 	return &Auth{
 		projectID:    cfg.ProjectID,
 		delivery:     cfg.Tokens,
@@ -228,14 +236,14 @@ func New(cfg Config) (*Auth, error) {
 		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, log),
 		api:          api,
 		keys:         keys,
-		refresher:    refresher,
+		renewer:      renewer,
 		attempts:     attempts,
 		judge: &judge{
 			rules:    rules,
 			keys:     keys,
-			cache:    newSessionCache(cfg.MaxCachedSessions, rules, keys),
+			cache:    cache,
 			attempts: attempts,
-			renewals: refresher,
+			renewals: renewer,
 		},
 	}, nil
 }
@@ -271,6 +279,9 @@ func (errs *configErrors) checkTokens(cfg *Config) {
 	}
 	if cfg.MaxCachedSessions < -1 || cfg.MaxCachedSessions > maxCachedSessions {
 		errs.add("MaxCachedSessions", "must be between -1 and %d", maxCachedSessions)
+	}
+	if cfg.MaxRememberedBytes < 0 {
+		errs.add("MaxRememberedBytes", "must not be negative")
 	}
 	if cfg.StepUpForUpdate && cfg.Tokens != InCookies {
 		errs.add("StepUpForUpdate", "requires Tokens to be InCookies")
@@ -340,4 +351,12 @@ func leeway(d time.Duration) time.Duration {
 		return 0
 	}
 	return d
+}
+
+// storeOf returns nil for no store: an interface that holds a nil one would be a store.
+func storeOf(s RefreshStore) renew.Store {
+	if s == nil {
+		return nil
+	}
+	return s
 }

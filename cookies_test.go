@@ -164,7 +164,7 @@ func TestDeletionsByTheMiddleware(t *testing.T) {
 				check("conflict", kittest.Serve(h, cookies(kittest.Get("/"), tokens.Session, tokens.Refresh, other.Refresh)))
 				check("conflict in a flow", kittest.Serve(k.Handler(), cookies(kittest.Get(kittest.MePath), tokens.Session, tokens.Refresh, other.Refresh)))
 				kittest.Elapse(kittest.Past)
-				k.Project.LogOut(kittest.Ada)
+				k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061005"}`, Times: -1})
 				assert.Empty(t, kittest.Serve(h, cookies(kittest.Get("/"), tokens.Session, tokens.Refresh)).Cookies(), "the first refusal")
 				kittest.Elapse(11 * time.Second)
 				check("refused twice", kittest.Serve(h, cookies(kittest.Get("/"), tokens.Session, tokens.Refresh)))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -65,11 +66,12 @@ func (j *judge) verify(ctx context.Context, t *token.Token, hash token.Hash, c c
 	if err != nil {
 		return nil, err
 	}
-	// Seen here for the first time, so this is also where a renewed session is
-	// presented for the first time.
-	j.renewals.Presented(t.Raw, c.now)
 	v := &verified{Verified: t.Verified(key)}
 	j.cache.put(hash, v)
+	// Seen here for the first time, so this is also where a renewed session is
+	// presented for the first time. One that another replica renewed may be in the cache
+	// before this one hears of it, see sessionCache.holds.
+	j.renewals.Presented(t.Raw, c.now)
 	return v, nil
 }
 
@@ -130,28 +132,10 @@ func (j *judge) usual(p *presented, now time.Time) *verified {
 		return nil
 	}
 	v, refresh := p.known[0].session, p.refresh.values[0]
-	if v == nil || !j.cache.fits(v, refresh) || refresh != "" && isDue(&v.Claims, now) {
+	if v == nil || !j.cache.fits(v, refresh) || refresh != "" && renew.IsDue(&v.Claims, now) {
 		return nil
 	}
 	return v
-}
-
-// A session is renewed when less than this is left of it, or less than that part of its
-// life. One that does not say when it began is taken to be as long as any.
-const (
-	aheadOfEnd  = 30 * time.Second
-	aheadOfLife = 10
-	unknownLife = 24 * time.Hour
-)
-
-// isDue reports whether so little is left of a session that it should be renewed
-// while it still serves.
-func isDue(c *token.Claims, now time.Time) bool {
-	life := unknownLife
-	if !c.IssuedAt.IsZero() {
-		life = c.Expiry.Sub(c.IssuedAt)
-	}
-	return c.Expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
 }
 
 // judgedCookies is what the cookies of a request amount to.

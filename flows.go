@@ -14,6 +14,7 @@ import (
 
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -63,6 +64,12 @@ func (a *Auth) callerOf(f *flow, bearer string) caller {
 			return caller{err: problem.InvalidRefreshToken.Because(problem.Of(err).Reason)}
 		}
 		return caller{refresh: t, inHeader: true}
+	}
+	// Behind a middleware that has just renewed the session, the cookies are gone from the
+	// request, and those in the answer may never arrive: it is the token from before that
+	// leads on to all of it.
+	if s := sessionContextOf(f.r.Context()); s != nil && s.owner == a && s.renewedWith != nil {
+		return caller{refresh: s.renewedWith, stepUp: s.session.StepUp()}
 	}
 	// The session cookie is judged for whether it names another user, and for a
 	// step-up; beyond the first keys, none are fetched for that.
@@ -139,7 +146,7 @@ func (a *Auth) signUpFlow(f *flow) error {
 	if err := f.decode(&req); err != nil {
 		return err
 	}
-	if err := descope.CheckLoginID(req.LoginID); err != nil {
+	if err := req.Check(); err != nil {
 		return err
 	}
 	done, err := a.attempts.SignUp(f.r)
@@ -201,13 +208,13 @@ func (a *Auth) verifyFlow(f *flow) error {
 
 // verifyCode has Descope verify a code, for a sign-in or, with a refresh token,
 // to add to the session.
-func (a *Auth) verifyCode(ctx context.Context, req *descope.VerifyRequest, presented *token.Token) (handout, error) {
+func (a *Auth) verifyCode(ctx context.Context, req *descope.VerifyRequest, presented *token.Token) (renew.Handout, error) {
 	if presented != nil {
-		return a.refresher.mint(ctx, presented, true, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
-			return a.api.Post(ctx, descope.Anonymous, descope.PathTOTPVerify, newest, req)
+		return a.renewer.Mint(ctx, presented, true, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
+			return a.api.Spend(ctx, descope.Anonymous, descope.PathTOTPVerify, newest, req)
 		})
 	}
-	return a.refresher.signIn(ctx, func(ctx context.Context) (*descope.Answer, error) {
+	return a.renewer.SignIn(ctx, func(ctx context.Context) (*descope.Answer, error) {
 		return a.api.Post(ctx, descope.Anonymous, descope.PathTOTPVerify, nil, req)
 	})
 }
@@ -272,14 +279,14 @@ func (a *Auth) updateFlow(f *flow) error {
 	if a.stepUpUpdate && !f.caller.stepUp {
 		return problem.StepUp.Because("update without a step-up")
 	}
-	answer, err := a.refresher.follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
-		// Whether Descope itself compares the login id with the token is not
-		// documented; a new key for somebody else would be a way into their account.
-		own, err := a.ownLoginID(ctx, t, req.LoginID)
-		if err != nil {
-			return nil, err
-		}
-		req.LoginID = own
+	// Whether Descope itself compares the login id with the token is not documented; a
+	// new key for somebody else would be a way into their account.
+	own, err := a.ownLoginID(f, req.LoginID)
+	if err != nil {
+		return err
+	}
+	req.LoginID = own
+	answer, err := a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
 		return a.api.Post(ctx, descope.Account, descope.PathTOTPUpdate, t, &req)
 	})
 	return f.writeNewKey(answer, err)
@@ -287,8 +294,10 @@ func (a *Auth) updateFlow(f *flow) error {
 
 // ownLoginID returns the login id of the signed-in user that loginID names, as
 // Descope spells it.
-func (a *Auth) ownLoginID(ctx context.Context, t *token.Token, loginID string) (string, error) {
-	answer, err := a.api.Get(ctx, descope.Account, descope.PathMe, t)
+func (a *Auth) ownLoginID(f *flow, loginID string) (string, error) {
+	answer, err := a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
+		return a.api.Get(ctx, descope.Account, descope.PathMe, t)
+	})
 	if err != nil {
 		return "", err
 	}
@@ -305,7 +314,7 @@ func (a *Auth) ownLoginID(ctx context.Context, t *token.Token, loginID string) (
 }
 
 func (a *Auth) refreshFlow(f *flow) error {
-	h, err := a.refresher.refresh(f.ctx, f.caller.refresh, true)
+	h, err := a.renewer.Refresh(f.ctx, f.caller.refresh, true)
 	if err != nil {
 		if problem.Of(err).DeleteCookies {
 			a.cookies.delete(f.w)
@@ -337,11 +346,7 @@ func (a *Auth) logoutFlow(f *flow) error {
 	}
 	ctx, cancel := f.detached()
 	defer cancel()
-	err := a.refresher.logOut(ctx, f.caller.refresh, func(ctx context.Context, newest *token.Token) error {
-		_, err := a.api.Post(ctx, descope.Session, descope.PathLogout, newest, struct{}{})
-		return err
-	})
-	return f.done(err)
+	return f.done(a.renewer.LogOut(ctx, f.caller.refresh))
 }
 
 // logoutAllFlow keeps the cookies while it cannot tell: without them the user could
@@ -351,12 +356,9 @@ func (a *Auth) logoutAllFlow(f *flow) error {
 	defer cancel()
 	err := f.caller.err
 	if f.caller.refresh != nil {
-		err = a.refresher.logOutEverywhere(ctx, f.caller.refresh, func(ctx context.Context, newest *token.Token) error {
-			_, err := a.api.Post(ctx, descope.Session, descope.PathLogoutAll, newest, struct{}{})
-			return err
-		})
+		err = a.renewer.LogOutEverywhere(ctx, f.caller.refresh)
 	}
-	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) || descope.EndsSession(err) {
+	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) && problem.Of(err).Problem != problem.OddRefusal && err != renew.ErrSpent {
 		a.cookies.delete(f.w)
 	}
 	return f.done(err)
@@ -368,7 +370,7 @@ func (a *Auth) historyFlow(f *flow) error { return a.passOn(f, descope.PathHisto
 
 // passOn answers with what Descope knows about the signed-in user.
 func (a *Auth) passOn(f *flow, path string) error {
-	answer, err := a.refresher.follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
+	answer, err := a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
 		return a.api.Get(ctx, descope.Account, path, t)
 	})
 	return f.pass(answer, err)
@@ -382,7 +384,7 @@ func (a *Auth) tenantsFlow(f *flow) error {
 	if req.DCT && len(req.IDs) > 0 {
 		return &problem.Failure{Problem: problem.InvalidField, Field: "ids", Reason: "dct and ids exclude each other"}
 	}
-	answer, err := a.refresher.follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
+	answer, err := a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
 		return a.api.Post(ctx, descope.Account, descope.PathMyTenants, t, &req)
 	})
 	return f.pass(answer, err)
@@ -396,8 +398,8 @@ func (a *Auth) selectTenantFlow(f *flow) error {
 	if req.Tenant == "" {
 		return &problem.Failure{Problem: problem.MissingField, Field: "tenant"}
 	}
-	h, err := a.refresher.mint(f.ctx, f.caller.refresh, false, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
-		return a.api.Post(ctx, descope.Account, descope.PathSelectTenant, newest, &req)
+	h, err := a.renewer.Mint(f.ctx, f.caller.refresh, false, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
+		return a.api.Spend(ctx, descope.Account, descope.PathSelectTenant, newest, &req)
 	})
 	if err != nil {
 		return err
@@ -407,24 +409,24 @@ func (a *Auth) selectTenantFlow(f *flow) error {
 
 // writeTokens delivers tokens the way Config.Tokens says. Whatever goes into a
 // cookie is emptied in the body, where scripts could read it.
-func (a *Auth) writeTokens(f *flow, h handout) error {
+func (a *Auth) writeTokens(f *flow, h renew.Handout) error {
 	session, refresh := "", ""
 	switch a.delivery {
 	case SessionInBody:
-		session = h.session.Token()
+		session = h.Token
 	case InBody:
-		session, refresh = h.session.Token(), h.refresh
+		session, refresh = h.Token, h.Refresh
 	}
-	body, err := descope.WithTokens(h.answer.Body, session, refresh)
+	body, err := descope.WithTokens(h.Body, session, refresh)
 	if err != nil {
 		return err
 	}
-	if !h.late {
-		cookie := h.refresh
+	if !h.Late {
+		cookie := h.Refresh
 		if cookie == "" && f.caller.inHeader {
 			cookie = f.caller.refresh.Raw // this client has no refresh cookie yet
 		}
-		a.cookies.write(f.w, h.session.Token(), cookie, h.until)
+		a.cookies.write(f.w, h.Token, cookie, h.Until)
 	}
 	f.write(body)
 	return nil

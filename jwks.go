@@ -17,6 +17,7 @@ import (
 
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/tasks"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -64,7 +65,7 @@ type keySet struct {
 	rules *token.Rules // remember the headers of tokens that have verified
 	api   *descope.Client
 	log   *slog.Logger
-	tasks tasks
+	tasks tasks.Group
 
 	held atomic.Pointer[heldKeys] // nil until the first successful fetch
 
@@ -293,7 +294,7 @@ func (s *keySet) startFetch(now time.Time, policy fetchPolicy) <-chan struct{} {
 		s.fetch, s.began = done, now
 		// In a goroutine of its own and on a context of its own: one caller who
 		// hangs up must not take the keys from all others.
-		s.tasks.start(func() {
+		s.tasks.Start(func() {
 			defer func() {
 				_ = recover() // of a log handler, say; nobody else can, and the keys stay as they are
 				s.mu.Lock()
@@ -428,3 +429,27 @@ func (s *keySet) noteAbsent(kid string, now time.Time) time.Time {
 	}
 	return now
 }
+
+// renewKeys are the keys as renewing needs them.
+type renewKeys struct{ *keySet }
+
+// Ready implements [renew.Keys].
+func (k renewKeys) Ready(ctx context.Context) error { return k.ready(ctx) }
+
+// Filter implements [renew.Keys].
+func (k renewKeys) Filter(ctx context.Context, t *token.Token) error {
+	err := k.filter(ctx, t)
+	t.Unverified = err == errKeyNotHeld
+	if t.Unverified {
+		return nil
+	}
+	return err
+}
+
+// VerifyAnswer implements [renew.Keys].
+func (k renewKeys) VerifyAnswer(ctx context.Context, t *token.Token) (*token.Key, error) {
+	return k.verify(ctx, t, clockFor(keyFetchTimeout), fetchPastFloor)
+}
+
+// Trusts implements [renew.Keys].
+func (k renewKeys) Trusts(key *token.Key, now time.Time) bool { return k.trusts(key, now) }

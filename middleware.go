@@ -28,11 +28,14 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/renew"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // An Auth signs people in with one Descope project and judges their requests.
@@ -51,7 +54,7 @@ type Auth struct {
 	api          *descope.Client
 	keys         *keySet
 	judge        *judge
-	refresher    *refresher
+	renewer      *renew.Renewer
 	attempts     *guess.Attempts
 }
 
@@ -167,10 +170,10 @@ func (a *Auth) Ready(ctx context.Context) error { return a.keys.ready(ctx) }
 // context's error. Call it after the server's Shutdown, so that a refresh that
 // has spent a token can still be completed.
 func (a *Auth) Wait(ctx context.Context) error {
-	if err := a.refresher.tasks.wait(ctx); err != nil {
+	if err := a.renewer.Wait(ctx); err != nil {
 		return err
 	}
-	return a.keys.tasks.wait(ctx)
+	return a.keys.tasks.Wait(ctx)
 }
 
 // A policy is what a middleware does while and after it judges.
@@ -186,10 +189,13 @@ var (
 
 // A verdict is a session and how it came about.
 type verdict struct {
-	shared  *verified
-	raw     string   // the session token
-	nested  *Session // an outer middleware found it; the request carries it already
-	renewed bool     // its cookies differ from the request's
+	shared *verified
+	raw    string   // the session token
+	nested *Session // an outer middleware found it; the request carries it already
+
+	// renewedWith is the refresh token that brought it, nil if it is the request's own. The
+	// next handler does not see that token any more, but a flow has need of it.
+	renewedWith *token.Token
 }
 
 func (v verdict) session() *Session {
@@ -204,13 +210,13 @@ func (v verdict) session() *Session {
 // cheap and changes nothing, and a credential that is presented is judged, never
 // passed over in favour of another.
 func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, p policy) (verdict, error) {
-	if c := sessionContextOf(r.Context()); c != nil && c.owner == a && c.err == nil {
-		return verdict{nested: &c.session}, nil
-	}
 	c := clockFor(p.budget)
 	bearer, err := descope.SessionBearer(r.Header, a.projectID)
 	if err != nil {
 		return verdict{}, err
+	}
+	if s := a.outerSession(r, bearer, c.now); s != nil {
+		return verdict{nested: s}, nil
 	}
 	if bearer != "" {
 		// Cookies are not looked at: a script that sends a token means that
@@ -232,15 +238,36 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, p policy) (v
 	return a.authenticateCookies(w, r, &cookies, c, p)
 }
 
+// outerSession returns the session that an outer middleware of this Auth has found, if it
+// is valid now and the request has no other credential: what a client presents is judged,
+// whoever it was for a moment ago.
+func (a *Auth) outerSession(r *http.Request, bearer string, now time.Time) *Session {
+	c := sessionContextOf(r.Context())
+	if c == nil || c.owner != a || c.err != nil || a.judge.rules.CheckTime(&c.session.shared.Claims, now) != nil {
+		return nil
+	}
+	if bearer != "" {
+		if bearer != c.session.Token() {
+			return nil
+		}
+		return &c.session
+	}
+	values := a.cookies.read(r)
+	if values.session.n == 0 || slices.Contains(values.session.all(), c.session.Token()) {
+		return &c.session
+	}
+	return nil
+}
+
 // admit returns the request as the next handler sees it, and its session.
 func (v verdict) admit(a *Auth, r *http.Request) (*http.Request, *Session) {
 	if v.nested != nil {
 		return r, v.nested
 	}
 	raw := v.raw
-	c := &sessionContext{Context: r.Context(), owner: a, session: Session{shared: v.shared, token: &raw}}
+	c := &sessionContext{Context: r.Context(), owner: a, session: Session{shared: v.shared, token: &raw}, renewedWith: v.renewedWith}
 	r = r.WithContext(c)
-	if v.renewed {
+	if v.renewedWith != nil {
 		r.Header = a.cookies.replace(r.Header, v.raw)
 	}
 	return r, &c.session
@@ -305,14 +332,14 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, cooki
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)
 	defer cancel()
-	h, err := a.refresher.refresh(ctx, judged.refresh, false)
+	h, err := a.renewer.Refresh(ctx, judged.refresh, false)
 	if err != nil {
 		if problem.Of(err).DeleteCookies {
 			a.deleteUnfit(w, p)
 		}
 		return verdict{}, err
 	}
-	return a.take(w, h), nil
+	return a.take(w, h, judged.refresh), nil
 }
 
 func (a *Auth) deleteUnfit(w http.ResponseWriter, p policy) {
@@ -322,13 +349,13 @@ func (a *Auth) deleteUnfit(w http.ResponseWriter, p policy) {
 }
 
 // take sets the cookies of a renewed session, unless newer ones are in use.
-func (a *Auth) take(w http.ResponseWriter, h handout) verdict {
-	if h.late {
+func (a *Auth) take(w http.ResponseWriter, h renew.Handout, presented *token.Token) verdict {
+	if h.Late {
 		a.cookies.forbidCaching(w)
 	} else {
-		a.cookies.write(w, h.session.Token(), h.refresh, h.until)
+		a.cookies.write(w, h.Token, h.Refresh, h.Until)
 	}
-	return verdict{shared: h.session.shared, raw: h.session.Token(), renewed: true}
+	return verdict{shared: &verified{Verified: h.Session}, raw: h.Token, renewedWith: presented}
 }
 
 // renewAhead renews a session that is about to end, so that the end meets no
@@ -336,14 +363,14 @@ func (a *Auth) take(w http.ResponseWriter, h handout) verdict {
 // ends.
 func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judgedCookies, c clock) verdict {
 	current := verdict{shared: judged.session, raw: judged.token}
-	if judged.refresh == nil || !isDue(&judged.session.Claims, c.now) || isUpgrade(r) || current.session().StepUp() {
+	if judged.refresh == nil || !renew.IsDue(&judged.session.Claims, c.now) || isUpgrade(r) || current.session().StepUp() {
 		return current
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)
 	defer cancel()
-	h, ok := a.refresher.ahead(ctx, judged.refresh)
+	h, ok := a.renewer.Ahead(ctx, judged.refresh)
 	if !ok {
 		return current
 	}
-	return a.take(w, h)
+	return a.take(w, h, judged.refresh)
 }

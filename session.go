@@ -41,11 +41,6 @@ type verified struct {
 // it costs a check.
 type companion struct{ hash atomic.Uint64 }
 
-// newSession returns the session of a token that has passed all checks.
-func newSession(t *token.Token, key *token.Key) *Session {
-	return &Session{shared: &verified{Verified: t.Verified(key)}, token: &t.Raw}
-}
-
 // NewSession returns a Session with the given claims, for testing handlers that
 // read one: anything that encodes as a JSON object, such as map[string]any. The
 // claims are not verified, nothing is required of them, and no middleware takes
@@ -154,6 +149,8 @@ type sessionContext struct {
 	owner   any     // the Auth whose verdict this is; nil from ContextWithSession
 	session Session // not there if err is set
 	err     error   // why there is no session
+
+	renewedWith *token.Token // that brought the session; nil if the request had it
 }
 
 type sessionContextKey struct{}

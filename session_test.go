@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"image/png"
+	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -611,9 +612,10 @@ func TestLogoutAllCookies(t *testing.T) {
 		prepare func(*kittest.Kit, descopetest.Tokens)
 		session bool // there is none
 		gone    bool
+		twice   bool // it takes two answers
 	}{
 		"no token":          {session: true, gone: true},
-		"refused for good":  {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E061005"}`, Times: -1}, gone: true},
+		"refused for good":  {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E061005"}`, Times: -1}, gone: true, twice: true},
 		"revoked":           {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E064001"}`, Times: -1}, gone: true},
 		"refused otherwise": {fault: descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`, Times: -1}},
 		"asks to wait":      {fault: descopetest.Fault{Status: 429, Body: `{"errorCode":"E061005"}`, Times: -1}},
@@ -632,13 +634,21 @@ func TestLogoutAllCookies(t *testing.T) {
 				}
 				if tt.fault.Times != 0 {
 					k.Project.Fail(kittest.LogoutAllPath, tt.fault)
+					k.Project.Fail(kittest.RefreshPath, tt.fault) // which is asked whether it is over
 				}
 				r := kittest.WithCookies(kittest.Post(kittest.LogoutAllPath, `{}`), tokens.Session, tokens.Refresh)
 				if tt.session {
 					r = kittest.WithCookies(kittest.Post(kittest.LogoutAllPath, `{}`), tokens.Session, "")
 				}
+				again := r.Clone(t.Context())
+				again.Body = io.NopCloser(strings.NewReader("{}"))
 				res := kittest.Serve(k.Handler(), r)
 				require.NotEqual(t, http.StatusOK, res.StatusCode)
+				if tt.twice {
+					assert.Empty(t, res.Cookies())
+					kittest.Elapse(10 * time.Second)
+					res = kittest.Serve(k.Handler(), again)
+				}
 				if tt.gone {
 					kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
 				} else {

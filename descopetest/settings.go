@@ -52,8 +52,10 @@ type Settings struct {
 	EchoRefresh bool
 
 	// ReuseRevokesFamily makes the use of a spent refresh token revoke every
-	// token of its line: all that descend from the same sign-in. Default: off.
-	// Unknown; the documentation says that it can happen.
+	// token of its line: all that descend from the same sign-in, for which a second
+	// factor counts as one. Any call uses the token that comes with it, also one that
+	// spends nothing, and a logout. Default: off. Unknown; the documentation says that
+	// it can happen.
 	ReuseRevokesFamily bool
 
 	// TokensInCookies sends the tokens as the cookies DS and DSR. The body then

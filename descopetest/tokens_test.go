@@ -77,6 +77,34 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// Whatever call a spent refresh token is presented in, it has been used again.
+func TestReuseInAnyCall(t *testing.T) {
+	for path, body := range map[string]string{
+		kittest.RefreshPath: "", kittest.TryRefreshPath: "", kittest.LogoutPath: "", kittest.LogoutAllPath: "", kittest.MePath: "", kittest.HistoryPath: "", kittest.TenantsPath: "{}",
+		kittest.UpdatePath: `{"loginId":"` + ann + `"}`, kittest.SelectPath: `{"tenant":"T1"}`, kittest.VerifyPath: "",
+	} {
+		for _, on := range []bool{false, true} {
+			s := newProject(func(t *descopetest.Settings) {
+				t.RotateRefresh, t.ReuseRevokesFamily, t.AllowCodeReuse = true, on, true
+			})
+			spent := s.SignIn(ann).Refresh
+			second := ok(t, s, kittest.VerifyPath, spent, verifyBody(s, ann, `{"stepup":true}`))["refreshJwt"].(string)
+			next := ok(t, s, kittest.RefreshPath, spent, "")["refreshJwt"].(string)
+			if path == kittest.VerifyPath {
+				body = verifyBody(s, ann, `{"mfa":true}`)
+			}
+			method := http.MethodPost
+			if path == kittest.MePath || path == kittest.HistoryPath {
+				method = http.MethodGet
+			}
+			r := send(t, s, method, path, spent, body)
+			assert.Equal(t, path == kittest.TryRefreshPath, r.StatusCode == http.StatusOK, path)
+			assert.Equal(t, !on, s.Honours(next), path)
+			assert.True(t, s.Honours(second), path)
+		}
+	}
+}
+
 func TestNoRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newProject(func(t *descopetest.Settings) { t.Alg = "RS256" })

@@ -58,12 +58,7 @@ func readQR(picture []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The search for a code at an angle misses one in a few hundred clean pictures, and
-	// the reader of clean pictures misses those with a frame around them.
 	result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
-	if err != nil {
-		result, err = qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true})
-	}
 	if err != nil {
 		return "", err
 	}

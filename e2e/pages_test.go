@@ -344,8 +344,7 @@ func TestPagesInTrouble(t *testing.T) {
 	s.project.LogOut(kittest.Ada)
 	over := time.Now().Add(8 * time.Second) // with what the kit allows clocks to differ
 	until[bool](g.tab, `Date.now() > %s`, over.UnixMilli())
-	g.open(s.url + "/account")
-	g.at("/signin")
+	g.open(s.url + "/signin")
 	g.sees("the session was ended elsewhere")
 	g.look("sign-in-session-ended")
 }

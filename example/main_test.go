@@ -484,10 +484,12 @@ func TestEndedElsewhere(t *testing.T) {
 	t.Parallel()
 	project, b := startRemote(t)
 	project.LogOut(grace)
-	page := b.openUntil("/account", http.StatusSeeOther)
-	login := page.Header.Get("Location")
+	deadline := time.Now().Add(kittest.Patience)
+	for !strings.Contains(b.open("/signin").body, "ended elsewhere") {
+		require.True(t, time.Now().Before(deadline), "the page does not say so")
+	}
+	login := b.openUntil("/account", http.StatusSeeOther).Header.Get("Location")
 	assert.Equal(t, "/signin?return_to=%2Faccount", login)
-	assert.Contains(t, b.open(login).body, "ended elsewhere")
 }
 
 func TestUsage(t *testing.T) {

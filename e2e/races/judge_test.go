@@ -53,6 +53,10 @@ func (w *world) judge(v *visit) {
 	set, _ := a.cookies()
 	w.note("%v is answered %d %s", v, a.status, w.summaryOf(a))
 	w.judgeOwner(v, set)
+	if byContract() {
+		w.judgeAnswer(v, set)
+		return
+	}
 	w.judgeLogout(v, set)
 	if v.Kind == askLogout || v.Kind == askLogoutAll {
 		w.noteLogout(v)
@@ -104,19 +108,19 @@ func (w *world) judgeOwner(v *visit, set changes) {
 	if subject, token := v.sessionIn(); subject != "" {
 		si := w.sessions[token]
 		if subject != v.browser.user.subject || si == nil || si.signIn.user != v.browser.user {
-			w.violate("owner", "%v is served with the session of %s", v, subject)
+			w.violate(ruleOwner, "%v is served with the session of %s", v, subject)
 		}
 	}
 	if v.Kind == askMe && v.answer.status == http.StatusOK {
 		var me struct{ UserID string }
 		if json.Unmarshal(v.answer.body.Bytes(), &me) != nil || me.UserID != "" && me.UserID != v.browser.user.subject {
-			w.violate("owner", "%v is told about %s", v, me.UserID)
+			w.violate(ruleOwner, "%v is told about %s", v, me.UserID)
 		}
 	}
 	sent := w.refreshes[v.sent.refresh]
 	check := func(what string, si *signIn) {
 		if si == nil || si.user != v.browser.user || v.Kind != askSignIn && (sent == nil || si != sent.signIn) {
-			w.violate("owner", "%v is given a %s that is not of its sign-in", v, what)
+			w.violate(ruleOwner, "%v is given a %s that is not of its sign-in", v, what)
 		}
 	}
 	if set.session != nil && *set.session != "" {
@@ -202,6 +206,10 @@ func (w *world) noteLogout(v *visit) {
 func (w *world) conclude() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if byContract() {
+		w.concludeByContract()
+		return
+	}
 	for _, s := range w.suspicions {
 		w.resolve(s)
 	}

@@ -25,6 +25,8 @@ const (
 	logoutPath     = "/v1/auth/logout"
 	logoutAllPath  = "/v1/auth/logoutall"
 	mePath         = "/v1/auth/me"
+	updatePath     = "/v1/auth/totp/update"
+	selectPath     = "/v1/auth/tenant/select"
 
 	sessionCookie = "__Host-DS"
 	refreshCookie = "__Host-DSR"
@@ -33,6 +35,8 @@ const (
 	confirmation  = 10 * time.Second // between two refusals, before cookies go
 	storeLatency  = 2 * time.Millisecond
 	maxTraceLines = 4000
+
+	callsAboutTokens = "calls to Descope about tokens"
 )
 
 // A setup is what a world is like.
@@ -47,6 +51,9 @@ type setup struct {
 	Shared     bool            // the replicas share a store
 	Browsers   []int           // the user of each
 	Wire       []time.Duration // how long calls to Descope take, in turn
+
+	Reuse bool   // Descope ends a line when a spent token of it is presented
+	Spent string // Descope's code for a spent token; "": its own choice
 }
 
 // A world is a project, replicas of a server and browsers, and a ledger of all
@@ -54,7 +61,7 @@ type setup struct {
 type world struct {
 	setup setup
 	srv   *descopetest.Server
-	store *sharedStore
+	store sharedMemory // nil if the replicas share none
 	began time.Time
 	tasks sync.WaitGroup // requests on their way
 
@@ -75,7 +82,12 @@ type world struct {
 	storeTroubled bool // a call to the store has gone wrong
 	hasCrashed    bool // a replica has
 	suspicions    []suspicion
+	doubts        []doubt // the same by the contract
+	refused       []refusedVisit
 	violations    []violation
+	handed        map[*user][]cookies // all that anybody was ever given
+	air           []*call             // under way to Descope, but for keys
+	wipes         []time.Time
 	trace         []string
 	counts        map[string]int
 }
@@ -105,6 +117,9 @@ type signIn struct {
 
 	forgotten bool // the logout came with a token that was spent more than a minute before
 	untold    bool // and with one that another replica spent, which may not have been able to tell
+
+	lines   []*line // of its refresh tokens; the first is the sign-in's own
+	logouts []*logout
 }
 
 type refreshToken struct {
@@ -127,11 +142,14 @@ type refreshToken struct {
 	fresh       time.Time // until then the session of the last answer needs no renewal
 	refused     time.Time // first
 	lastRefresh time.Time // a browser asked for a refresh in so many words
+
+	fate // what the contract asks about
 }
 
 type sessionToken struct {
 	name   string
 	signIn *signIn
+	token  *refreshToken // that was in force when it came
 }
 
 // newest returns the newest token that the replicas know to have come of t.
@@ -168,11 +186,12 @@ type replica struct {
 	name  string
 	auth  *descopehttp.Auth
 	page  http.Handler
-	flows http.Handler
+	flows [mounts]http.Handler
 
 	// Guarded by world.mu.
 	crash  time.Time
 	cutOff []time.Time // a call to the store failed
+	puts   []*failedPut
 }
 
 func (r *replica) String() string { return r.name }
@@ -194,29 +213,36 @@ func newWorld(s setup) *world {
 		rotates:   s.Rotate,
 		calm:      true,
 		counts:    make(map[string]int),
+		handed:    make(map[*user][]cookies),
 	}
 	w.srv.Configure(func(t *descopetest.Settings) {
 		t.Alg = "ES256" // cheap, and two tokens are never the same
 		t.RotateRefresh, t.SlideRefreshExpiry, t.EchoRefresh = s.Rotate, s.Slide, s.Echo
 		t.SessionTTL, t.RefreshTTL = s.SessionTTL, s.RefreshTTL
 		t.AllowCodeReuse = true
+		t.ReuseRevokesFamily = s.Reuse
+		if s.Spent != "" {
+			t.SpentRefresh.Code = s.Spent
+		}
 	})
 	if s.Shared {
-		w.store = newSharedStore()
+		w.store = newSlottedStore()
 	}
 	for i, n := range s.Browsers {
 		for len(w.users) <= n {
 			u := &user{loginID: fmt.Sprintf("user%d@example.com", len(w.users))}
-			w.srv.AddUser(descopetest.User{LoginID: u.loginID})
+			w.srv.AddUser(descopetest.User{LoginID: u.loginID, Tenants: map[string]descopetest.Tenant{tenant: {}}})
 			u.subject, _ = w.srv.SessionClaims(u.loginID)["sub"].(string)
 			w.users = append(w.users, u)
 		}
 		b := &browser{index: i, user: w.users[n]}
 		tokens := w.srv.SignIn(b.user.loginID)
 		si := w.newSignIn(b.user)
-		w.enter(si, tokens.Refresh).arrived = w.began
-		w.enterSession(si, tokens.Session)
+		t := w.enter(si, si.lines[0], tokens.Refresh)
+		t.arrived = w.began
+		w.enterSession(t, tokens.Session)
 		b.jar = cookies{tokens.Session, tokens.Refresh}
+		w.handed[b.user] = append(w.handed[b.user], b.jar)
 		w.browsers = append(w.browsers, b)
 	}
 	for i := range s.Replicas {
@@ -235,7 +261,7 @@ func (w *world) newReplica(name string) *replica {
 		Logger:     slog.New(slog.DiscardHandler),
 	}
 	if w.store != nil {
-		cfg.RefreshStore = storeLine{w.store, r}
+		cfg.RefreshStore = w.store.line(r)
 	}
 	var err error
 	if r.auth, err = descopehttp.New(cfg); err != nil {
@@ -248,7 +274,8 @@ func (w *world) newReplica(name string) *replica {
 		}
 		_, _ = io.WriteString(rw, s.Subject()+" "+s.Token())
 	}))
-	r.flows = r.auth.Handler()
+	flows := r.auth.Handler()
+	r.flows = [mounts]http.Handler{bare: flows, inLoad: r.auth.LoadSession(flows), inRequire: r.auth.RequireSession(flows)}
 	return r
 }
 
@@ -285,16 +312,21 @@ func (w *world) note(format string, args ...any) {
 func (w *world) violate(rule, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	w.note("VIOLATION of %s: %s", rule, text)
+	w.counts["violated: "+rule]++
+	if !strings.Contains(rule, *only) {
+		return
+	}
 	w.violations = append(w.violations, violation{rule, text})
 }
 
 func (w *world) newSignIn(u *user) *signIn {
 	si := &signIn{id: len(w.signIns) + 1, user: u, began: time.Now()}
+	si.newLine()
 	w.signIns = append(w.signIns, si)
 	return si
 }
 
-func (w *world) enter(si *signIn, raw string) *refreshToken {
+func (w *world) enter(si *signIn, l *line, raw string) *refreshToken {
 	if t := w.refreshes[raw]; t != nil {
 		return t
 	}
@@ -304,14 +336,15 @@ func (w *world) enter(si *signIn, raw string) *refreshToken {
 		signIn:  si,
 		expires: timeIn(raw, "exp"),
 	}
+	t.line = l
 	si.tokens = append(si.tokens, t)
 	w.refreshes[raw] = t
 	return t
 }
 
-func (w *world) enterSession(si *signIn, raw string) {
+func (w *world) enterSession(t *refreshToken, raw string) {
 	if w.sessions[raw] == nil {
-		w.sessions[raw] = &sessionToken{fmt.Sprintf("S%d@%d", si.id, len(w.sessions)+1), si}
+		w.sessions[raw] = &sessionToken{fmt.Sprintf("S%d@%d", t.signIn.id, len(w.sessions)+1), t.signIn, t}
 	}
 }
 
@@ -367,7 +400,7 @@ func (l wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	c := w.beginCall(r, req)
 	res, answer, cut, err := l.carry(req, c)
-	return w.endCall(r, c, body, res, answer, cut, err)
+	return w.endCall(c, body, res, answer, cut, err)
 }
 
 // carry takes the call to Descope and the answer back. cut is how the body ends.
@@ -376,11 +409,12 @@ func (l wire) carry(req *http.Request, c *call) (res *http.Response, answer []by
 	if !travel(ctx, c.takes/2) {
 		return nil, nil, nil, ctx.Err()
 	}
+	l.replica.world.notePresented(c)
 	res, err = l.next.RoundTrip(req)
 	if err == nil {
 		answer, cut = io.ReadAll(res.Body)
 	}
-	l.replica.world.noteCarried(c)
+	l.replica.world.noteCarried(c, answer)
 	if !travel(ctx, c.takes-c.takes/2) {
 		return nil, nil, nil, ctx.Err()
 	}
@@ -399,12 +433,21 @@ type call struct {
 	path  string
 	token *refreshToken // nil if it has none
 	takes time.Duration
+
+	ctx     context.Context
+	replica *replica
+	visit   *visit // that began it, nil if that cannot be told
+	began   time.Time
+
+	presented time.Time // at Descope, or soon after
+	honoured  bool      // the token was then
 }
 
 func (w *world) beginCall(r *replica, req *http.Request) *call {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := &call{path: req.URL.Path, takes: w.setup.Wire[w.turns%len(w.setup.Wire)] + w.moment()}
+	c := &call{path: req.URL.Path, takes: w.setup.Wire[w.turns%len(w.setup.Wire)] + w.moment(), ctx: req.Context(), replica: r, began: time.Now()}
+	c.visit, _ = c.ctx.Value(visitKey{}).(*visit)
 	if strings.HasPrefix(c.path, "/v2/keys") {
 		c.path = "keys"
 	}
@@ -416,6 +459,13 @@ func (w *world) beginCall(r *replica, req *http.Request) *call {
 		name = c.token.name
 	}
 	w.note("    %v → Descope: %s %s, takes %v", r, c.path, name, c.takes)
+	if c.token != nil {
+		w.counts[callsAboutTokens]++
+	}
+	if byContract() {
+		w.judgeCall(c)
+		return c
+	}
 	if c.path == refreshPath && c.token != nil {
 		w.counts["refreshes upstream"]++
 		w.checkRefresh(r, c.token)
@@ -446,8 +496,19 @@ func (w *world) checkRefresh(r *replica, t *refreshToken) {
 	}
 }
 
+// notePresented enters that a call is about to reach Descope. It locks.
+func (w *world) notePresented(c *call) {
+	if c.token == nil {
+		return
+	}
+	c.honoured = w.srv.Honours(c.token.raw)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c.presented = time.Now()
+}
+
 // noteCarried enters that Descope has dealt with a call. It locks.
-func (w *world) noteCarried(c *call) {
+func (w *world) noteCarried(c *call, answer []byte) {
 	if c.token == nil {
 		return
 	}
@@ -455,15 +516,33 @@ func (w *world) noteCarried(c *call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note("    Descope: %s %s, honoured now: %v", c.path, c.token.name, honoured)
+	w.noteSpent(c, honoured, answer)
+	if c.path == logoutAllPath && c.honoured && !honoured {
+		w.noteEverywhere(c)
+	}
+}
+
+// noteEverywhere enters that Descope logged a user out everywhere, whoever hears of it.
+func (w *world) noteEverywhere(c *call) {
+	if c.visit != nil {
+		c.visit.everywhere = time.Now()
+	}
+	for _, si := range w.signIns {
+		if si.user == c.token.signIn.user && si.ending.IsZero() {
+			si.ending = c.presented
+		}
+	}
 }
 
 // endCall enters what came back, and passes it on.
-func (w *world) endCall(r *replica, c *call, sent []byte, res *http.Response, answer []byte, cut, err error) (*http.Response, error) {
+func (w *world) endCall(c *call, sent []byte, res *http.Response, answer []byte, cut, err error) (*http.Response, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	r := c.replica
 	if c.path == refreshPath && c.token != nil {
 		c.token.calls--
 	}
+	w.noteLanded(c, res, answer, cut, err)
 	if !r.crash.IsZero() {
 		return nil, errGone
 	}
@@ -473,7 +552,7 @@ func (w *world) endCall(r *replica, c *call, sent []byte, res *http.Response, an
 	}
 	w.note("    %v ← Descope: %s %d%s", r, c.path, res.StatusCode, map[bool]string{true: ", cut"}[cut != nil])
 	if cut == nil {
-		w.receive(r, c, sent, res.StatusCode, answer)
+		w.receive(c, sent, res.StatusCode, answer)
 	}
 	var end io.Reader = http.NoBody
 	if cut != nil {
@@ -488,8 +567,8 @@ type errReader struct{ err error }
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
 // receive enters the tokens in an answer of Descope.
-func (w *world) receive(r *replica, c *call, sent []byte, status int, answer []byte) {
-	now := time.Now()
+func (w *world) receive(c *call, sent []byte, status int, answer []byte) {
+	now, r := time.Now(), c.replica
 	if status == http.StatusUnauthorized && c.path == refreshPath && c.token != nil && c.token.refused.IsZero() {
 		c.token.refused = now
 	}
@@ -500,28 +579,13 @@ func (w *world) receive(r *replica, c *call, sent []byte, status int, answer []b
 	if json.Unmarshal(answer, &tokens) != nil || tokens.SessionJwt == "" {
 		return
 	}
-	var si *signIn
-	switch {
-	case c.path == verifyPath:
-		var in struct{ LoginID string }
-		_ = json.Unmarshal(sent, &in)
-		for _, u := range w.users {
-			if u.loginID == in.LoginID {
-				si = w.newSignIn(u)
-			}
-		}
-	case c.path == refreshPath && c.token != nil:
-		si = c.token.signIn
-	}
-	if si == nil {
+	inForce := w.inForce(c, sent, tokens.RefreshJwt)
+	if inForce == nil {
 		return
 	}
-	w.enterSession(si, tokens.SessionJwt)
-	inForce := c.token
-	if tokens.RefreshJwt != "" {
-		inForce = w.enter(si, tokens.RefreshJwt)
-	}
+	w.enterSession(inForce, tokens.SessionJwt)
 	w.note("    %v has %s and %s", r, w.nameOf(tokens.SessionJwt), inForce.name)
+	w.noteArrival(c, inForce)
 	if c.token == nil || c.path != refreshPath {
 		return
 	}
@@ -532,6 +596,30 @@ func (w *world) receive(r *replica, c *call, sent []byte, status int, answer []b
 	c.token.demanded = now.Sub(c.token.lastRefresh) < 20*time.Second
 	expiry, issued := timeIn(tokens.SessionJwt, "exp"), timeIn(tokens.SessionJwt, "iat")
 	c.token.fresh = expiry.Add(-min(30*time.Second, expiry.Sub(issued)/10))
+}
+
+// inForce returns the refresh token in force after an answer, nil for one that has
+// nothing to do with a sign-in.
+func (w *world) inForce(c *call, sent []byte, refresh string) *refreshToken {
+	switch {
+	case c.token != nil && refresh == "":
+		return c.token
+	case c.token != nil && w.refreshes[refresh] == nil && c.path == verifyPath:
+		return w.enter(c.token.signIn, c.token.signIn.newLine(), refresh)
+	case c.token != nil:
+		return w.enter(c.token.signIn, c.token.line, refresh)
+	case c.path != verifyPath:
+		return nil
+	}
+	var in struct{ LoginID string }
+	_ = json.Unmarshal(sent, &in)
+	for _, u := range w.users {
+		if u.loginID == in.LoginID {
+			si := w.newSignIn(u)
+			return w.enter(si, si.lines[0], refresh)
+		}
+	}
+	return nil
 }
 
 // timeIn returns a time claim of a token.
@@ -553,10 +641,15 @@ const (
 	askLogout
 	askLogoutAll
 	askSignIn
+	askStepUp
+	askMFA
+	askSelect
+	askUpdate
 )
 
 func (k kind) String() string {
-	return [...]string{"page", "me", "refresh", "try-refresh", "logout", "logoutall", "sign-in"}[k]
+	return [...]string{"page", "me", "refresh", "try-refresh", "logout", "logoutall", "sign-in",
+		"step-up", "mfa", "tenant/select", "update"}[k]
 }
 
 // An ask is one request of a tab.
@@ -567,6 +660,8 @@ type ask struct {
 	In, Out time.Duration // on the way to the server and back
 	HangUp  time.Duration // the tab is closed so long after the request has arrived; 0 never
 	Lost    bool          // the answer never arrives
+	Mount   mount         // of the flow
+	Old     int           // not the cookies of now, but the refresh token of so many handouts ago; nobody keeps the answer
 }
 
 func (a ask) String() string {
@@ -577,18 +672,25 @@ func (a ask) String() string {
 	if a.Lost {
 		s += ", answer lost"
 	}
+	if a.Mount != bare {
+		s += ", " + a.Mount.String()
+	}
+	if a.Old > 0 {
+		s += fmt.Sprintf(", with a copy of %d handouts ago", a.Old)
+	}
 	return s
 }
 
 // A visit is an ask under way.
 type visit struct {
 	ask
-	id      int
-	browser *browser
-	replica *replica
-	sent    cookies
-	arrived time.Time
-	answer  *answer
+	id       int
+	browser  *browser
+	replica  *replica
+	sent     cookies
+	arrived  time.Time
+	answer   *answer
+	standing // what the contract asks about
 }
 
 func (v *visit) String() string { return fmt.Sprintf("#%d (%v)", v.id, v.Kind) }
@@ -601,6 +703,9 @@ func (w *world) send(a ask) *visit {
 	v := &visit{ask: a, id: w.counts["requests"], browser: w.browsers[a.Browser%len(w.browsers)], answer: newAnswer()}
 	v.Replica %= len(w.replicas)
 	v.sent = v.browser.jar
+	if given := w.handed[v.browser.user]; a.Old > 0 {
+		v.sent = cookies{refresh: given[len(given)-1-(a.Old-1)%len(given)].refresh}
+	}
 	if a.HangUp > 0 || a.Lost {
 		w.calm = false
 	}
@@ -615,7 +720,7 @@ func (w *world) send(a ask) *visit {
 // serve is the arrival of a request and its answer.
 func (w *world) serve(v *visit) {
 	r := w.request(v)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), visitKey{}, v))
 	defer cancel()
 	w.arrive(v)
 	if v.HangUp > 0 {
@@ -625,14 +730,14 @@ func (w *world) serve(v *visit) {
 	if v.Kind == askPage {
 		v.replica.page.ServeHTTP(v.answer, r.WithContext(ctx))
 	} else {
-		v.replica.flows.ServeHTTP(v.answer, r.WithContext(ctx))
+		v.replica.flows[v.Mount].ServeHTTP(v.answer, r.WithContext(ctx))
 	}
 	if v.replica.crashed() {
 		w.logf("%v is never answered: %v has crashed", v, v.replica)
 		return
 	}
 	w.judge(v)
-	if ctx.Err() != nil || v.Lost {
+	if ctx.Err() != nil || v.Lost || v.Old > 0 {
 		w.logf("%v: the answer is lost", v)
 		return
 	}
@@ -655,9 +760,14 @@ func (w *world) request(v *visit) *http.Request {
 		path = logoutPath
 	case askLogoutAll:
 		path = logoutAllPath
-	case askSignIn:
+	case askSignIn, askStepUp, askMFA:
 		path = verifyPath
-		body = fmt.Sprintf(`{"loginId":%q,"code":%q}`, v.browser.user.loginID, w.srv.Code(v.browser.user.loginID))
+		options := map[kind]string{askSignIn: "", askStepUp: `"stepup":true`, askMFA: `"mfa":true`}[v.Kind]
+		body = fmt.Sprintf(`{"loginId":%q,"code":%q,"loginOptions":{%s}}`, v.browser.user.loginID, w.srv.Code(v.browser.user.loginID), options)
+	case askSelect:
+		path, body = selectPath, fmt.Sprintf(`{"tenant":%q}`, tenant)
+	case askUpdate:
+		path, body = updatePath, fmt.Sprintf(`{"loginId":%q}`, v.browser.user.loginID)
 	}
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -685,9 +795,10 @@ func (w *world) arrive(v *visit) {
 	if t == nil {
 		return
 	}
+	w.noteShown(v, t)
 	switch v.Kind {
 	case askLogout:
-		if t.signIn.ending.IsZero() {
+		if v.Mount == bare && t.signIn.ending.IsZero() {
 			t.signIn.ending = v.arrived
 		}
 	case askRefresh, askTryRefresh:

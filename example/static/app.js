@@ -69,6 +69,7 @@ const words = {
   invalid_refresh_token: "Your session is not valid here.",
   foreign_project: "Your session belongs to another project.",
   conflicting_cookies: "This browser held sessions of more than one user. To be safe, none of them was used.",
+  stale_token: "This page is older than what your browser has by now. Load it again.",
   other_user: "This browser held sessions of more than one user. To be safe, none of them was used.",
   step_up_required: "This needs a code that you have typed just now.",
   mfa_required: "This needs a second way of signing in.",

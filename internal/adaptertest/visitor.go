@@ -331,6 +331,13 @@ func outlived(p *descopetest.Server) []string {
 	return []string{cookieHeader(kittest.Expired(p, ann, "DS"), kittest.Expired(p, ann, "DSR"))}
 }
 
+// refusedOnce is renewable, but for one refusal of the refresh token.
+func refusedOnce(p *descopetest.Server) []string {
+	header := renewable(p)
+	p.Fail(kittest.RefreshPath, descopetest.Fault{Status: http.StatusUnauthorized, Body: `{"errorCode":"E061005"}`})
+	return header
+}
+
 // revoked is an expired session whose refresh token the project has revoked.
 func revoked(p *descopetest.Server) []string {
 	header := renewable(p)

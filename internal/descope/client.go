@@ -34,6 +34,7 @@ type Client struct {
 	base      string
 	projectID string
 	key       func() string
+	limit     time.Duration // of a call that spends nothing
 	gates     [classes]*gate
 	strangers *strangerBudget
 }
@@ -54,6 +55,7 @@ func New(cfg Config) *Client {
 		base:      cmp.Or(strings.TrimRight(cfg.BaseURL, "/"), regionURL(cfg.ProjectID)),
 		projectID: cfg.ProjectID,
 		key:       cfg.ManagementKey,
+		limit:     limitOf(cfg.HTTPClient),
 		gates:     newGates(),
 		strangers: newStrangerBudget(),
 	}
@@ -76,9 +78,9 @@ const (
 )
 
 const (
-	maxAnswerSize = 1 << 20          // bytes of Descope's answer to a flow
-	maxKeySetSize = 1 << 20          // bytes
-	callLimit     = 10 * time.Second // the longest a call may take
+	maxAnswerSize = 1 << 20         // bytes of Descope's answer to a flow
+	maxKeySetSize = 1 << 20         // bytes
+	callLimit     = 9 * time.Second // the longest a call that spends nothing may take
 	userAgent     = "descopehttp/" + version
 	version       = "0.1.0"
 )
@@ -86,6 +88,8 @@ const (
 // Keys fetches the project's key set (RFC 7517, section 5). It is of no class: whoever
 // calls it sees to it that it is seldom. The error is a [*Failure] or a [*Refusal].
 func (c *Client) Keys(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
 	res, err := c.send(ctx, c.keyClient, http.MethodGet, pathKeys+c.projectID, "", nil, maxKeySetSize)
 	if err != nil {
 		return nil, err
@@ -107,11 +111,25 @@ func (c *Client) Post(ctx context.Context, class Class, path string, t *token.To
 	if err != nil {
 		return nil, problem.Internal.Because("request does not encode")
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	return c.call(ctx, class, http.MethodPost, path, t, body)
+}
+
+// Spend is like Post, for calls that may spend t. Their answer is the only way to go on,
+// so they take as long as ctx lets them.
+func (c *Client) Spend(ctx context.Context, class Class, path string, t *token.Token, req any) (*Answer, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, problem.Internal.Because("request does not encode")
+	}
 	return c.call(ctx, class, http.MethodPost, path, t, body)
 }
 
 // Get is like Post, for paths that are read.
 func (c *Client) Get(ctx context.Context, class Class, path string, t *token.Token) (*Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
 	return c.call(ctx, class, http.MethodGet, path, t, nil)
 }
 
@@ -127,8 +145,15 @@ func (c *Client) call(ctx context.Context, class Class, method, path string, t *
 	if t != nil {
 		raw = t.Raw
 	}
+	late := time.AfterFunc(gateLate, func() { g.leave(time.Now(), errLate) })
 	res, err := c.send(ctx, c.client, method, path, raw, body, maxAnswerSize)
-	g.leave(time.Now(), err)
+	if late.Stop() {
+		g.leave(time.Now(), err)
+	} else if ReachOf(err) == Reached {
+		g.open()
+	} else {
+		g.leave(time.Now(), err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -13,15 +13,17 @@ import (
 )
 
 func TestRestrictedClient(t *testing.T) {
-	const limit = 10 * time.Second
+	const limit = 9 * time.Second
 	for timeout, want := range map[time.Duration]time.Duration{0: limit, -1: limit, time.Hour: limit, limit: limit, time.Second: time.Second} {
-		for _, client := range []*http.Client{restrictClient(&http.Client{Timeout: timeout}), keyClient(&http.Client{Timeout: timeout})} {
-			assert.Equal(t, want, client.Timeout)
+		theirs := &http.Client{Timeout: timeout}
+		assert.Equal(t, want, limitOf(theirs))
+		for _, client := range []*http.Client{restrictClient(theirs), keyClient(theirs)} {
+			assert.Zero(t, client.Timeout, "contexts bound, and calls that spend a token go on for longer")
 			assert.NotNil(t, client.CheckRedirect)
 		}
 	}
-	assert.Equal(t, limit, restrictClient(nil).Timeout)
-	assert.Equal(t, limit, keyClient(nil).Timeout)
+	assert.Equal(t, limit, limitOf(nil))
+	assert.Zero(t, restrictClient(nil).Timeout)
 	transport := &http.Transport{MaxConnsPerHost: 1}
 	assert.NotSame(t, transport, keyClient(&http.Client{Transport: transport}).Transport.(calmTransport).RoundTripper, "a budget of connections of its own")
 	transport = &http.Transport{}

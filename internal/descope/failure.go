@@ -43,6 +43,9 @@ func (e *Refusal) UserExists() bool { return e.Code == codeUserExists }
 // about.
 func (e *Refusal) Malformed() bool { return strings.HasPrefix(e.Code, codeBadRequest) }
 
+// IsLogout reports whether the token was refused because it was ended by a logout.
+func (e *Refusal) IsLogout() bool { return e != nil && e.Code == codeTokenRevoked }
+
 // EndsSession reports whether err is a refusal that is known to mean that the refresh
 // token will never work again.
 func EndsSession(err error) bool {

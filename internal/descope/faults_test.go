@@ -294,15 +294,30 @@ func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 			assert.Empty(t, res.Cookies(), about)
 		}
 		for _, code := range []string{"E061005", "E064001"} {
-			k := kittest.NewForFlows(t, new(kittest.Wiretap))
-			tokens := k.Project.SignIn(kittest.Bob)
-			k.Project.Fail(c.Upstream, descopetest.Fault{Status: 401, Body: `{"errorCode":"` + code + `"}`})
-			res := kittest.Serve(k.Handler(), c.Request(k, tokens))
-			if c.Path == kittest.TryRefreshPath {
-				kittest.RequireOK(t, res)
-			} else {
-				kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
-			}
+			synctest.Test(t, func(t *testing.T) {
+				k := kittest.NewForFlows(t, new(kittest.Wiretap))
+				tokens := k.Project.SignIn(kittest.Bob)
+				refuse := func() *http.Response {
+					k.Project.Fail(c.Upstream, descopetest.Fault{Status: 401, Body: `{"errorCode":"` + code + `"}`})
+					if c.Upstream != kittest.RefreshPath { // which is asked whether it is over
+						k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"` + code + `"}`})
+					}
+					return kittest.Serve(k.Handler(), c.Request(k, tokens))
+				}
+				res := refuse()
+				if code == "E061005" {
+					// Which may be a fault of Descope's own: two make a refusal.
+					kittest.RequireProblem(t, res, http.StatusBadGateway, "refresh_refused")
+					assert.Equal(t, "10", res.Header.Get("Retry-After"))
+					kittest.Elapse(10 * time.Second)
+					res = refuse()
+				}
+				if c.Path == kittest.TryRefreshPath {
+					kittest.RequireOK(t, res)
+				} else {
+					kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
+				}
+			})
 		}
 	}
 }
@@ -329,7 +344,7 @@ func TestClientHangsUp(t *testing.T) {
 			}
 			assert.Contains(t, []int{502, 504}, res.StatusCode, c.Path)
 			require.NoError(t, k.Wait(t.Context()))
-			assert.LessOrEqual(t, time.Since(began), 10*time.Second, c.Path)
+			assert.LessOrEqual(t, time.Since(began), 40*time.Second, c.Path)
 		})
 	}
 }

@@ -15,6 +15,7 @@ const (
 	gateFailures = 5               // failures in a row that close a gate
 	gatePause    = 2 * time.Second // until one call may try again
 	maxGatePause = time.Minute     // that a Retry-After of Descope is honoured
+	gateLate     = 5 * time.Second // a call that takes longer counts as a failure until its answer comes
 )
 
 // Budgets of calls to Descope a second, and at once. All users of the kit share
@@ -73,6 +74,16 @@ func (g *gate) enter(now time.Time) error {
 	}
 	g.probing = g.failures >= gateFailures
 	return nil
+}
+
+// errLate is a call that is still in the air.
+var errLate = &Failure{problem.Unavailable.Because("Descope takes long to answer"), Unreached}
+
+// open notes an answer that came late: Descope is there again, for all at once.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failures, g.until = 0, time.Time{}
 }
 
 // leave notes how the call ended.

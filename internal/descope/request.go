@@ -9,6 +9,7 @@ import (
 // Bounds on what is sent.
 const (
 	maxLoginIDSize = 256 // bytes
+	maxProfileSize = 256 // bytes of each field: Descope sends them back with every refresh
 	minCodeLength  = 4   // digits; Descope's TOTP codes have 6
 	maxCodeLength  = 10
 )
@@ -28,6 +29,20 @@ type SignUpRequest struct {
 		MiddleName string `json:"middleName,omitzero"`
 		FamilyName string `json:"familyName,omitzero"`
 	} `json:"user,omitzero"`
+}
+
+// Check says which field is missing or odd.
+func (r *SignUpRequest) Check() error {
+	u := &r.User
+	for name, value := range map[string]string{
+		"user.name": u.Name, "user.email": u.Email, "user.phone": u.Phone,
+		"user.givenName": u.GivenName, "user.middleName": u.MiddleName, "user.familyName": u.FamilyName,
+	} {
+		if len(value) > maxProfileSize {
+			return &problem.Failure{Problem: problem.InvalidField, Field: name}
+		}
+	}
+	return CheckLoginID(r.LoginID)
 }
 
 // A VerifyRequest has Descope look at a code.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/descopehttp/descopehttp/internal/calm"
 )
@@ -25,7 +26,7 @@ func keyClient(c *http.Client) *http.Client {
 
 // restrictClient returns a copy of c as New promises it: no Jar, which would send one
 // user's cookies with another's call; no redirects, which would carry tokens to another
-// host; a limit to the time of a call.
+// host; no Timeout, which would hang up on calls that have spent a token.
 func restrictClient(c *http.Client) *http.Client {
 	var restricted http.Client
 	if c != nil {
@@ -34,19 +35,16 @@ func restrictClient(c *http.Client) *http.Client {
 	restricted.Transport = calmTransport{cmp.Or(restricted.Transport, http.DefaultTransport)}
 	restricted.Jar = nil
 	restricted.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	if restricted.Timeout <= 0 || restricted.Timeout > callLimit {
-		restricted.Timeout = callLimit
-	}
+	restricted.Timeout = 0
 	return &restricted
 }
 
-// regionURL follows Descope's clients: ids of 32 characters and more carry the
-// region of the project after the leading P.
-func regionURL(projectID string) string {
-	if len(projectID) < 32 {
-		return "https://api.descope.com"
+// limitOf returns how long a call that spends nothing may take.
+func limitOf(c *http.Client) time.Duration {
+	if c == nil || c.Timeout <= 0 {
+		return callLimit
 	}
-	return "https://api." + projectID[1:5] + ".descope.com"
+	return min(c.Timeout, callLimit)
 }
 
 // A calmTransport turns a panic of the user's transport, which goes on working
@@ -78,4 +76,13 @@ func (b calmBody) Read(p []byte) (n int, err error) {
 func (b calmBody) Close() (err error) {
 	defer calm.Recover(&err, errTransportPanic)
 	return b.ReadCloser.Close()
+}
+
+// regionURL follows Descope's clients: ids of 32 characters and more carry the
+// region of the project after the leading P.
+func regionURL(projectID string) string {
+	if len(projectID) < 32 {
+		return "https://api.descope.com"
+	}
+	return "https://api." + projectID[1:5] + ".descope.com"
 }

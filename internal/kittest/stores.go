@@ -19,10 +19,12 @@ type MemoryStore struct {
 // An Entry is what a [MemoryStore] holds under a key.
 type Entry struct {
 	Value []byte
-	Until time.Time
+	Until time.Time // of Value
 
-	final bool
-	owner string // of a lease; Value is nil then
+	end   []byte
+	ends  time.Time
+	owner string // of the lease
+	held  time.Time
 }
 
 // NewMemoryStore returns a store that is empty.
@@ -47,59 +49,84 @@ func (s *MemoryStore) Live() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.Entries {
-		if time.Now().Before(e.Until) {
+		if now := time.Now(); now.Before(e.Until) || now.Before(e.ends) || now.Before(e.held) {
 			n++
 		}
 	}
 	return n
 }
 
-func (s *MemoryStore) entry(key string) (Entry, error) {
+// change carries one call out.
+func (s *MemoryStore) change(key string, do func(e *Entry, now time.Time)) (Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.Calls++
-	e := s.Entries[key]
-	if !time.Now().Before(e.Until) {
-		e = Entry{}
+	if s.broken != nil {
+		return Entry{}, s.broken
 	}
-	return e, s.broken
+	e, now := s.Entries[key], time.Now()
+	if !now.Before(e.Until) {
+		e.Value = nil
+	}
+	if !now.Before(e.ends) {
+		e.end = nil
+	}
+	if !now.Before(e.held) {
+		e.owner = ""
+	}
+	do(&e, now)
+	s.Entries[key] = e
+	return e, nil
+}
+
+// Load implements [descopehttp.RefreshStore].
+func (s *MemoryStore) Load(_ context.Context, key string) (value, end []byte, err error) {
+	e, err := s.change(key, func(*Entry, time.Time) {})
+	return e.Value, e.end, err
 }
 
 // Claim implements [descopehttp.RefreshStore].
-func (s *MemoryStore) Claim(_ context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, err := s.entry(key)
-	if err != nil || e.Value != nil {
-		return e.Value, false, err
-	}
-	if e.owner == "" {
-		s.Entries[key] = Entry{owner: owner, Until: time.Now().Add(lease)}
-		return nil, true, nil
-	}
-	return nil, e.owner == owner, nil
+func (s *MemoryStore) Claim(_ context.Context, key, owner string, lease time.Duration) (value, end []byte, claimed bool, err error) {
+	e, err := s.change(key, func(e *Entry, now time.Time) {
+		if e.owner == "" || e.owner == owner {
+			e.owner, e.held = owner, now.Add(lease)
+		}
+	})
+	return e.Value, e.end, err == nil && e.owner == owner, err
 }
 
 // Put implements [descopehttp.RefreshStore].
-func (s *MemoryStore) Put(_ context.Context, key string, value []byte, ttl time.Duration, final bool) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, err := s.entry(key)
-	if err != nil {
-		return nil, err
-	}
-	if e.final || e.Value != nil && !final {
-		return e.Value, nil
-	}
-	s.Entries[key] = Entry{Value: value, final: final, Until: time.Now().Add(ttl)}
-	return value, nil
+func (s *MemoryStore) Put(_ context.Context, key, owner string, value []byte, ttl time.Duration, over bool) (now, end []byte, err error) {
+	e, err := s.change(key, func(e *Entry, now time.Time) {
+		if e.Value == nil || over {
+			e.Value, e.Until = value, now.Add(ttl)
+		}
+		if e.owner == owner {
+			e.owner = ""
+		}
+	})
+	return e.Value, e.end, err
+}
+
+// End implements [descopehttp.RefreshStore].
+func (s *MemoryStore) End(_ context.Context, key string, end []byte, ttl time.Duration) (value []byte, err error) {
+	e, err := s.change(key, func(e *Entry, now time.Time) {
+		if e.end == nil {
+			e.end, e.ends = end, now.Add(ttl)
+		}
+		if until := now.Add(ttl); e.Value != nil && e.Until.Before(until) {
+			e.Until = until
+		}
+	})
+	return e.Value, err
 }
 
 // Release implements [descopehttp.RefreshStore].
 func (s *MemoryStore) Release(_ context.Context, key, owner string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, err := s.entry(key)
-	if err == nil && e.owner == owner {
-		delete(s.Entries, key)
-	}
+	_, err := s.change(key, func(e *Entry, _ time.Time) {
+		if e.owner == owner {
+			e.owner = ""
+		}
+	})
 	return err
 }

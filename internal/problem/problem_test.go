@@ -62,6 +62,16 @@ var problemCases = []problemCase{
 	})},
 	{"refresh_refused", "refresh_refused", refreshProblem(descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`})},
 	{"refresh_refused_in_a_flow", "refresh_refused", upstreamProblem(kittest.RefreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`})},
+	{"stale_token", "stale_token", func(t *testing.T) *http.Response {
+		k := kittest.NewForFlows(t, new(kittest.Wiretap))
+		k.Project.Configure(kittest.Rotating)
+		b := kittest.SignIn(k, kittest.Bob)
+		old := b.Copied()
+		for range 2 { // the second shows what the first has brought
+			require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, `{}`)).StatusCode)
+		}
+		return old.Do(k.Handler(), kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`))
+	}},
 	{"other_user", "other_user", func(t *testing.T) *http.Response {
 		tap := new(kittest.Wiretap)
 		k := kittest.NewForFlows(t, tap)

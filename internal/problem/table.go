@@ -61,6 +61,8 @@ var (
 		detail: "The loginId is not one of the signed-in user."}
 	OddRefusal = &Problem{is: ErrSessionEnded, Status: 401, flow: 502, Code: "refresh_refused", errorCode: "E061004",
 		detail: "The session could not be renewed.", challenge: challengeInvalidToken}
+	StaleToken = &Problem{is: ErrUnavailable, Status: 409, Code: "stale_token", errorCode: "E061004",
+		detail: "A newer token of this session is in use. Try again with that."}
 	OtherUser = &Problem{is: ErrSessionEnded, Status: 401, Code: "other_user", errorCode: "E061005",
 		detail: "The tokens belong to more than one user. Sign in again.", challenge: challengeInvalidToken}
 	Unavailable = &Problem{is: ErrUnavailable, Status: 503, flow: 502, Code: "unavailable", errorCode: "unavailable",

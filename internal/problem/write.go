@@ -77,7 +77,7 @@ func writeDocument(w http.ResponseWriter, f *Failure, status int) {
 
 // AnnounceRetry sets Retry-After where waiting helps.
 func AnnounceRetry(h http.Header, f *Failure) {
-	if f.is == ErrUnavailable {
+	if f.is == ErrUnavailable || f.RetryAfter > 0 {
 		h.Set("Retry-After", retryAfterSeconds(cmp.Or(f.RetryAfter, DefaultRetryAfter)))
 	}
 }

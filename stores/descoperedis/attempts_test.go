@@ -86,7 +86,7 @@ func TestAttemptStore(t *testing.T) {
 		},
 		"a RefreshStore of the same prefix is not in the way": func(t *testing.T, s fixture) {
 			adds(t, s, 1, 1, window)
-			_, claimed, err := descoperedis.NewRefreshStore(s.client, "").Claim(t.Context(), key, "a", lease)
+			_, _, claimed, err := descoperedis.NewRefreshStore(s.client, "").Claim(t.Context(), key, "a", lease)
 			require.NoError(t, err)
 			require.True(t, claimed)
 			adds(t, s, 1, 2, window)

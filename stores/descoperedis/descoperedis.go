@@ -9,20 +9,22 @@
 //	})
 //
 // Any Redis from version 6 on serves, alone, behind Sentinel or as a Cluster, and
-// so does what speaks its protocol and runs its scripts. What a RefreshStore keeps
-// ends after ten minutes, but for the note since when there is something to keep;
-// what an AttemptStore keeps, after a day, and networks that users signed in from,
-// after 90 days. It needs no persistence: after a restart that lost all, guesses are
-// counted from 0, and users are strangers in their own network until they sign in
-// again. Do not let it evict keys at will: its policy
-// should be noeviction, which answers an error when memory is full. A result that
-// is evicted early costs its user a second refresh, and with it perhaps the session;
-// a count that is evicted is one that can be guessed against anew, and whoever
-// invents login ids can bring that about.
+// so does what speaks its protocol and runs its scripts. What a RefreshStore keeps of
+// sessions ends after ten minutes at most, with about 3 KB for each user who was
+// active in them; beside it is one note since when there is something to keep. What an
+// AttemptStore keeps ends after a day, and networks that users signed in from after 90
+// days. Nothing is kept without an end. It needs no persistence: after a restart that
+// lost all, guesses are counted from 0, and users are strangers in their own network
+// until they sign in again. Do not let it evict keys at will: its policy should be
+// noeviction, which answers an error when memory is full. A result that is evicted
+// early costs its user a second refresh, and with it perhaps the session; a count that
+// is evicted is one that can be guessed against anew, and whoever invents login ids
+// can bring that about.
 //
-// Each call is one script on one key. Whoever may write to the keys can make
-// sessions renew badly; whoever can only read learns nothing of use, because
-// descopehttp seals what it stores.
+// Each call is one script: of a RefreshStore on the three slots of one key, a value,
+// an end and a lease, which a Cluster keeps together; of an AttemptStore on one key.
+// Whoever may write to the keys can make sessions renew badly; whoever can only read
+// learns nothing of use, because descopehttp seals what it stores.
 package descoperedis
 
 import (
@@ -40,16 +42,19 @@ import (
 // defaultPrefix begins every key of a store that was given no other prefix.
 const defaultPrefix = "descopehttp:"
 
-// A RefreshStore is a [descopehttp.RefreshStore] in Redis. It is safe for
-// concurrent use, and all replicas of a server use the same Redis and prefix.
+// A RefreshStore keeps in Redis what became of refresh tokens, under keys that are
+// hashes. A key has three slots: a value, an end (the mark of a logout) and a lease.
+// They do not hide or end each other, except that Put ends its owner's lease, and each
+// has a time of its own. It is safe for concurrent use, and all replicas of a server
+// use the same Redis and prefix.
 //
 // No method outlasts its context, even if the client was made without
 // ContextTimeoutEnabled. A call that was abandoned this way may still be carried
 // out, and holds its connection until the client's ReadTimeout; with
 // ContextTimeoutEnabled it gives the connection up at once.
 //
-// Calls that the client repeats because a connection broke do no harm: the second
-// one finds what the first one did and says the same.
+// Calls that are repeated because an answer was lost, by the client or by the caller,
+// do no harm: the second one finds what the first one did and says the same.
 //
 // Errors quote neither keys nor values. [errors.Is] and [errors.As] find the
 // cause, whose own text may.
@@ -61,8 +66,9 @@ type RefreshStore struct {
 var _ descopehttp.RefreshStore = (*RefreshStore)(nil)
 
 // NewRefreshStore returns a store that keeps everything under keys that begin
-// with prefix, or with "descopehttp:" if prefix is empty. It makes no call. The
-// client stays the caller's, who closes it when no request is under way any
+// with prefix, or with "descopehttp:" if prefix is empty. It makes no call. For a
+// Cluster the prefix must not contain "{}", which takes the three slots of a key apart.
+// The client stays the caller's, who closes it when no request is under way any
 // more; it must not be nil.
 func NewRefreshStore(client redis.UniversalClient, prefix string) *RefreshStore {
 	return &RefreshStore{client: required(client), prefix: prefixOf(prefix) + "refresh:"}
@@ -82,100 +88,153 @@ func prefixOf(prefix string) string {
 	return prefix
 }
 
-// What a key holds is told by its first byte. Value and lease share a key, so
-// that they are in one slot of a Cluster and change in one step.
-const (
-	kindLease = "L" // followed by the owner
-	kindValue = "V" // followed by the value
-	kindFinal = "F" // followed by a value that is never replaced
-)
+// names returns where the three slots of key are: value, end, lease. The braces make
+// a Redis Cluster hash the key alone, so that one script may touch all three.
+func (s *RefreshStore) names(key string) []string {
+	tagged := s.prefix + "{" + key + "}:"
+	return []string{tagged + "value", tagged + "end", tagged + "lease"}
+}
 
-// Numbers that scripts answer with; what is no number is what the key holds.
-const (
-	answerNo  = int64(0)
-	answerYes = int64(1)
-)
+// KEYS of each script: value, end and lease of one key. Each answers {value, end,
+// flag}, with false, which arrives as nil, for a slot that is empty.
+//
+// They read everything before they write anything, and write what a full Redis may
+// refuse before what it never does: a script that fails has changed nothing.
 
-// ARGV: the lease, its length in milliseconds. An owner that has the lease already
-// asks because the first answer was lost, and gets it for the whole time anew.
+// A script although MGET would do: a client may be told to send what only reads to a
+// replica, which may not have the last logout yet. It sends no script there.
+var loadScript = redis.NewScript(`
+return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), 0}
+`)
+
+// ARGV: the owner, the lease's length in milliseconds. An owner that has the lease
+// already may ask because the first answer was lost, or to keep it.
 var claimScript = redis.NewScript(`
-local held = redis.call('GET', KEYS[1])
-if not held or held == ARGV[1] then
-	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-	return 1
+local value, ended, holder = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3])
+local claimed = 0
+if not holder or holder == ARGV[1] then
+	redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
+	claimed = 1
 end
-if string.sub(held, 1, 1) == 'L' then
-	return 0
-end
-return held
+return {value, ended, claimed}
 `)
 
-// ARGV: the kind and value, its time in milliseconds.
+// ARGV: the owner, the value, its time in milliseconds, 1 if it may replace another.
+// A value that was stored is not sent back.
 var putScript = redis.NewScript(`
-local held = redis.call('GET', KEYS[1])
-local kind = held and string.sub(held, 1, 1) or 'L'
-if kind == 'L' or (kind == 'V' and string.sub(ARGV[1], 1, 1) == 'F') then
-	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-	return 1
+local value, ended, holder = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3])
+local stored = 0
+if not value or ARGV[4] == '1' then
+	redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+	value, stored = false, 1
 end
-return held
+if holder == ARGV[1] then
+	redis.call('DEL', KEYS[3])
+end
+return {value, ended, stored}
 `)
 
-// ARGV: the lease.
+// ARGV: the end, its time in milliseconds. PEXPIRE does nothing where nothing is.
+var endScript = redis.NewScript(`
+local value, ended = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+if not ended then
+	redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+end
+for slot = 1, 2 do
+	if redis.call('PTTL', KEYS[slot]) < tonumber(ARGV[2]) then
+		redis.call('PEXPIRE', KEYS[slot], ARGV[2])
+	end
+end
+return {value, false, 0}
+`)
+
+// ARGV: the owner.
 var releaseScript = redis.NewScript(`
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-	redis.call('DEL', KEYS[1])
+if redis.call('GET', KEYS[3]) == ARGV[1] then
+	redis.call('DEL', KEYS[3])
 end
-return 1
+return {false, false, 0}
 `)
 
-// Claim implements [descopehttp.RefreshStore]. An owner that holds the lease
-// already holds it for the whole of lease again.
-func (s *RefreshStore) Claim(ctx context.Context, key, owner string, lease time.Duration) (value []byte, claimed bool, err error) {
-	answer, err := run(ctx, s.client, "claim", claimScript, s.prefix+key, kindLease+owner, milliseconds(lease))
-	switch {
-	case err != nil:
-		return nil, false, err
-	case answer == answerYes:
-		return nil, true, nil
-	case answer == answerNo:
-		return nil, false, nil
-	}
-	value, err = valueIn("claim", answer)
-	return value, false, err
+// Load returns value and end of key, each nil where there is none. It changes
+// nothing.
+func (s *RefreshStore) Load(ctx context.Context, key string) (value, end []byte, err error) {
+	a, err := s.call(ctx, "load", loadScript, key)
+	return a.value, a.end, err
 }
 
-// Put implements [descopehttp.RefreshStore]. A final value that meets another
-// final one is not stored; the other is returned and keeps its time.
-func (s *RefreshStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration, final bool) (stored []byte, err error) {
-	kind := kindValue
-	if final {
-		kind = kindFinal
-	}
-	answer, err := run(ctx, s.client, "put", putScript, s.prefix+key, kind+string(value), milliseconds(ttl))
-	switch {
-	case err != nil:
-		return nil, err
-	case answer == answerYes:
-		return value, nil
-	}
-	return valueIn("put", answer)
+// Claim returns what Load does, and takes the lease on key for owner if nobody has
+// it. An owner that has it already has it for the whole of lease again. Claimed
+// tells whether owner has it now: with a value or an end beside it just as without.
+func (s *RefreshStore) Claim(ctx context.Context, key, owner string, lease time.Duration) (value, end []byte, claimed bool, err error) {
+	a, err := s.call(ctx, "claim", claimScript, key, owner, milliseconds(lease))
+	return a.value, a.end, a.flag, err
 }
 
-// Release implements [descopehttp.RefreshStore].
+// Put stores value until ttl has passed and ends the lease if it is owner's. A value
+// that is there already stays, with its time, unless over is true. Now is the value
+// that is there now, end the end beside it, which hinders nothing.
+//
+// The same Put once more says the same. One with over replaces once more, and so also
+// what another owner stored between the two.
+func (s *RefreshStore) Put(ctx context.Context, key, owner string, value []byte, ttl time.Duration, over bool) (now, end []byte, err error) {
+	// As a string it is a copy: a call that was abandoned may still read it when
+	// the caller has it back.
+	a, err := s.call(ctx, "put", putScript, key, owner, string(value), milliseconds(ttl), over)
+	if a.flag {
+		a.value = append([]byte{}, value...)
+	}
+	return a.value, a.end, err
+}
+
+// End stores end, unless there is one, and returns the value beside it, nil if there
+// is none. Whatever is there then, value and end, stays for at least ttl: as long as
+// a logout is remembered, so is what it has to be told to. It leaves the lease alone.
+func (s *RefreshStore) End(ctx context.Context, key string, end []byte, ttl time.Duration) (value []byte, err error) {
+	a, err := s.call(ctx, "end", endScript, key, string(end), milliseconds(ttl))
+	return a.value, err
+}
+
+// Release ends the lease on key if it is owner's, and nothing else.
 func (s *RefreshStore) Release(ctx context.Context, key, owner string) error {
-	_, err := run(ctx, s.client, "release", releaseScript, s.prefix+key, kindLease+owner)
+	_, err := s.call(ctx, "release", releaseScript, key, owner)
 	return err
 }
 
-// valueIn returns the value that a key holds. It is never nil, so that an empty
-// value differs from none.
-func valueIn(op string, answer any) ([]byte, error) {
-	held, _ := answer.(string)
-	if !strings.HasPrefix(held, kindValue) && !strings.HasPrefix(held, kindFinal) {
-		return nil, &callError{op: op, cause: errUnexpected}
+// An answer is what each script of a RefreshStore returns.
+type answer struct {
+	value, end []byte // nil if there is none; empty is a value
+	flag       bool
+}
+
+// call runs a script on the three slots of key. With an error the answer is empty.
+func (s *RefreshStore) call(ctx context.Context, op string, script *redis.Script, key string, args ...any) (answer, error) {
+	reply, err := runKeys(ctx, s.client, op, script, s.names(key), args...)
+	if err != nil {
+		return answer{}, err
 	}
-	return []byte(held[1:]), nil
+	var a answer
+	var isValue, isEnd, isFlag bool
+	if parts, _ := reply.([]any); len(parts) == 3 {
+		var flag int64
+		a.value, isValue = bytesOf(parts[0])
+		a.end, isEnd = bytesOf(parts[1])
+		flag, isFlag = parts[2].(int64)
+		a.flag = flag == 1
+	}
+	if !isValue || !isEnd || !isFlag {
+		return answer{}, &callError{op: op, cause: errUnexpected}
+	}
+	return a, nil
+}
+
+// bytesOf returns what is in a slot: nil if nothing is, else never nil.
+func bytesOf(part any) (b []byte, ok bool) {
+	if part == nil {
+		return nil, true
+	}
+	held, ok := part.(string)
+	return []byte(held), ok
 }
 
 // milliseconds rounds up, and to no less than one: Redis refuses a time of 0.
@@ -188,13 +247,18 @@ var (
 	errPanic      = errors.New("the client panicked")
 )
 
-// run runs a script on one key and returns when it has ended or ctx has.
+// run is runKeys for a script on one key.
+func run(ctx context.Context, client redis.UniversalClient, op string, script *redis.Script, key string, args ...any) (any, error) {
+	return runKeys(ctx, client, op, script, []string{key}, args...)
+}
+
+// runKeys runs a script and returns when it has ended or ctx has.
 //
 // The call is made in a goroutine of its own, because go-redis reads its answer
 // without looking at the context: at its deadline only with ContextTimeoutEnabled,
 // at its cancellation never. There are no more such goroutines left behind than
 // the client has connections: to wait for one, go-redis does look at the context.
-func run(ctx context.Context, client redis.UniversalClient, op string, script *redis.Script, key string, args ...any) (any, error) {
+func runKeys(ctx context.Context, client redis.UniversalClient, op string, script *redis.Script, keys []string, args ...any) (any, error) {
 	type result struct {
 		answer any
 		err    error
@@ -208,7 +272,7 @@ func run(ctx context.Context, client redis.UniversalClient, op string, script *r
 				results <- result{err: errPanic}
 			}
 		}()
-		answer, err := script.Run(ctx, client, []string{key}, args...).Result()
+		answer, err := script.Run(ctx, client, keys, args...).Result()
 		results <- result{answer, err}
 	}()
 	select {

@@ -9,7 +9,6 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,287 +17,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/internal/redistest"
 	"github.com/descopehttp/descopehttp/stores/descoperedis"
 )
 
-func Example() {
-	client := redis.NewClient(&redis.Options{
-		Addr:                  "127.0.0.1:6379",
-		ContextTimeoutEnabled: true, // give a connection up when the kit does
-	})
-	defer client.Close()
-
-	a, err := descopehttp.New(descopehttp.Config{
-		ProjectID:    "P2exampleexampleexampleexamp",
-		RefreshStore: descoperedis.NewRefreshStore(client, ""),
-	})
-	fmt.Println(a, err)
-	// Output: descopehttp.Auth(P2exampleexampleexampleexamp) <nil>
-}
-
 const (
 	key   = "0123abcd"
 	lease = time.Minute
-	ttl   = time.Minute
+	ttl   = 10 * time.Minute
 )
-
-// binary is what a sealed value looks like, and then some.
-var binary = []byte("\x00\r\n$-1\r\n\xff\xfeLVF\x00")
-
-// TestRefreshStore holds the store to the contract of descopehttp.RefreshStore.
-func TestRefreshStore(t *testing.T) {
-	type fixture struct {
-		*descoperedis.RefreshStore
-		client *redis.Client
-		elapse func(time.Duration)
-	}
-	claims := func(t *testing.T, s fixture, owner string, want bool) {
-		t.Helper()
-		value, claimed, err := s.Claim(t.Context(), key, owner, lease)
-		require.NoError(t, err)
-		require.Nil(t, value)
-		require.Equal(t, want, claimed)
-	}
-	finds := func(t *testing.T, s fixture, owner string, want []byte) {
-		t.Helper()
-		value, claimed, err := s.Claim(t.Context(), key, owner, lease)
-		require.NoError(t, err)
-		require.False(t, claimed, "a value is there: nobody has to work any more")
-		require.NotNil(t, value)
-		require.Equal(t, want, value)
-	}
-	puts := func(t *testing.T, s fixture, value string, final bool, want string) {
-		t.Helper()
-		stored, err := s.Put(t.Context(), key, []byte(value), ttl, final)
-		require.NoError(t, err)
-		require.Equal(t, []byte(want), stored)
-	}
-	expires := func(t *testing.T, s fixture, owner string) {
-		t.Helper()
-		eventually(t, "the key expires", func() bool {
-			_, claimed, err := s.Claim(t.Context(), key, owner, lease)
-			return assert.NoError(t, err) && claimed
-		})
-	}
-
-	tests := map[string]func(*testing.T, fixture){
-		"a lease is one owner's": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			claims(t, s, "b", false)
-			claims(t, s, "c", false)
-		},
-		"an owner may ask again, and has the whole lease anew": func(t *testing.T, s fixture) {
-			_, claimed, err := s.Claim(t.Context(), key, "a", 5*time.Second)
-			require.NoError(t, err)
-			require.True(t, claimed)
-			claims(t, s, "a", true)
-			assert.Greater(t, timeLeft(t, s.client), lease/2)
-			claims(t, s, "b", false)
-		},
-		"asking does not prolong another's lease": func(t *testing.T, s fixture) {
-			_, _, err := s.Claim(t.Context(), key, "a", 5*time.Second)
-			require.NoError(t, err)
-			claims(t, s, "b", false)
-			assert.LessOrEqual(t, timeLeft(t, s.client), 5*time.Second)
-		},
-		"a lease ends by itself": func(t *testing.T, s fixture) {
-			_, claimed, err := s.Claim(t.Context(), key, "a", 50*time.Millisecond)
-			require.NoError(t, err)
-			require.True(t, claimed)
-			s.elapse(50 * time.Millisecond)
-			expires(t, s, "b")
-		},
-		"a time too short for Redis is not refused": func(t *testing.T, s fixture) {
-			_, claimed, err := s.Claim(t.Context(), key, "a", time.Microsecond)
-			require.NoError(t, err)
-			require.True(t, claimed)
-			s.elapse(time.Millisecond)
-			expires(t, s, "b")
-		},
-		"released by its owner, a lease is free": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			require.NoError(t, s.Release(t.Context(), key, "a"))
-			claims(t, s, "b", true)
-		},
-		"released by a stranger, it is not": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			for _, stranger := range []string{"b", "", "A", "a ", "aa"} {
-				require.NoError(t, s.Release(t.Context(), key, stranger))
-			}
-			claims(t, s, "b", false)
-		},
-		"release where there is nothing": func(t *testing.T, s fixture) {
-			require.NoError(t, s.Release(t.Context(), key, "a"))
-			claims(t, s, "b", true)
-		},
-		"release leaves values alone": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			puts(t, s, "one", false, "one")
-			require.NoError(t, s.Release(t.Context(), key, "a"))
-			finds(t, s, "b", []byte("one"))
-		},
-		"a value ends the lease, whoever put it": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			puts(t, s, "one", false, "one")
-			finds(t, s, "a", []byte("one"))
-			finds(t, s, "b", []byte("one"))
-		},
-		"a value needs no lease": func(t *testing.T, s fixture) {
-			puts(t, s, "one", false, "one")
-			finds(t, s, "a", []byte("one"))
-		},
-		"the first value stays": func(t *testing.T, s fixture) {
-			puts(t, s, "one", false, "one")
-			puts(t, s, "two", false, "one")
-			finds(t, s, "a", []byte("one"))
-		},
-		"a final value replaces another": func(t *testing.T, s fixture) {
-			puts(t, s, "one", false, "one")
-			puts(t, s, "end", true, "end")
-			finds(t, s, "a", []byte("end"))
-		},
-		"a final value ends a lease": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			puts(t, s, "end", true, "end")
-			finds(t, s, "b", []byte("end"))
-			puts(t, s, "one", false, "end")
-		},
-		"a final value is replaced by none": func(t *testing.T, s fixture) {
-			puts(t, s, "end", true, "end")
-			puts(t, s, "one", false, "end")
-			puts(t, s, "other end", true, "end")
-			require.NoError(t, s.Release(t.Context(), key, "a"))
-			finds(t, s, "a", []byte("end"))
-		},
-		"a value ends by itself": func(t *testing.T, s fixture) {
-			for _, final := range []bool{false, true} {
-				_, err := s.Put(t.Context(), key, []byte("one"), 50*time.Millisecond, final)
-				require.NoError(t, err)
-				s.elapse(50 * time.Millisecond)
-				expires(t, s, "a")
-				require.NoError(t, s.Release(t.Context(), key, "a"))
-			}
-		},
-		"a value has its own time, not the lease's": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			_, err := s.Put(t.Context(), key, []byte("one"), time.Hour, false)
-			require.NoError(t, err)
-			assert.Greater(t, timeLeft(t, s.client), 59*time.Minute)
-			finds(t, s, "b", []byte("one"))
-			puts(t, s, "two", false, "one")
-			assert.Greater(t, timeLeft(t, s.client), 59*time.Minute, "neither a look nor a value that is not stored changes it")
-			puts(t, s, "end", true, "end")
-			assert.LessOrEqual(t, timeLeft(t, s.client), ttl)
-			_, err = s.Put(t.Context(), key, []byte("late end"), time.Hour, true)
-			require.NoError(t, err)
-			assert.LessOrEqual(t, timeLeft(t, s.client), ttl)
-		},
-		"bytes come back as they went in": func(t *testing.T, s fixture) {
-			for _, value := range [][]byte{binary, {}, {0}, []byte("L"), []byte("La"), bytes.Repeat(binary, 4<<10)} {
-				for _, final := range []bool{false, true} {
-					stored, err := s.Put(t.Context(), key, value, ttl, final)
-					require.NoError(t, err)
-					require.True(t, bytes.Equal(value, stored))
-					found, claimed, err := s.Claim(t.Context(), key, "a", lease)
-					require.NoError(t, err)
-					require.False(t, claimed)
-					require.NotNil(t, found, "an empty value is a value")
-					require.True(t, bytes.Equal(value, found))
-				}
-				require.NoError(t, s.client.FlushAll(t.Context()).Err())
-			}
-		},
-		"owners and keys of any bytes": func(t *testing.T, s fixture) {
-			odd := "{" + string(binary) + "}"
-			_, claimed, err := s.Claim(t.Context(), odd, odd, lease)
-			require.NoError(t, err)
-			require.True(t, claimed)
-			_, claimed, err = s.Claim(t.Context(), odd, "b", lease)
-			require.NoError(t, err)
-			require.False(t, claimed)
-			claims(t, s, "b", true)
-			require.NoError(t, s.Release(t.Context(), odd, odd))
-			_, claimed, err = s.Claim(t.Context(), odd, "b", lease)
-			require.NoError(t, err)
-			require.True(t, claimed)
-		},
-		"of a hundred at once one has the lease": func(t *testing.T, s fixture) {
-			var won atomic.Int32
-			atOnce(100, func(i int) {
-				value, claimed, err := s.Claim(t.Context(), key, fmt.Sprint("owner ", i), lease)
-				assert.NoError(t, err)
-				assert.Nil(t, value)
-				if claimed {
-					won.Add(1)
-				}
-			})
-			assert.EqualValues(t, 1, won.Load())
-		},
-		"of a hundred values at once one stays, and all learn which": func(t *testing.T, s fixture) {
-			var stored sync.Map
-			atOnce(100, func(i int) {
-				value, err := s.Put(t.Context(), key, fmt.Append(nil, "value ", i), ttl, false)
-				assert.NoError(t, err)
-				stored.Store(string(value), true)
-			})
-			var all []string
-			stored.Range(func(value, _ any) bool { all = append(all, value.(string)); return true })
-			require.Len(t, all, 1)
-			finds(t, s, "a", []byte(all[0]))
-		},
-		"everything is under the prefix": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			mine := descoperedis.NewRefreshStore(s.client, "mine/")
-			_, claimed, err := mine.Claim(t.Context(), key, "b", lease)
-			require.NoError(t, err)
-			require.True(t, claimed, "another prefix is another store")
-			keys, err := s.client.Keys(t.Context(), "*").Result()
-			require.NoError(t, err)
-			require.ElementsMatch(t, []string{"descopehttp:refresh:" + key, "mine/refresh:" + key}, keys)
-		},
-		"a Redis that forgot its scripts is told again": func(t *testing.T, s fixture) {
-			claims(t, s, "a", true)
-			require.NoError(t, s.client.ScriptFlush(t.Context()).Err())
-			claims(t, s, "b", false)
-			puts(t, s, "one", false, "one")
-			require.NoError(t, s.client.ScriptFlush(t.Context()).Err())
-			require.NoError(t, s.Release(t.Context(), key, "a"))
-		},
-		"what others left under a key is an error": func(t *testing.T, s fixture) {
-			require.NoError(t, s.client.Set(t.Context(), redisKey, "something else", 0).Err())
-			_, _, err := s.Claim(t.Context(), key, "a", lease)
-			require.EqualError(t, err, "descoperedis: claim: unexpected answer")
-			_, err = s.Put(t.Context(), key, []byte("one"), ttl, true)
-			require.EqualError(t, err, "descoperedis: put: unexpected answer")
-			require.NoError(t, s.client.Del(t.Context(), redisKey).Err())
-			require.NoError(t, s.client.SAdd(t.Context(), redisKey, "one").Err())
-			_, _, err = s.Claim(t.Context(), key, "a", lease)
-			require.Error(t, err)
-			require.NotContains(t, err.Error(), key)
-		},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			forEachRedis(t, func(t *testing.T, client *redis.Client, elapse func(time.Duration)) {
-				test(t, fixture{descoperedis.NewRefreshStore(client, ""), client, elapse})
-			})
-		})
-	}
-}
-
-// redisKey is where the store keeps key.
-const redisKey = "descopehttp:refresh:" + key
-
-func timeLeft(t *testing.T, client *redis.Client) time.Duration {
-	t.Helper()
-	left, err := client.PTTL(t.Context(), redisKey).Result()
-	require.NoError(t, err)
-	require.Positive(t, left, "everything in the store expires")
-	return left
-}
 
 // atOnce runs f n times at once.
 func atOnce(n int, f func(i int)) {
@@ -314,27 +41,40 @@ func atOnce(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// calls are all calls there are, to be made in trouble.
-func calls(client redis.UniversalClient) map[string]func(context.Context) error {
-	refreshes := descoperedis.NewRefreshStore(client, "")
-	attempts := descoperedis.NewAttemptStore(client, "")
+// refreshCalls are the calls of a RefreshStore.
+func refreshCalls(s *descoperedis.RefreshStore, d time.Duration, key string) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
+		"load": func(ctx context.Context) error {
+			_, _, err := s.Load(ctx, key)
+			return err
+		},
 		"claim": func(ctx context.Context) error {
-			_, _, err := refreshes.Claim(ctx, key, "owner", lease)
+			_, _, _, err := s.Claim(ctx, key, "owner", d)
 			return err
 		},
 		"put": func(ctx context.Context) error {
-			_, err := refreshes.Put(ctx, key, []byte("value"), ttl, false)
+			_, _, err := s.Put(ctx, key, "other", []byte("value"), d, false)
+			return err
+		},
+		"end": func(ctx context.Context) error {
+			_, err := s.End(ctx, key, []byte("end"), d)
 			return err
 		},
 		"release": func(ctx context.Context) error {
-			return refreshes.Release(ctx, key, "owner")
-		},
-		"add": func(ctx context.Context) error {
-			_, _, err := attempts.Add(ctx, key, 1, ttl)
-			return err
+			return s.Release(ctx, key, "owner")
 		},
 	}
+}
+
+// calls are all calls there are, to be made in trouble.
+func calls(client redis.UniversalClient) map[string]func(context.Context) error {
+	all := refreshCalls(descoperedis.NewRefreshStore(client, ""), ttl, key)
+	attempts := descoperedis.NewAttemptStore(client, "")
+	all["add"] = func(ctx context.Context) error {
+		_, _, err := attempts.Add(ctx, key, 1, ttl)
+		return err
+	}
+	return all
 }
 
 func TestNoCallOutlastsItsContext(t *testing.T) {
@@ -393,7 +133,7 @@ func TestAbandonedCallsAreBounded(t *testing.T) {
 	defer client.Close()
 	store := descoperedis.NewRefreshStore(client, "")
 	atOnce(100, func(i int) {
-		_, _, err := store.Claim(within(t, 50*time.Millisecond), key, "owner", lease)
+		_, _, _, err := store.Claim(within(t, 50*time.Millisecond), key, "owner", lease)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	eventually(t, "those that waited for a connection leave", func() bool { return abandoned(t) <= 3 })
@@ -405,7 +145,7 @@ func abandoned(t *testing.T) int {
 	t.Helper()
 	var stacks bytes.Buffer
 	require.NoError(t, pprof.Lookup("goroutine").WriteTo(&stacks, 2))
-	return strings.Count(stacks.String(), "\ngithub.com/descopehttp/descopehttp/stores/descoperedis.run.func1(")
+	return strings.Count(stacks.String(), "\ngithub.com/descopehttp/descopehttp/stores/descoperedis.runKeys.func1(")
 }
 
 func TestRedisThatIsGone(t *testing.T) {
@@ -431,8 +171,9 @@ func TestRedisThatIsGone(t *testing.T) {
 		}
 	})
 	require.True(t, s.Restart(), "redis-server does not start again")
+	// After many failures the client looks only once a second.
 	for op, call := range calls(client) {
-		require.NoError(t, call(within(t, patience)), op)
+		eventually(t, op, func() bool { return call(within(t, patience)) == nil })
 	}
 }
 
@@ -456,6 +197,32 @@ func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 
 func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error { return h(ctx, cmd, next) }
+}
+
+// Whoever has left a call may use its bytes again, although the call is still there.
+func TestAbandonedCallsKeepTheirBytes(t *testing.T) {
+	t.Parallel()
+	client := clientOf(t, miniredis.RunT(t).Addr())
+	reused, sent := make(chan struct{}), make(chan error, 2)
+	client.AddHook(hook(func(_ context.Context, cmd redis.Cmder, _ redis.ProcessHook) error {
+		<-reused
+		if strings.Contains(fmt.Sprintf("%s", cmd.Args()), "XXXX") {
+			sent <- fmt.Errorf("%s sends what is not its own any more", cmd.Name())
+		} else {
+			sent <- nil
+		}
+		return redis.ErrClosed // which is not tried again
+	}))
+	store := descoperedis.NewRefreshStore(client, "")
+	value := []byte("sealed")
+	_, _, err := store.Put(within(t, 10*time.Millisecond), key, "a", value, ttl, false)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = store.End(within(t, 10*time.Millisecond), key, value, ttl)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	copy(value, "XXXXXX")
+	close(reused)
+	require.NoError(t, <-sent)
+	require.NoError(t, <-sent)
 }
 
 // A panic in the store's goroutine would end the process.
@@ -506,26 +273,53 @@ type reply string
 func (r reply) Error() string { return string(r) }
 func (reply) RedisError()     {}
 
-// The client repeats a call whose connection broke before the answer came.
-func TestRepeatedCallsDoNoHarm(t *testing.T) {
+// Redis that has no room left refuses what needs room. It does nothing by halves and
+// goes on to tell what it has, logouts above all.
+func TestRedisThatIsFull(t *testing.T) {
 	t.Parallel()
-	forEachRedis(t, func(t *testing.T, client *redis.Client, _ func(time.Duration)) {
-		client.AddHook(hook(func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
-			_ = next(ctx, cmd)
-			return next(ctx, cmd)
-		}))
-		store := descoperedis.NewRefreshStore(client, "")
-		_, claimed, err := store.Claim(t.Context(), key, "a", lease)
-		require.NoError(t, err)
-		require.True(t, claimed)
-		require.NoError(t, store.Release(t.Context(), key, "a"))
-		for _, final := range []bool{false, true} {
-			value := fmt.Append(nil, "value ", final)
-			stored, err := store.Put(t.Context(), key, value, ttl, final)
-			require.NoError(t, err)
-			require.Equal(t, value, stored)
-		}
-	})
+	client := clientOf(t, redistest.Start(t).Addr)
+	s := contractStore{RefreshStore: descoperedis.NewRefreshStore(client, ""), client: client}
+	s.puts(t, "x", "one", false, "one", none)
+	s.claims(t, "a", true, "one", none)
+	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "1").Err())
+
+	_, _, err := s.Put(t.Context(), key, "a", []byte("two"), ttl, true)
+	require.EqualError(t, err, "descoperedis: put: Redis answered OOM")
+	_, err = s.End(t.Context(), key, []byte("end"), ttl)
+	require.EqualError(t, err, "descoperedis: end: Redis answered OOM")
+	_, _, _, err = s.Claim(t.Context(), key, "a", lease)
+	require.EqualError(t, err, "descoperedis: claim: Redis answered OOM")
+	s.holds(t, "one", none)
+	s.claims(t, "b", false, "one", none)
+	require.NoError(t, s.Release(t.Context(), key, "a"))
+	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	s.claims(t, "b", true, "one", none)
+}
+
+// What answers in place of Redis may answer anything.
+func TestAnswersThatNoScriptGives(t *testing.T) {
+	t.Parallel()
+	for name, reply := range map[string]any{
+		"nothing":          nil,
+		"a text":           "0123abcd",
+		"too few":          []any{"0123abcd", nil},
+		"too many":         []any{nil, nil, int64(0), int64(0)},
+		"a number as text": []any{nil, nil, "1"},
+		"numbers":          []any{int64(1), nil, int64(0)},
+		"a list as end":    []any{nil, []any{}, int64(0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := clientOf(t, miniredis.RunT(t).Addr())
+			client.AddHook(hook(func(_ context.Context, cmd redis.Cmder, _ redis.ProcessHook) error {
+				cmd.(*redis.Cmd).SetVal(reply)
+				return nil
+			}))
+			for op, call := range calls(client) {
+				require.EqualError(t, call(t.Context()), "descoperedis: "+op+": unexpected answer")
+			}
+		})
+	}
 }
 
 func TestNoClient(t *testing.T) {

@@ -92,25 +92,25 @@ func TestLogoutWinsOverMintOnAnotherReplica(t *testing.T) {
 // hookedStore runs before each call of the store.
 type hookedStore struct {
 	descopehttp.RefreshStore
-	beforePut func()
-	claim     func(ctx context.Context, key, owner string, lease time.Duration) ([]byte, bool, error)
+	beforeEnd func()
+	claim     func(ctx context.Context, key, owner string, lease time.Duration) (value, end []byte, claimed bool, err error)
 }
 
-func (s *hookedStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration, final bool) ([]byte, error) {
-	if s.beforePut != nil {
-		s.beforePut()
+func (s *hookedStore) End(ctx context.Context, key string, end []byte, ttl time.Duration) ([]byte, error) {
+	if s.beforeEnd != nil {
+		s.beforeEnd()
 	}
-	return s.RefreshStore.Put(ctx, key, value, ttl, final)
+	return s.RefreshStore.End(ctx, key, end, ttl)
 }
 
-func (s *hookedStore) Claim(ctx context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
+func (s *hookedStore) Claim(ctx context.Context, key, owner string, lease time.Duration) (value, end []byte, claimed bool, err error) {
 	if s.claim != nil {
 		return s.claim(ctx, key, owner, lease)
 	}
 	return s.RefreshStore.Claim(ctx, key, owner, lease)
 }
 
-// B publishes between the look and the tombstone of A's logout.
+// B publishes between the look and the mark of A's logout.
 func TestLogoutRacesAPublish(t *testing.T) {
 	held := newHeldTransport(kittest.RefreshPath)
 	f := newReplicas(t, held.over, rotation(true))
@@ -121,7 +121,7 @@ func TestLogoutRacesAPublish(t *testing.T) {
 	var once atomic.Bool
 	client := f.srv.Client()
 	client.Transport = held
-	f.all[0] = f.newReplica(t, client, &hookedStore{RefreshStore: patientStore{f.newStore(t)}, beforePut: func() {
+	f.all[0] = f.newReplica(t, client, &hookedStore{RefreshStore: patientStore{f.newStore(t)}, beforeEnd: func() {
 		if once.CompareAndSwap(false, true) {
 			close(held.letGo)
 			got <- <-flight
@@ -158,9 +158,9 @@ func TestRedisLosesItsDataInAStampede(t *testing.T) {
 func TestLostAnswerToAClaim(t *testing.T) {
 	f := newReplicas(t, nil, rotation(true))
 	s := patientStore{f.newStore(t)}
-	f.all[0] = f.newReplica(t, f.srv.Client(), &hookedStore{RefreshStore: s, claim: func(ctx context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
-		_, _, _ = s.Claim(ctx, key, owner, lease)
-		return nil, false, errors.New("late")
+	f.all[0] = f.newReplica(t, f.srv.Client(), &hookedStore{RefreshStore: s, claim: func(ctx context.Context, key, owner string, lease time.Duration) (value, end []byte, claimed bool, err error) {
+		_, _, _, _ = s.Claim(ctx, key, owner, lease)
+		return nil, nil, false, errors.New("late")
 	}})
 	require.Equal(t, http.StatusOK, f.get(f.all[0]).status)
 	start := time.Now()
@@ -197,8 +197,8 @@ func TestShortSessions(t *testing.T) {
 // A value that does not open is as good as none.
 func TestUnreadableRecord(t *testing.T) {
 	f := newReplicas(t, nil, rotation(true))
-	f.all[0] = f.newReplica(t, f.srv.Client(), &hookedStore{RefreshStore: f.newStore(t), claim: func(context.Context, string, string, time.Duration) ([]byte, bool, error) {
-		return []byte("garbage"), false, nil
+	f.all[0] = f.newReplica(t, f.srv.Client(), &hookedStore{RefreshStore: f.newStore(t), claim: func(context.Context, string, string, time.Duration) (value, end []byte, claimed bool, err error) {
+		return []byte("garbage"), nil, false, nil
 	}})
 	start := time.Now()
 	a := f.get(f.all[0])

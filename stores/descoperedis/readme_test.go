@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp/internal/redistest"
-	"github.com/descopehttp/descopehttp/stores/descoperedis"
 )
 
 // newClient returns the client that the README shows.
@@ -49,15 +48,9 @@ func TestNoCommandIsRefused(t *testing.T) {
 	t.Setenv("REDIS_ADDR", redistest.Start(t).Addr)
 	client := newClient()
 	defer client.Close()
-	refreshes, attempts := descoperedis.NewRefreshStore(client, ""), descoperedis.NewAttemptStore(client, "")
-	_, claimed, err := refreshes.Claim(t.Context(), key, "owner", patience)
-	require.NoError(t, err)
-	require.True(t, claimed)
-	require.NoError(t, refreshes.Release(t.Context(), key, "owner"))
-	_, err = refreshes.Put(t.Context(), key, []byte("value"), patience, false)
-	require.NoError(t, err)
-	_, _, err = attempts.Add(t.Context(), key, 1, patience)
-	require.NoError(t, err)
+	for op, call := range calls(client) {
+		require.NoError(t, call(t.Context()), op)
+	}
 
 	stats, err := client.Info(t.Context(), "errorstats").Result()
 	require.NoError(t, err)

@@ -2,8 +2,12 @@ package descoperedis_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +57,65 @@ func forEachRedis(t *testing.T, test func(t *testing.T, client *redis.Client, el
 		s := redistest.Start(t)
 		test(t, clientOf(t, s.Addr), func(time.Duration) {})
 	})
+}
+
+// startCluster returns a client of a real Cluster of one node, which refuses what one
+// of many nodes does: keys of one script in several slots. The end of the test ends it.
+// Where there is no redis-server, the same holds as for redistest.Start.
+func startCluster(t testing.TB) *redis.ClusterClient {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		require.Empty(t, os.Getenv("DESCOPEHTTP_CI"), "redis-server is not installed, and DESCOPEHTTP_CI asks for every test")
+		t.Skip("redis-server is not installed")
+	}
+	// Between the choice of a port and its use another program may take it, and not
+	// every port has the one beside it that nodes of a Cluster talk over.
+	for range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		port := l.Addr().(*net.TCPAddr).Port
+		require.NoError(t, l.Close())
+		if port+10_000 < 1<<16 && startNode(t, path, port) {
+			client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{fmt.Sprint("127.0.0.1:", port)}})
+			t.Cleanup(func() { _ = client.Close() })
+			eventually(t, "the Cluster takes commands", func() bool { return client.Set(t.Context(), "any", 1, time.Second).Err() == nil })
+			return client
+		}
+	}
+	t.Fatal("redis-server does not start as a Cluster")
+	return nil
+}
+
+// startNode starts a node that has all slots, and reports whether it did.
+func startNode(t testing.TB, path string, port int) bool {
+	t.Helper()
+	node := exec.Command(path, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", t.TempDir(),
+		"--save", "", "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+	require.NoError(t, node.Start())
+	gone := make(chan struct{})
+	go func() {
+		_ = node.Wait()
+		close(gone)
+	}()
+	t.Cleanup(func() {
+		_ = node.Process.Kill()
+		<-gone
+	})
+	client := clientOf(t, fmt.Sprint("127.0.0.1:", port))
+	for {
+		info, _ := client.Info(t.Context(), "server").Result()
+		if strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", node.Process.Pid)) {
+			return client.ClusterAddSlotsRange(t.Context(), 0, 16383).Err() == nil
+		}
+		select {
+		case <-gone:
+			return false
+		case <-t.Context().Done():
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // silentAddr is where connections are accepted and nothing is ever answered.

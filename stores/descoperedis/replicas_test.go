@@ -82,20 +82,36 @@ func (f *replicas) newStore(t *testing.T) *descoperedis.RefreshStore {
 // what happens when it does not.
 type patientStore struct{ descopehttp.RefreshStore }
 
-func (s patientStore) Claim(ctx context.Context, key, owner string, lease time.Duration) ([]byte, bool, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+func patiently(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), patience)
+}
+
+func (s patientStore) Load(ctx context.Context, key string) (value, end []byte, err error) {
+	ctx, cancel := patiently(ctx)
+	defer cancel()
+	return s.RefreshStore.Load(ctx, key)
+}
+
+func (s patientStore) Claim(ctx context.Context, key, owner string, lease time.Duration) (value, end []byte, claimed bool, err error) {
+	ctx, cancel := patiently(ctx)
 	defer cancel()
 	return s.RefreshStore.Claim(ctx, key, owner, lease)
 }
 
-func (s patientStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration, final bool) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+func (s patientStore) Put(ctx context.Context, key, owner string, value []byte, ttl time.Duration, over bool) (now, end []byte, err error) {
+	ctx, cancel := patiently(ctx)
 	defer cancel()
-	return s.RefreshStore.Put(ctx, key, value, ttl, final)
+	return s.RefreshStore.Put(ctx, key, owner, value, ttl, over)
+}
+
+func (s patientStore) End(ctx context.Context, key string, end []byte, ttl time.Duration) (value []byte, err error) {
+	ctx, cancel := patiently(ctx)
+	defer cancel()
+	return s.RefreshStore.End(ctx, key, end, ttl)
 }
 
 func (s patientStore) Release(ctx context.Context, key, owner string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := patiently(ctx)
 	defer cancel()
 	return s.RefreshStore.Release(ctx, key, owner)
 }
@@ -275,9 +291,9 @@ type noStore struct {
 	t *testing.T
 }
 
-func (s noStore) Claim(context.Context, string, string, time.Duration) ([]byte, bool, error) {
+func (s noStore) Claim(context.Context, string, string, time.Duration) (value, end []byte, claimed bool, err error) {
 	assert.Fail(s.t, "the store was asked")
-	return nil, false, errors.New("no store")
+	return nil, nil, false, errors.New("no store")
 }
 
 // A session that is valid costs no call to Redis.

@@ -1,21 +1,22 @@
-package descopehttp
+// Package tasks counts goroutines that outlive the request that began them.
+package tasks
 
 import (
 	"context"
 	"sync"
 )
 
-// tasks counts goroutines that outlive the request that began them. Unlike a
+// A Group is a number of goroutines. Unlike a
 // sync.WaitGroup it can be waited for on a context, and while more begin. The
 // zero value is ready to use.
-type tasks struct {
+type Group struct {
 	mu      sync.Mutex
 	running int
 	idle    chan struct{} // closed when running falls to 0; nil if nobody waits
 }
 
-// start runs f in a goroutine.
-func (t *tasks) start(f func()) {
+// Start runs f in a goroutine.
+func (t *Group) Start(f func()) {
 	t.mu.Lock()
 	t.running++
 	t.mu.Unlock()
@@ -25,7 +26,7 @@ func (t *tasks) start(f func()) {
 	}()
 }
 
-func (t *tasks) end() {
+func (t *Group) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.running--
@@ -35,8 +36,8 @@ func (t *tasks) end() {
 	}
 }
 
-// wait returns nil when no task is running, or else the context's error.
-func (t *tasks) wait(ctx context.Context) error {
+// Wait returns nil when no task is running, or else the context's error.
+func (t *Group) Wait(ctx context.Context) error {
 	t.mu.Lock()
 	if t.running == 0 {
 		t.mu.Unlock()

@@ -1,4 +1,4 @@
-package descopehttp
+package renew
 
 import (
 	"bytes"
@@ -17,9 +17,10 @@ import (
 func TestStoreKeyOpensNothing(t *testing.T) {
 	s := sealer{"P2abcdefghijklmnopqrstuvwxyz"}
 	spent := &token.Token{Raw: "a refresh token"}
-	sealed := s.seal(spent, &record{Session: "a session token"})
-	r, ok := s.open(spent, sealed)
-	require.True(t, ok)
+	sealed, err := s.seal(spent, &record{Session: "a session token"})
+	require.NoError(t, err)
+	r, err := s.open(spent, sealed)
+	require.NoError(t, err)
 	require.Equal(t, "a session token", r.Session)
 
 	key, err := hex.DecodeString(s.key(spent))
@@ -31,19 +32,20 @@ func TestStoreKeyOpensNothing(t *testing.T) {
 	_, err = aead.Open(nil, nil, sealed, s.additionalData())
 	assert.Error(t, err)
 
-	_, ok = s.open(&token.Token{Raw: "another"}, sealed)
-	assert.False(t, ok)
-	_, ok = sealer{"P2zbcdefghijklmnopqrstuvwxyz"}.open(spent, sealed)
-	assert.False(t, ok, "another project's")
+	_, err = s.open(&token.Token{Raw: "another"}, sealed)
+	assert.Error(t, err)
+	_, err = sealer{"P2zbcdefghijklmnopqrstuvwxyz"}.open(spent, sealed)
+	assert.Error(t, err, "another project's")
 }
 
 // What is too large is neither written nor opened.
 func TestSealedSize(t *testing.T) {
 	s := sealer{"P2abcdefghijklmnopqrstuvwxyz"}
 	spent := &token.Token{Raw: "a refresh token"}
-	assert.Nil(t, s.seal(spent, &record{Session: string(make([]byte, maxSealedSize))}))
+	_, err := s.seal(spent, &record{Session: string(make([]byte, maxSealedSize))})
+	assert.Error(t, err)
 	padded := append([]byte("{}"), bytes.Repeat([]byte(" "), maxSealedSize+1024)...)
 	large := s.aead(spent).Seal(nil, nil, padded, s.additionalData())
-	_, ok := s.open(spent, large)
-	assert.False(t, ok)
+	_, err = s.open(spent, large)
+	assert.Error(t, err)
 }

@@ -1,4 +1,4 @@
-package descopehttp
+package renew_test
 
 import (
 	"context"
@@ -19,7 +19,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -30,20 +32,28 @@ import (
 // fuzzStore is a RefreshStore that answers as it is told.
 
 type fuzzStore struct {
-	claim, put []byte
-	claimed    bool
-	err        error
+	claim, put, end []byte
+	claimed         bool
+	err             error
 }
 
-func (s *fuzzStore) Claim(context.Context, string, string, time.Duration) ([]byte, bool, error) {
-	return s.claim, s.claimed, s.err
+func (s *fuzzStore) Load(context.Context, string) (value, end []byte, err error) {
+	return s.claim, s.end, s.err
 }
 
-func (s *fuzzStore) Put(_ context.Context, _ string, value []byte, _ time.Duration, _ bool) ([]byte, error) {
+func (s *fuzzStore) Claim(context.Context, string, string, time.Duration) (value, end []byte, claimed bool, err error) {
+	return s.claim, s.end, s.claimed, s.err
+}
+
+func (s *fuzzStore) Put(_ context.Context, _, _ string, value []byte, _ time.Duration, _ bool) (now, end []byte, err error) {
 	if s.put != nil {
-		return s.put, s.err
+		return s.put, s.end, s.err
 	}
-	return value, s.err
+	return value, s.end, s.err
+}
+
+func (s *fuzzStore) End(context.Context, string, []byte, time.Duration) (value []byte, err error) {
+	return s.claim, s.err
 }
 
 func (s *fuzzStore) Release(context.Context, string, string) error { return s.err }
@@ -82,9 +92,9 @@ func FuzzStorePayload(f *testing.F) {
 	for _, record := range []string{
 		`{"at":4102444800000,"session":"{{S}}","refresh":"{{Q}}","body":{"sessionJwt":""}}`, `{"at":1,"session":"{{S}}","refresh":""}`, `{"session":"{{X}}","refresh":"{{Y}}"}`, `{"session":"{{S}}","refresh":"{{Y}}"}`,
 		`{"session":"{{X}}"}`, `{"session":"{{E}}","refresh":"{{Q}}"}`, `{"session":"{{R}}","refresh":"{{S}}"}`, `{"ended":true}`, `{"ended":true,"session":"{{S}}"}`, `{"session":"{{S}}","hidden":true}`, `{"session":"{{S}}","body":[]}`,
-		`{"at":9223372036854775807,"session":"{{S}}"}`, `{"at":-9223372036854775808,"session":"{{S}}"}`, `{"at":4102444800000,"session":"{{S}}","refresh":"{{R}}"}`, `{"at":"x"}`, `{}`, `[]`, ``, `{"session":"{{S}}","session":"{{X}}"}`, `{"session":"{{S}}","Session":"{{X}}"}`,
+		`{"at":9223372036854775807,"session":"{{S}}"}`, `{"at":-9223372036854775808,"session":"{{S}}"}`, `{"at":4102444800000,"session":"{{S}}","refresh":"{{R}}"}`, `{"session":"{{S}}","refresh":"{{Q}}","minted":true}`, `{"at":"x"}`, `{}`, `[]`, ``, `{"session":"{{S}}","session":"{{X}}"}`, `{"session":"{{S}}","Session":"{{X}}"}`,
 	} {
-		for how := range byte(16) {
+		for how := range byte(32) {
 			f.Add(how, record)
 		}
 	}
@@ -94,8 +104,7 @@ func FuzzStorePayload(f *testing.F) {
 			presented := &token.Token{Raw: tokens["{{R}}"]}
 			payload := []byte(expand(record))
 			if how&1 == 0 {
-				s := sealer{project}
-				payload = s.aead(presented).Seal(nil, nil, payload, s.additionalData())
+				payload = renew.Seal(project, presented, payload)
 			}
 			store := &fuzzStore{claimed: true}
 			if how&2 == 0 {
@@ -103,7 +112,10 @@ func FuzzStorePayload(f *testing.F) {
 			} else {
 				store.put = payload
 			}
-			a, err := New(Config{
+			if how&16 != 0 {
+				store.end = payload
+			}
+			a, err := descopehttp.New(descopehttp.Config{
 				ProjectID: project, RefreshStore: store, Logger: slog.New(slog.DiscardHandler), MaxCachedSessions: -1,
 				HTTPClient: &http.Client{Transport: fuzzTransport(func(r *http.Request) string {
 					if strings.HasPrefix(r.URL.Path, "/v2/keys/") {
@@ -133,7 +145,7 @@ func FuzzStorePayload(f *testing.F) {
 			for range 2 { // first from the store, then from memory
 				w := httptest.NewRecorder()
 				a.RequireSession(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-					s, ok := SessionFromContext(r.Context())
+					s, ok := descopehttp.SessionFromContext(r.Context())
 					require.True(t, ok)
 					require.Equal(t, "U2ada", s.Subject())
 					require.Equal(t, tokens["{{S}}"], s.Token())

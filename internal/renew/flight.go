@@ -1,0 +1,420 @@
+package renew
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
+)
+
+// Budgets of a flight. Who waits leaves long before: a call that has spent a token is
+// never hung up on, because its answer is the only way to go on.
+const (
+	prepareBudget = 4500 * time.Millisecond // keys, and the claim in the store
+	spendBudget   = 30 * time.Second        // a call that spends a token
+	proveBudget   = 5 * time.Second         // the answer's keys
+
+	patience = 10 * time.Second // with a flight, from its beginning on: then who asks is told at once
+)
+
+// A flight is work on a line, under way.
+type flight struct {
+	began  time.Time
+	done   chan struct{} // closed when the fields below are set
+	err    error         // for all who wait; without one they look again
+	revoke error         // a logout ended the flight, but what it brought could not be revoked
+}
+
+// launch begins a flight; the lock is held. It outlives ctx: if this client hangs up, the
+// others still need the result.
+func (r *Renewer) launch(ctx context.Context, l *line, run func(context.Context, *flight) error) *flight {
+	fl := &flight{began: time.Now(), done: make(chan struct{})}
+	l.flight = fl
+	r.memory.work(l, time.Now())
+	r.sweepLater()
+	detached := context.WithoutCancel(ctx)
+	r.flying.Start(func() {
+		ctx, cancel := context.WithTimeout(detached, prepareBudget+spendBudget+proveBudget)
+		defer cancel()
+		defer r.land(l, fl)
+		fl.err = run(ctx, fl)
+	})
+	return fl
+}
+
+// land ends a flight, also one that panicked: what users plugged in, such as a log
+// handler, would end the process here, where nobody else can recover.
+func (r *Renewer) land(l *line, fl *flight) {
+	if recover() != nil {
+		fl.err = problem.Unavailable.Because("a panic ended the refresh")
+	}
+	r.mu.Lock()
+	l.flight = nil
+	if !l.ended && !l.isKnown() {
+		r.memory.forget(l.signIn)
+	}
+	r.mu.Unlock()
+	close(fl.done)
+}
+
+// wait returns when the flight has landed, or errTimeout.
+func (fl *flight) wait(ctx context.Context) error {
+	ctx, cancel := context.WithDeadline(ctx, fl.began.Add(patience))
+	defer cancel()
+	select {
+	case <-fl.done:
+		return nil
+	case <-ctx.Done():
+		return errTimeout
+	}
+}
+
+// renew spends newest, or verifies the answer that it was spent for already. What another
+// replica has made of it serves as well, if its session lasts for left at least.
+func (r *Renewer) renew(ctx context.Context, fl *flight, l *line, left time.Duration) error {
+	r.mu.Lock()
+	if a := l.unproved; a != nil && !a.rotated() && !time.Now().Before(a.expiry) {
+		l.unproved = nil // nothing was spent, and an expired session is no reason to wait
+	}
+	t, pending := l.newest, l.unproved != nil
+	r.mu.Unlock()
+	if pending {
+		return r.proveIfAny(ctx, fl, l)
+	}
+	c, err := r.prepare(ctx, l, t, left)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return r.proveIfAny(ctx, fl, l)
+	}
+	a, err := r.spend(ctx, c, t, func(ctx context.Context) (*descope.Answer, error) {
+		return r.api.Spend(ctx, descope.Session, descope.PathRefresh, t, struct{}{})
+	})
+	if err != nil {
+		return r.judgeFailure(ctx, c, l, t, err)
+	}
+	r.publish(ctx, c, l, a)
+	return r.proveIfAny(ctx, fl, l)
+}
+
+// prepare does what has to be done before t is presented to Descope in a call that may
+// spend it. It returns no claim where another replica has been faster: what came of t
+// is in memory then.
+func (r *Renewer) prepare(ctx context.Context, l *line, t *token.Token, left time.Duration) (*claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, prepareBudget)
+	defer cancel()
+	// Without keys the answer could not be judged, and the token would be spent.
+	if err := r.keys.Ready(ctx); err != nil {
+		return nil, err
+	}
+	judged := *t // it may have been judged when there were none
+	if err := r.keys.Filter(ctx, &judged); err != nil {
+		return nil, err
+	}
+	if err := r.api.Reserve(&judged); err != nil {
+		return nil, err
+	}
+	return r.claim(ctx, l, t, left)
+}
+
+// claim takes the lease on t, or learns what another replica made of it. Only what
+// rotated is a reason not to spend t; a session beside a token that is still in force
+// serves whom it is good enough for.
+func (r *Renewer) claim(ctx context.Context, l *line, t *token.Token, left time.Duration) (*claim, error) {
+	if r.shared == nil {
+		return &claim{}, nil
+	}
+	owner, waited := newOwner(), false
+	for wait := storePoll; ; wait = min(2*wait, maxStorePoll) {
+		c, v, ended, err := r.shared.claim(ctx, t, owner)
+		switch {
+		case err != nil: // doubt has been noted; this replica goes on alone
+			c.held = false
+			return c, nil
+		case ended:
+			c.release()
+			r.noteEnded(l)
+			return nil, errLoggedOut
+		}
+		if a := r.arrivalOf(t, v); a != nil && (a.rotated() || time.Until(a.expiry) > left) {
+			c.release()
+			r.mu.Lock()
+			if !l.spentUnproved() && l.newest.Raw == t.Raw {
+				r.memory.arrive(l, a, time.Now())
+			}
+			r.mu.Unlock()
+			return nil, nil
+		}
+		if c.held {
+			c.over, c.orphan = v != nil, waited
+			return c, nil
+		}
+		waited = true
+		select {
+		case <-ctx.Done():
+			return nil, &problem.Failure{Problem: problem.Unavailable, Reason: "another replica did not finish in time", Timeout: true}
+		case <-time.After(wait):
+		}
+	}
+}
+
+// spend presents t to Descope, alone: with a place in the air, and with the lease for as
+// long as it takes.
+func (r *Renewer) spend(ctx context.Context, c *claim, t *token.Token, call func(context.Context) (*descope.Answer, error)) (*arrival, error) {
+	select {
+	case r.air <- struct{}{}:
+		defer func() { <-r.air }()
+	case <-ctx.Done():
+		c.release()
+		return nil, errTimeout
+	}
+	stop := c.renewEvery(leaseRenewal)
+	defer stop()
+	calling, cancel := context.WithTimeout(ctx, spendBudget)
+	defer cancel()
+	began := time.Now()
+	answer, err := call(calling)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := answer.Tokens()
+	if err == nil && tokens.Session == "" {
+		err = problem.Unavailable.Because("Descope's answer has no session token")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.newArrival(began, time.Now(), t, tokens), nil
+}
+
+// publish remembers an answer and then tells the other replicas. What counts is the answer
+// of another that was faster, if there is one.
+func (r *Renewer) publish(ctx context.Context, c *claim, l *line, a *arrival) {
+	now := time.Now()
+	r.mu.Lock()
+	a.shown = l.seen >= l.number
+	r.memory.arrive(l, a, now)
+	r.mu.Unlock()
+	if r.shared == nil {
+		return
+	}
+	v, ended, err := c.put(ctx, a)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err != nil:
+		l.untold = append(l.untold, a)
+	case ended:
+		r.memory.end(l.signIn, now)
+	case v == nil:
+		l.checked = now
+	default:
+		if other := r.arrivalOf(a.from, v); other.rotated() && l.unproved == a {
+			r.memory.arrive(l, other, now)
+		}
+	}
+}
+
+// proveIfAny verifies what was answered to newest, if that has not been done, and hands
+// out nothing if a logout came in between: what came is revoked instead.
+func (r *Renewer) proveIfAny(ctx context.Context, fl *flight, l *line) error {
+	r.mu.Lock()
+	a, t := l.unproved, l.newest
+	r.mu.Unlock()
+	if a == nil {
+		return nil
+	}
+	x, err := r.verify(ctx, a, t)
+	return r.conclude(ctx, fl, l, a, func(now time.Time) error {
+		switch {
+		case err == nil && l.unproved == a:
+			r.prove(l, x, now)
+		case err != nil && problem.Of(err).Problem == problem.OtherUser:
+			l.unproved = nil // it will never be this user's
+			r.memory.forget(l.signIn)
+		}
+		return err
+	})
+}
+
+// prove is memory's. A client may have presented the session already: one that another
+// replica gave it, before this one heard of that.
+func (r *Renewer) prove(l *line, x *renewal, now time.Time) {
+	r.memory.prove(l, x, l.unproved.told && r.shown != nil && r.shown(token.HashOf(x.raw)), now)
+	r.countUnshown()
+}
+
+// conclude has keep decide under the lock what becomes of an arrival, unless its sign-in
+// has ended meanwhile.
+func (r *Renewer) conclude(ctx context.Context, fl *flight, l *line, a *arrival, keep func(time.Time) error) error {
+	now := time.Now()
+	r.mu.Lock()
+	ended := l.ended || r.memory.wasCut(l.user, a.began, now)
+	if !ended {
+		defer r.mu.Unlock()
+		return keep(now)
+	}
+	r.memory.end(l.signIn, now)
+	if a.rotated() {
+		r.memory.endAlso(l.signIn, debt{Token: a.successor()}, now) // until Descope has heard of it
+	}
+	r.mu.Unlock()
+	if a.rotated() {
+		// Who waits for the flight hears of the logout, and has not all day.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), landedBudget)
+		defer cancel()
+		fl.revoke = r.revoke(ctx, l.signIn, debt{Token: a.successor()})
+	}
+	return errLoggedOut
+}
+
+// arrivalOf returns the answer that another replica tells of, nil for none.
+func (r *Renewer) arrivalOf(from *token.Token, v *record) *arrival {
+	if v == nil {
+		return nil
+	}
+	began, at := time.UnixMilli(v.Began), time.UnixMilli(v.At)
+	if now := time.Now(); at.After(now) {
+		at = now // its clock is ahead of ours
+	}
+	a := r.newArrival(began, at, from, &descope.Tokens{Session: v.Session, Refresh: v.Refresh, Body: []byte("{}")})
+	a.minted, a.shown, a.told = v.Minted, v.Shown, true
+	return a
+}
+
+// newArrival returns Descope's answer to a token, nil for a sign-in. How long its session
+// lives is a difference of two of Descope's times, which does not depend on the clock of
+// this machine.
+func (r *Renewer) newArrival(began, at time.Time, from *token.Token, answer *descope.Tokens) *arrival {
+	a := &arrival{began: began, at: at, from: from, answer: answer}
+	if t, err := r.rules.Parse(answer.Session, token.SessionDRN); err == nil {
+		a.expiry = t.Claims.Expiry
+		if !t.Claims.IssuedAt.IsZero() {
+			a.life = min(t.Claims.Expiry.Sub(t.Claims.IssuedAt), unfetchedKept)
+		}
+	}
+	return a
+}
+
+// verify judges an answer of Descope before any of it is handed on. presented is the
+// refresh token that it answers, nil for a sign-in: the answer must be about the same
+// user. A session that has expired while its key was not to be had opens nothing any
+// more, but it still tells that the refresh token beside it is the user's.
+func (r *Renewer) verify(ctx context.Context, a *arrival, presented *token.Token) (*renewal, error) {
+	ctx, cancel := context.WithTimeout(ctx, proveBudget)
+	defer cancel()
+	session, key, err := r.verifyToken(ctx, a.answer.Session, token.SessionDRN, a.began)
+	if err != nil {
+		return nil, err
+	}
+	inForce := presented
+	if a.rotated() {
+		if inForce, _, err = r.verifyToken(ctx, a.answer.Refresh, token.RefreshDRN, a.began); err != nil {
+			return nil, err
+		}
+		inForce.DropPayload()
+	}
+	if inForce == nil {
+		return nil, problem.Unavailable.Because("Descope's answer has no refresh token")
+	}
+	if user := session.Claims.User(); user != inForce.Claims.User() || presented != nil && user != presented.Claims.User() {
+		r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope answered a refresh token with the session of another user; refused")
+		return nil, problem.OtherUser.Because("the answer is about another user")
+	}
+	return &renewal{session: session.Verified(key), raw: session.Raw, inForce: inForce, body: a.answer.Body}, nil
+}
+
+// verifyToken judges a token in Descope's own answer, to a call that began at began, by all
+// the rules. It may have expired on its way, or while it could not be verified.
+// What fails them is "cannot tell", not a refusal: the client did nothing wrong.
+func (r *Renewer) verifyToken(ctx context.Context, raw, drn string, began time.Time) (*token.Token, *token.Key, error) {
+	var key *token.Key
+	t, err := r.rules.Parse(raw, drn)
+	if err == nil {
+		if err = r.rules.CheckTime(&t.Claims, time.Now()); err == token.ErrExpired && t.Claims.Expiry.After(began) {
+			err = nil
+		}
+	}
+	if err == nil {
+		key, err = r.keys.VerifyAnswer(ctx, t)
+	}
+	switch {
+	case err == nil:
+		return t, key, nil
+	case errors.Is(err, problem.ErrUnavailable):
+		return nil, nil, err
+	}
+	r.oddTokens.Do(func() {
+		r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: a token in Descope's answer does not pass the checks; is the clock right, and are Audience and the JWT template in line?",
+			slog.String("kind", drn), slog.String("reason", problem.Of(err).Reason))
+	})
+	return nil, nil, problem.Unavailable.Because("a token in Descope's answer does not pass the checks")
+}
+
+// judgeFailure says what it means that a refresh brought no answer, and notes it for the
+// line. Only codes known to mean it end a session; a changed management key, say, must
+// not sign everybody out, so an operator is told. While there is doubt, another replica
+// may have spent the token, and nothing is final.
+func (r *Renewer) judgeFailure(ctx context.Context, c *claim, l *line, t *token.Token, err error) error {
+	c.release()
+	if r.learn(ctx, l, t) {
+		return nil // another replica's: a store that lost the lease lets two of them call
+	}
+	mayBeSpent := descope.EndsSession(err) && r.mayBeSpent(ctx, c)
+	now := time.Now()
+	var refused *descope.Refusal
+	isRefusal := errors.As(err, &refused)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case mayBeSpent:
+		err = errMaybeSpent
+		l.trouble.until = now.Add(refusalConfirms)
+	case descope.EndsSession(err):
+		err = l.refuse(now, refused)
+	case isRefusal:
+		r.oddRefusals.Do(func() {
+			r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses refreshes for a reason that is not about the session; cookies are kept",
+				slog.Int("status", refused.Status), slog.String("errorCode", refused.Code))
+		})
+		err = &problem.Failure{Problem: problem.OddRefusal, Reason: "Descope refused the refresh for another reason", Cause: err}
+		l.trouble.delay(now, 0)
+	case isOfThisToken(err):
+		l.trouble.delay(now, problem.Of(err).RetryAfter)
+	default:
+		return err // a full budget, a closed gate: everybody's trouble, and told there
+	}
+	l.trouble.err = err
+	r.memory.hand(l.head(), now)
+	r.memory.keep(l.signIn, now)
+	return err
+}
+
+// mayBeSpent reports whether another replica may have spent a token that Descope refused,
+// without this one being able to know.
+func (r *Renewer) mayBeSpent(ctx context.Context, c *claim) bool {
+	r.shared.greet(ctx)
+	return c.orphan || r.shared.isDoubtful(time.Now())
+}
+
+// refuse notes a refusal for good of newest.
+func (l *line) refuse(now time.Time, refused *descope.Refusal) error {
+	confirmed := l.trouble.refuse(now, refused.IsLogout())
+	p := problem.OddRefusal
+	if confirmed {
+		p = problem.SessionEnded
+	}
+	return &problem.Failure{Problem: p, Reason: "Descope refused the refresh token", RetryAfter: max(l.trouble.until.Sub(now), time.Second), DeleteCookies: confirmed}
+}
+
+// isOfThisToken reports whether a failure was an answer to this very call, so that
+// another user's may well get a better one.
+func isOfThisToken(err error) bool {
+	return descope.ReachOf(err) == descope.Reached && !errors.Is(err, descope.ErrLimit) && errors.Is(err, problem.ErrUnavailable) ||
+		descope.ReachOf(err) == descope.Unreached && !problem.Of(err).Timeout
+}
