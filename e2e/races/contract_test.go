@@ -2,8 +2,6 @@ package races_test
 
 import (
 	"flag"
-	"fmt"
-	"io"
 	"time"
 
 	"pgregory.net/rapid"
@@ -13,33 +11,14 @@ import (
 
 // The contract of renewing has twelve rules. Those that can be told from outside are
 // checks here, by number, with the actions that are needed to break them. What a rule
-// allows is counted as "excluded: rule …". With
-//
-//	go test ./e2e/races -contract=today
-//
-// the fewer and looser checks run that renewing was held to before the contract.
+// allows is counted as "excluded: rule …".
 //
 // Not judged here: rule 9, what is evicted first, for which there is too little memory
 // in use, and rule 10, how long a lock is held. Of rule 8 the pauses are judged and not
 // that others go on. Of rule 2 a logout everywhere is judged by what is handed out.
-var contract = flag.String("contract", "next", "the rules by which scripts are judged: today or next")
 
 // only narrows what fails to the rules whose name it is part of, such as "rule 7a".
 var only = flag.String("only", "", "judge by the rules with this in their name")
-
-func byContract() bool { return *contract == "next" }
-
-func announce(out io.Writer) error {
-	switch *contract {
-	case "today":
-		fmt.Fprintln(out, "races: the twelve rules of renewing, and the actions that break them, are OFF")
-	case "next":
-		fmt.Fprintf(out, "races: judged by the twelve rules of renewing, only %q\n", *only)
-	default:
-		return fmt.Errorf("races: -contract=%s is neither today nor next", *contract)
-	}
-	return nil
-}
 
 // The names of the rules in violations.
 const (
@@ -105,9 +84,9 @@ func (s steal) do(w *world) {
 	w.note("browser %d has a copy: %s, %s", to.index, w.nameOf(to.jar.session), w.nameOf(to.jar.refresh))
 }
 
-// contractSteps are what the contract is about: also what the checks of before do not
+// actions are what the contract is about: also what the checks of before do not
 // bear. Logouts are rare, because little can go wrong after one.
-func contractSteps(s setup) []rapidAction {
+func actions(s setup) []rapidAction {
 	steals := rapid.Custom(func(t *rapid.T) action {
 		return steal{
 			From: rapid.IntRange(0, len(s.Browsers)-1).Draw(t, "from"),
@@ -129,12 +108,12 @@ func contractSteps(s setup) []rapidAction {
 		kinds = append(kinds, storeTroubles(s), restarts(s))
 	}
 	for range 14 {
-		kinds = append(kinds, moreAsks(s))
+		kinds = append(kinds, asks(s))
 	}
 	return kinds
 }
 
-func moreAsks(s setup) rapidAction {
+func asks(s setup) rapidAction {
 	kinds := []kind{askPage, askPage, askPage, askPage, askPage, askPage, askMe, askMe, askRefresh, askRefresh, askRefresh, askTryRefresh,
 		askSignIn, askSignIn, askSignIn, askStepUp, askMFA, askSelect, askSelect, askUpdate, askLogout, askLogout, askLogoutAll}
 	one := rapid.Custom(func(t *rapid.T) ask {

@@ -33,7 +33,6 @@ const (
 // A joinCase is what happened, and then a request that is judged, at A.
 type joinCase struct {
 	name    string
-	red     bool // judged by the contract alone
 	keep    bool // Descope does not rotate
 	before  []joinStep
 	ask     joinStep
@@ -74,17 +73,17 @@ var joinCases = []joinCase{
 	{name: "a logout with the first token after the sign-ins are one", before: []joinStep{elsewhere, {"logout", onA, "R2", ""}, lateAtA, wipe},
 		ask: lateAtA, status: 401},
 
-	{name: "the successor went on here", red: true, before: []joinStep{elsewhere, further},
+	{name: "the successor went on here", before: []joinStep{elsewhere, further},
 		ask: lateAtA, status: 200, session: "R3"},
-	{name: "and the store has lost it since", red: true, before: []joinStep{elsewhere, further, lateAtA, wipe},
+	{name: "and the store has lost it since", before: []joinStep{elsewhere, further, lateAtA, wipe},
 		ask: lateAtA, status: 200, session: "R3"},
-	{name: "the successor went on on a third", red: true, before: []joinStep{elsewhere, {"refresh", onC, "R2", "R3"}},
+	{name: "the successor went on on a third", before: []joinStep{elsewhere, {"refresh", onC, "R2", "R3"}},
 		ask: lateAtA, status: 200, session: "R3"},
-	{name: "after a tenant was selected elsewhere", red: true, before: []joinStep{{"select", onB, "R1", "R2"}, further},
+	{name: "after a tenant was selected elsewhere", before: []joinStep{{"select", onB, "R1", "R2"}, further},
 		ask: lateAtA, status: 200, session: "R3"},
-	{name: "without rotation", red: true, keep: true, before: []joinStep{{"select", onB, "R1", "R2"}, {"refresh", onA, "R2", "R2"}},
+	{name: "without rotation", keep: true, before: []joinStep{{"select", onB, "R1", "R2"}, {"refresh", onA, "R2", "R2"}},
 		ask: lateAtA, status: 200, session: "R2"},
-	{name: "the first was renewed here, too, without rotation", red: true, keep: true,
+	{name: "the first was renewed here, too, without rotation", keep: true,
 		before: []joinStep{{"refresh", onA, "R1", "R1"}, {"select", onB, "R1", "R2"}, {"refresh", onA, "R2", "R2"}},
 		ask:    lateAtA, status: 200, session: "R2"},
 	{name: "nobody has shown the successor", before: []joinStep{elsewhere},
@@ -96,28 +95,20 @@ var joinCases = []joinCase{
 		ask: joinStep{"logout", onA, "R1", ""}, status: 200, calls: 1, dead: []string{"R3"}},
 	{name: "a logout with the last one", before: []joinStep{elsewhere, further, lateAtA, wipe, {"logout", onA, "R3", ""}},
 		ask: lateAtA, status: 401, dead: []string{"R3"}},
-	{name: "a logout with the first one, of the last after a tenant was selected elsewhere", red: true, keep: true,
+	{name: "a logout with the first one, of the last after a tenant was selected elsewhere", keep: true,
 		before: []joinStep{{"select", onB, "R1", "R2"}, {"refresh", onA, "R2", "R2"}},
 		ask:    joinStep{"logout", onA, "R1", ""}, status: 200, calls: 2, dead: []string{"R1", "R2"}},
 	{name: "a second factor of what went on is ended with it", before: []joinStep{elsewhere, further, {"step-up", onA, "R3", "R4"}, lateAtA, wipe},
 		ask: joinStep{"logout", onA, "R1", ""}, status: 200, calls: 2, dead: []string{"R3", "R4"}},
-	{name: "a second factor that was given here before", red: true, before: []joinStep{{"step-up", onA, "R1", "R4"}, elsewhere, further, lateAtA},
+	{name: "a second factor that was given here before", before: []joinStep{{"step-up", onA, "R1", "R4"}, elsewhere, further, lateAtA},
 		ask: joinStep{"logout", onA, "R4", ""}, status: 200, calls: 2, dead: []string{"R3", "R4"}},
 }
 
 func TestJoin(t *testing.T) {
-	off := 0
 	for _, c := range joinCases {
-		if c.red && !byContract() {
-			off++
-			continue
-		}
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { c.run(t) })
 		})
-	}
-	if off > 0 {
-		t.Logf("%d of %d cases are OFF, because only the contract is about them", off, len(joinCases))
 	}
 }
 
@@ -158,9 +149,7 @@ func (c *joinCase) run(t *testing.T) {
 		assert.False(t, w.srv.Honours(named[name]), name)
 	}
 	w.settle()
-	if byContract() {
-		assert.Empty(t, w.violations)
-	}
+	assert.Empty(t, w.violations)
 }
 
 // step lets one thing happen and waits for what comes of it.

@@ -159,7 +159,7 @@ func (w *world) noteLanded(c *call, res *http.Response, answer []byte, cut, err 
 	if c.token == nil || !c.replica.crash.IsZero() {
 		return
 	}
-	if byContract() && c.spends() && c.ctx.Err() != nil && time.Since(c.began) < airTime {
+	if c.spends() && c.ctx.Err() != nil && time.Since(c.began) < airTime {
 		w.violate(ruleAir, "%v gives up %s of %s after %v", c.replica, c.path, c.token.name, time.Since(c.began))
 	}
 	var said struct{ ErrorCode string }

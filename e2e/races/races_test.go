@@ -74,15 +74,9 @@ func (k rotateKeys) do(w *world) {
 type switchRotation struct{ On bool }
 
 func (r switchRotation) do(w *world) {
-	if r.On && w.store != nil && !byContract() {
-		w.tasks.Wait()
-		w.settle()
-		elapse(window)
-	}
 	w.srv.Configure(func(s *descopetest.Settings) { s.RotateRefresh = r.On })
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rotates = r.On
 	w.note("Descope: rotation %v", r.On)
 }
 
@@ -112,7 +106,7 @@ func (wipeStore) do(w *world) {
 	w.store.wipe()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.calm, w.storeTroubled = false, true
+	w.calm = false
 	w.wipes = append(w.wipes, time.Now())
 	w.note("store: wiped")
 }
@@ -164,29 +158,7 @@ func (w *world) mend() {
 	w.calm = false
 	w.mu.Unlock()
 	elapse(recovery)
-	if byContract() {
-		w.everybodyIsIn()
-		return
-	}
-	for i := range w.browsers {
-		w.mu.Lock()
-		s := w.stateOf(w.browsers[i].jar.refresh)
-		good := s.token != nil && s.token == s.newest && s.honoured && s.token.signIn.ending.IsZero() &&
-			time.Until(s.token.expires) > window // long enough for all replicas to be asked
-		w.mu.Unlock()
-		if !good {
-			continue
-		}
-		for r := range w.replicas {
-			v := w.send(ask{Kind: askPage, Browser: i, Replica: r})
-			w.tasks.Wait()
-			if v.answer.status != 200 {
-				w.mu.Lock()
-				w.violate("everybody is in again", "%v is answered %d when all is well", v, v.answer.status)
-				w.mu.Unlock()
-			}
-		}
-	}
+	w.everybodyIsIn()
 }
 
 // settle waits for refreshes that have outlived their requests.
@@ -240,10 +212,6 @@ const (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := announce(os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
-	}
 	usually := func(name, value string) {
 		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
 			_ = flag.Set(name, value)
@@ -320,10 +288,8 @@ func setups() *rapid.Generator[setup] {
 			Wire:       rapid.SliceOfN(rapid.SampledFrom([]time.Duration{20 * ms, 5 * ms, 90 * ms, 400 * ms}), 1, 5).Draw(t, "wire"),
 		}
 		s.Shared = s.Shared || s.Replicas > 1
-		if byContract() {
-			s.Reuse = rapid.Bool().Draw(t, "reuse")
-			s.Spent = rapid.SampledFrom([]string{"E061005", "E064001"}).Draw(t, "spent")
-		}
+		s.Reuse = rapid.Bool().Draw(t, "reuse")
+		s.Spent = rapid.SampledFrom([]string{"E061005", "E064001"}).Draw(t, "spent")
 		return s
 	})
 }
@@ -331,20 +297,7 @@ func setups() *rapid.Generator[setup] {
 func steps(s setup) *rapid.Generator[step] {
 	gaps := []time.Duration{0, 3 * ms, 35 * ms, 150 * ms, 700 * ms, 2 * sec, 6 * sec, 11 * sec, 25 * sec, 45 * sec, 65 * sec,
 		s.SessionTTL + sec, s.SessionTTL - 15*sec, s.SessionTTL + 8*sec}
-	kinds := []rapidAction{
-		asks(s), asks(s), asks(s), asks(s), asks(s), asks(s), asks(s), asks(s),
-		faults(), faults(),
-		rapid.Map(rapid.SampledFrom([]time.Duration{0, 2 * sec, 8 * sec}), func(d time.Duration) action { return rotateKeys{d} }),
-		rapid.Map(rapid.Bool(), func(on bool) action { return switchRotation{on} }),
-		rapid.Just(action(endAll{0})),
-	}
-	if s.Shared {
-		kinds = append(kinds, storeTroubles(s), restarts(s))
-	}
-	if byContract() {
-		kinds = contractSteps(s)
-	}
-	anything := rapid.OneOf(kinds...)
+	anything := rapid.OneOf(actions(s)...)
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
 			After: rapid.SampledFrom(gaps).Draw(t, "after"),
@@ -354,22 +307,6 @@ func steps(s setup) *rapid.Generator[step] {
 }
 
 type rapidAction = *rapid.Generator[action]
-
-func asks(s setup) rapidAction {
-	kinds := []kind{askPage, askPage, askPage, askPage, askMe, askRefresh, askTryRefresh, askLogout, askLogoutAll, askSignIn}
-	one := rapid.Custom(func(t *rapid.T) ask {
-		return ask{
-			Kind:    rapid.SampledFrom(kinds).Draw(t, "kind"),
-			Browser: rapid.IntRange(0, len(s.Browsers)-1).Draw(t, "browser"),
-			Replica: rapid.IntRange(0, s.Replicas-1).Draw(t, "replica"),
-			In:      rapid.SampledFrom([]time.Duration{0, 0, 2 * ms, 50 * ms, 400 * ms, 3 * sec, 15 * sec}).Draw(t, "in"),
-			Out:     rapid.SampledFrom([]time.Duration{0, 0, 2 * ms, 50 * ms, 400 * ms, 2 * sec}).Draw(t, "out"),
-			HangUp:  rapid.SampledFrom([]time.Duration{0, 0, 0, 0, 0, 0, 0, 0, ms, 40 * ms, 600 * ms}).Draw(t, "hang up"),
-			Lost:    rapid.SampledFrom([]bool{false, false, false, false, false, false, false, false, false, true}).Draw(t, "lost"),
-		}
-	})
-	return rapid.Map(rapid.SliceOfN(one, 1, 5), func(a []ask) action { return askFor(a) })
-}
 
 func faults() rapidAction {
 	return rapid.Custom(func(t *rapid.T) action {

@@ -264,7 +264,7 @@ func TestSlotLineFaults(t *testing.T) {
 					ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 250*time.Millisecond)
 					defer cancel()
 					assert.Equal(t, fault != storeSlow, call(l, ctx) != nil)
-					assert.Equal(t, fault != storeSlow, w.storeTroubled)
+					assert.Equal(t, fault != storeSlow, len(l.replica.cutOff) > 0)
 					assert.Equal(t, name == "put" && fault != storeSlow, len(l.replica.puts) > 0)
 					value, end := s.load("k")
 					assert.Equal(t, name == "put" && fault != storeRefuses, value != nil)

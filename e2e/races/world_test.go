@@ -70,26 +70,22 @@ type world struct {
 	retired  []*replica // were restarted
 	browsers []*browser
 	users    []*user
-	turns    int  // calls to Descope and to the store
-	rotates  bool // refresh tokens
+	turns    int // calls to Descope and to the store
 	faults   map[*replica][]storeFault
 
 	signIns   []*signIn
 	refreshes map[string]*refreshToken
 	sessions  map[string]*sessionToken
 
-	calm          bool // nothing has gone wrong yet
-	storeTroubled bool // a call to the store has gone wrong
-	hasCrashed    bool // a replica has
-	suspicions    []suspicion
-	doubts        []doubt // the same by the contract
-	refused       []refusedVisit
-	violations    []violation
-	handed        map[*user][]cookies // all that anybody was ever given
-	air           []*call             // under way to Descope, but for keys
-	wipes         []time.Time
-	trace         []string
-	counts        map[string]int
+	calm       bool    // nothing has gone wrong yet
+	doubts     []doubt
+	refused    []refusedVisit
+	violations []violation
+	handed     map[*user][]cookies // all that anybody was ever given
+	air        []*call             // under way to Descope, but for keys
+	wipes      []time.Time
+	trace      []string
+	counts     map[string]int
 }
 
 // A violation is an invariant that did not hold.
@@ -111,14 +107,7 @@ type signIn struct {
 	began   time.Time
 	tokens  []*refreshToken
 	ending  time.Time // a logout of it arrived, or an administrator ended it
-	ended   time.Time // a logout of it was answered 200
-	endedBy *replica
-	wholly  bool // by logoutall, and not with a token of its own
-
-	forgotten bool // the logout came with a token that was spent more than a minute before
-	untold    bool // and with one that another replica spent, which may not have been able to tell
-
-	lines   []*line // of its refresh tokens; the first is the sign-in's own
+	lines   []*line   // of its refresh tokens; the first is the sign-in's own
 	logouts []*logout
 }
 
@@ -128,21 +117,6 @@ type refreshToken struct {
 	signIn  *signIn
 	expires time.Time
 
-	next   *refreshToken // what Descope's answer brought in its place, as far as a replica received it
-	nextAt time.Time
-	nextBy *replica
-
-	arrived   time.Time // when a browser first had it
-	arrivedBy *replica
-
-	calls       int // refreshes with it on the way to Descope
-	answered    time.Time
-	answeredBy  *replica
-	demanded    bool      // in so many words: without rotation, such an answer is not shared while the store has another
-	fresh       time.Time // until then the session of the last answer needs no renewal
-	refused     time.Time // first
-	lastRefresh time.Time // a browser asked for a refresh in so many words
-
 	fate // what the contract asks about
 }
 
@@ -150,24 +124,6 @@ type sessionToken struct {
 	name   string
 	signIn *signIn
 	token  *refreshToken // that was in force when it came
-}
-
-// newest returns the newest token that the replicas know to have come of t.
-func (t *refreshToken) newest() *refreshToken {
-	for t.next != nil {
-		t = t.next
-	}
-	return t
-}
-
-// spentElsewhere reports whether what came of t is another replica's doing.
-func (t *refreshToken) spentElsewhere(r *replica) bool {
-	for ; t.next != nil; t = t.next {
-		if t.nextBy != r {
-			return true
-		}
-	}
-	return false
 }
 
 // A browser keeps the two cookies. All tabs of it share them.
@@ -210,7 +166,6 @@ func newWorld(s setup) *world {
 		faults:    make(map[*replica][]storeFault),
 		refreshes: make(map[string]*refreshToken),
 		sessions:  make(map[string]*sessionToken),
-		rotates:   s.Rotate,
 		calm:      true,
 		counts:    make(map[string]int),
 		handed:    make(map[*user][]cookies),
@@ -239,7 +194,6 @@ func newWorld(s setup) *world {
 		tokens := w.srv.SignIn(b.user.loginID)
 		si := w.newSignIn(b.user)
 		t := w.enter(si, si.lines[0], tokens.Refresh)
-		t.arrived = w.began
 		w.enterSession(t, tokens.Session)
 		b.jar = cookies{tokens.Session, tokens.Refresh}
 		w.handed[b.user] = append(w.handed[b.user], b.jar)
@@ -289,7 +243,7 @@ func (w *world) restart(i int, crash bool) {
 	w.retired = append(w.retired, old)
 	if crash {
 		old.crash = time.Now()
-		w.hasCrashed, w.calm = true, false
+		w.calm = false
 	}
 	w.note("%v restarts as %v, crash %v", old, w.replicas[i], crash)
 }
@@ -372,7 +326,6 @@ func (w *world) nextStoreFault(r *replica) (f storeFault, ok bool, takes time.Du
 	}
 	w.faults[r] = queued[1:]
 	if queued[0] != storeSlow {
-		w.storeTroubled = true
 		r.cutOff = append(r.cutOff, time.Now())
 	}
 	w.calm = false
@@ -462,38 +415,8 @@ func (w *world) beginCall(r *replica, req *http.Request) *call {
 	if c.token != nil {
 		w.counts[callsAboutTokens]++
 	}
-	if byContract() {
-		w.judgeCall(c)
-		return c
-	}
-	if c.path == refreshPath && c.token != nil {
-		w.counts["refreshes upstream"]++
-		w.checkRefresh(r, c.token)
-		c.token.calls++
-	}
+	w.judgeCall(c)
 	return c
-}
-
-// checkRefresh holds a replica to one refresh per token and window. It may go
-// wrong with the store or with whoever had the lease; on one replica it must not.
-func (w *world) checkRefresh(r *replica, t *refreshToken) {
-	together := w.store != nil && !w.storeTroubled && !w.hasCrashed
-	now := time.Now()
-	// Where nothing is spent, whoever asks for a refresh in so many words has one.
-	demanded := now.Sub(t.lastRefresh) < 20*time.Second
-	if t.calls > 0 && (together || w.setup.Replicas == 1 && len(w.retired) == 0) && (w.rotates || !demanded) {
-		w.violate("one refresh at a time", "%v refreshes %s while that is under way", r, t.name)
-	}
-	ended := !t.signIn.ending.IsZero() // then nothing is remembered, and Descope refuses
-	if ended || now.Sub(t.answered) >= window || !together && r != t.answeredBy {
-		return
-	}
-	switch {
-	case t.next != nil:
-		w.violate("one refresh per token", "%v refreshes %s, which was spent %v ago", r, t.name, now.Sub(t.answered))
-	case now.Before(t.fresh) && !demanded && (r == t.answeredBy || !t.demanded):
-		w.violate("one refresh per token", "%v refreshes %s, whose last session came %v ago and is still good", r, t.name, now.Sub(t.answered))
-	}
 }
 
 // notePresented enters that a call is about to reach Descope. It locks.
@@ -539,9 +462,6 @@ func (w *world) endCall(c *call, sent []byte, res *http.Response, answer []byte,
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := c.replica
-	if c.path == refreshPath && c.token != nil {
-		c.token.calls--
-	}
 	w.noteLanded(c, res, answer, cut, err)
 	if !r.crash.IsZero() {
 		return nil, errGone
@@ -568,10 +488,6 @@ func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
 // receive enters the tokens in an answer of Descope.
 func (w *world) receive(c *call, sent []byte, status int, answer []byte) {
-	now, r := time.Now(), c.replica
-	if status == http.StatusUnauthorized && c.path == refreshPath && c.token != nil && c.token.refused.IsZero() {
-		c.token.refused = now
-	}
 	if status != http.StatusOK {
 		return
 	}
@@ -584,18 +500,8 @@ func (w *world) receive(c *call, sent []byte, status int, answer []byte) {
 		return
 	}
 	w.enterSession(inForce, tokens.SessionJwt)
-	w.note("    %v has %s and %s", r, w.nameOf(tokens.SessionJwt), inForce.name)
+	w.note("    %v has %s and %s", c.replica, w.nameOf(tokens.SessionJwt), inForce.name)
 	w.noteArrival(c, inForce)
-	if c.token == nil || c.path != refreshPath {
-		return
-	}
-	if inForce != c.token {
-		c.token.next, c.token.nextAt, c.token.nextBy = inForce, now, r
-	}
-	c.token.answered, c.token.answeredBy = now, r
-	c.token.demanded = now.Sub(c.token.lastRefresh) < 20*time.Second
-	expiry, issued := timeIn(tokens.SessionJwt, "exp"), timeIn(tokens.SessionJwt, "iat")
-	c.token.fresh = expiry.Add(-min(30*time.Second, expiry.Sub(issued)/10))
 }
 
 // inForce returns the refresh token in force after an answer, nil for one that has
@@ -796,15 +702,8 @@ func (w *world) arrive(v *visit) {
 		return
 	}
 	w.noteShown(v, t)
-	switch v.Kind {
-	case askLogout:
-		if v.Mount == bare && t.signIn.ending.IsZero() {
-			t.signIn.ending = v.arrived
-		}
-	case askRefresh, askTryRefresh:
-		for x := t; x != nil; x = x.next {
-			x.lastRefresh = v.arrived
-		}
+	if v.Kind == askLogout && v.Mount == bare && t.signIn.ending.IsZero() {
+		t.signIn.ending = v.arrived
 	}
 }
 
@@ -819,9 +718,6 @@ func (w *world) keep(v *visit) {
 	}
 	if set.refresh != nil {
 		jar.refresh = *set.refresh
-		if t := w.refreshes[jar.refresh]; t != nil && t.arrived.IsZero() {
-			t.arrived, t.arrivedBy = time.Now(), v.replica
-		}
 	}
 	if refreshed {
 		w.note("%v sets the cookies to %s, %s", v, w.nameOf(jar.session), w.nameOf(jar.refresh))
