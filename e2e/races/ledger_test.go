@@ -62,7 +62,7 @@ type edge struct {
 	by        *replica
 	began, at time.Time
 	minted    bool // the old one may be in force yet
-	second    bool // by a second factor, which begins a line
+	second    bool // it begins a line, as a second factor does
 	refreshed bool // by a refresh, which is remembered a minute after what it brought was shown
 	shown     bool // a client had shown the old one
 }
@@ -116,6 +116,12 @@ func (c *call) spends() bool {
 	return c.token != nil && (c.path == refreshPath || c.path == selectPath || c.path == verifyPath)
 }
 
+// branches reports whether what a call brings begins a line: by a second factor, or where
+// two replicas made something of a token that stayed in force.
+func (c *call) branches() bool {
+	return c.path == verifyPath || slices.ContainsFunc(c.token.kids, func(e *edge) bool { return e.minted && !e.second && e.by != c.replica })
+}
+
 // noteSpent enters what Descope made of the token, whoever learns of it.
 func (w *world) noteSpent(c *call, honoured bool, answer []byte) {
 	t := c.token
@@ -144,7 +150,7 @@ func (w *world) noteArrival(c *call, inForce *refreshToken) {
 	}
 	e := &edge{
 		from: c.token, to: inForce, by: c.replica, began: c.began, at: time.Now(),
-		second: c.path == verifyPath, refreshed: c.path == refreshPath,
+		second: c.branches(), refreshed: c.path == refreshPath,
 		shown:  c.visit != nil && c.visit.token == c.token || w.hasShown(c.replica, c.token, time.Now()),
 		minted: c.path != refreshPath && c.token.spent.IsZero(),
 	}

@@ -127,11 +127,7 @@ func (e endAll) do(w *world) {
 	defer w.mu.Unlock()
 	u := w.users[e.User%len(w.users)]
 	w.srv.LogOut(u.loginID)
-	for _, si := range w.signIns {
-		if si.user == u && si.ending.IsZero() {
-			si.ending = time.Now()
-		}
-	}
+	w.endUser(u, time.Now())
 	w.note("Descope: %s is logged out by an administrator", u.loginID)
 }
 

@@ -97,6 +97,9 @@ func (w *world) judgeAlone(c *call) {
 			other.token != c.token && !slices.Contains(other.token.after(), c.token) && !slices.Contains(c.token.after(), other.token):
 			w.exclude("rule 5: two spending calls at a time: nobody could tell that it is one sign-in")
 			continue
+		case other.token != c.token && !c.token.signIn.ending.IsZero() && time.Since(c.token.signIn.ending) > storeLife:
+			w.exclude("rule 5: two spending calls at a time: a logout is remembered for ten minutes")
+			continue
 		case other.replica == c.replica:
 		case w.store == nil, w.storeFailed(other, c), w.wipedSince(other.began):
 			w.exclude("rule 5: two spending calls at a time: the store did not answer, or was emptied")

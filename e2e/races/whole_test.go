@@ -23,7 +23,7 @@ func (w *world) noteLogoutAnswered(v *visit) {
 	for _, si := range w.signIns {
 		switch {
 		case si == t.signIn && (v.Kind == askLogout || l.done), si != t.signIn && l.everywhere && l.done && si.user == t.signIn.user && si.began.Before(v.everywhere),
-			l.everywhere && si.user == t.signIn.user && !slices.ContainsFunc(si.tokens, func(t *refreshToken) bool { return w.srv.Honours(t.raw) }):
+			l.everywhere && si.user == t.signIn.user && !w.isIn(si):
 			if si.ending.IsZero() || v.arrived.Before(si.ending) {
 				si.ending = v.arrived
 			}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,7 +78,7 @@ type world struct {
 	refreshes map[string]*refreshToken
 	sessions  map[string]*sessionToken
 
-	calm       bool    // nothing has gone wrong yet
+	calm       bool // nothing has gone wrong yet
 	doubts     []doubt
 	refused    []refusedVisit
 	violations []violation
@@ -97,6 +98,7 @@ type violation struct {
 type user struct {
 	loginID string
 	subject string
+	ended   time.Time // all sign-ins of then, the last time
 }
 
 // A signIn is what begins with a verified code and ends with a logout. Guarded
@@ -280,6 +282,11 @@ func (w *world) newSignIn(u *user) *signIn {
 	return si
 }
 
+// isIn reports whether Descope honours a token of a sign-in, as far as replicas have them.
+func (w *world) isIn(si *signIn) bool {
+	return slices.ContainsFunc(si.tokens, func(t *refreshToken) bool { return w.srv.Honours(t.raw) })
+}
+
 func (w *world) enter(si *signIn, l *line, raw string) *refreshToken {
 	if t := w.refreshes[raw]; t != nil {
 		return t
@@ -448,11 +455,18 @@ func (w *world) noteCarried(c *call, answer []byte) {
 // noteEverywhere enters that Descope logged a user out everywhere, whoever hears of it.
 func (w *world) noteEverywhere(c *call) {
 	if c.visit != nil {
-		c.visit.everywhere = time.Now()
+		c.visit.everywhere = c.presented
 	}
+	w.endUser(c.token.signIn.user, c.presented)
+}
+
+// endUser enters that Descope ended all sign-ins of a user. What is on its way yet is
+// entered when it comes.
+func (w *world) endUser(u *user, at time.Time) {
+	u.ended = at
 	for _, si := range w.signIns {
-		if si.user == c.token.signIn.user && si.ending.IsZero() {
-			si.ending = c.presented
+		if si.user == u && si.ending.IsZero() && !w.isIn(si) {
+			si.ending = at
 		}
 	}
 }
@@ -510,7 +524,7 @@ func (w *world) inForce(c *call, sent []byte, refresh string) *refreshToken {
 	switch {
 	case c.token != nil && refresh == "":
 		return c.token
-	case c.token != nil && w.refreshes[refresh] == nil && c.path == verifyPath:
+	case c.token != nil && w.refreshes[refresh] == nil && c.branches():
 		return w.enter(c.token.signIn, c.token.signIn.newLine(), refresh)
 	case c.token != nil:
 		return w.enter(c.token.signIn, c.token.line, refresh)
@@ -522,6 +536,9 @@ func (w *world) inForce(c *call, sent []byte, refresh string) *refreshToken {
 	for _, u := range w.users {
 		if u.loginID == in.LoginID {
 			si := w.newSignIn(u)
+			if !w.srv.Honours(refresh) && u.ended.After(c.began) {
+				si.ending = u.ended
+			}
 			return w.enter(si, si.lines[0], refresh)
 		}
 	}

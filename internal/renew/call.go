@@ -80,7 +80,7 @@ func (r *Renewer) Follow(ctx context.Context, t *token.Token, call func(context.
 // of it meanwhile.
 func (r *Renewer) confirm(ctx context.Context, l *line, newest *token.Token) error {
 	r.mu.Lock()
-	l = r.memory.lineOf(newest, l)
+	l = r.memory.lineOf(newest, l, time.Now())
 	fl := l.flight
 	switch {
 	case fl != nil:
@@ -100,12 +100,12 @@ func (r *Renewer) confirm(ctx context.Context, l *line, newest *token.Token) err
 	return fl.err
 }
 
-// hasMoved reports whether a token is not newest any more, or is being spent.
+// hasMoved reports whether a token is not newest any more, is being spent, or has ended.
 func (r *Renewer) hasMoved(l *line, t *token.Token) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l = r.memory.lineOf(t, l)
-	return l.newest.Raw != t.Raw || l.unproved != nil || l.flight != nil
+	l = r.memory.lineOf(t, l, time.Now())
+	return l.ended || l.newest.Raw != t.Raw || l.unproved != nil || l.flight != nil
 }
 
 // ErrOvertaken is wrapped where a call that may bring other tokens was not made, because
@@ -175,7 +175,12 @@ func (r *Renewer) mint(ctx context.Context, fl *flight, m *mint) error {
 	a, err := r.spend(ctx, c, m.token, func(ctx context.Context) (*descope.Answer, error) { return m.call(ctx, m.token) })
 	if err != nil {
 		c.release()
-		if descope.EndsSession(err) && r.mayBeSpent(ctx, c) {
+		switch {
+		case !descope.EndsSession(err):
+			return err
+		case r.learn(ctx, m.line, m.token):
+			return errSpentElsewhere
+		case r.mayBeSpent(ctx, c):
 			return errMaybeSpent
 		}
 		return err

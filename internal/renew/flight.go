@@ -215,6 +215,9 @@ func (r *Renewer) publish(ctx context.Context, c *claim, l *line, a *arrival) {
 		l.checked = now
 	default:
 		if other := r.arrivalOf(a.from, v); other.rotated() && l.unproved == a {
+			if a.minted {
+				r.memory.part(l, a, now)
+			}
 			r.memory.arrive(l, other, now)
 		}
 	}

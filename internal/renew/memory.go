@@ -96,9 +96,13 @@ func (m *memory) begin(t *token.Token) *line {
 }
 
 // lineOf returns the line that is remembered for t, or else l: somebody may have begun one
-// since l was found.
-func (m *memory) lineOf(t *token.Token, l *line) *line {
-	if p := m.places[token.HashOf(t.Raw)]; p != nil {
+// since l was found, or ended it.
+func (m *memory) lineOf(t *token.Token, l *line, now time.Time) *line {
+	hash := token.HashOf(t.Raw)
+	if s, ok := m.ended.Get(hash, now); ok {
+		return s.lines[0]
+	}
+	if p := m.places[hash]; p != nil {
 		return p.line
 	}
 	return l
@@ -185,6 +189,7 @@ func (m *memory) arrive(l *line, a *arrival, now time.Time) bool {
 // leave notes a token that is in force perhaps, though another has taken its place.
 func (m *memory) leave(s *signIn, t *token.Token, now time.Time) {
 	const maxLeft = 16
+	s.left = slices.DeleteFunc(s.left, func(other *token.Token) bool { return other.Raw == t.Raw })
 	if s.left = append(s.left, t); len(s.left) > maxLeft {
 		s.left = s.left[1:]
 	}
@@ -264,6 +269,15 @@ func (m *memory) branch(l *line, a *arrival, now time.Time) *line {
 	l.mintedUntil = now.Add(unfetchedKept)
 	m.keep(l.signIn, now)
 	return b
+}
+
+// part gives an answer that minting brought a line of its own, because another replica's
+// is newest's: both tokens are in force, each with a client of its own.
+func (m *memory) part(l *line, a *arrival, now time.Time) {
+	hash := token.HashOf(a.answer.Refresh)
+	l.places = slices.DeleteFunc(l.places, func(p *place) bool { return p.hash == hash })
+	l.unproved = nil
+	m.branch(l, a, now)
 }
 
 // signedIn notes a sign-in. Descope's tokens are the same for the same second: it may

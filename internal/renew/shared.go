@@ -302,16 +302,15 @@ func (r *Renewer) check(ctx context.Context, t *token.Token, l *line) (news bool
 		r.noteEnded(l)
 		return true, errLoggedOut
 	}
-	if a.err != nil || ofOwn.err != nil {
-		return false, nil // served from memory, in doubt
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if link := r.arrivalOf(newest, a.v); link != nil && link.rotated() && l.newest.Raw == newest.Raw && !l.spentUnproved() {
 		r.memory.arrive(l, link, time.Now())
 		return true, nil
 	}
-	l.checked = later(l.checked, began)
+	if a.err == nil && ofOwn.err == nil { // else it is served from memory, in doubt
+		l.checked = later(l.checked, began)
+	}
 	return l.newest.Raw != newest.Raw || l.ended, nil
 }
 
