@@ -100,7 +100,7 @@ func (w *world) judgeAlone(c *call) {
 		case other.token != c.token && !c.token.signIn.ending.IsZero() && time.Since(c.token.signIn.ending) > storeLife:
 			w.exclude("rule 5: two spending calls at a time: a logout is remembered for ten minutes")
 			continue
-		case other.replica == c.replica:
+		case other.replica == c.replica && (other.token == c.token || w.store == nil):
 		case w.store == nil, w.storeFailed(other, c), w.wipedSince(other.began):
 			w.exclude("rule 5: two spending calls at a time: the store did not answer, or was emptied")
 			continue
@@ -223,7 +223,7 @@ func (w *world) judgeOlder(v *visit, set changes) {
 // judgeLateStatus: a late holder for whom memory has nothing is told so, each in the way
 // that harms its client least.
 func (w *world) judgeLateStatus(v *visit) {
-	if v.lateFor == nil || v.Mount != bare || v.HangUp > 0 || v.replica.failing(v.arrived.Add(-storeRest), time.Now()) || v.token.spent.IsZero() {
+	if v.lateFor == nil || v.Mount != bare || w.ended(v.token, v.arrived) != "" || v.HangUp > 0 || v.replica.failing(v.arrived.Add(-storeRest), time.Now()) || v.token.spent.IsZero() {
 		return
 	}
 	want, ok := map[kind]int{
@@ -430,6 +430,9 @@ func (w *world) leads(t *refreshToken, r *replica, at time.Time, depth int) stri
 		case w.setup.Spent == "E064001" && e.by != r && e.at.After(at):
 			why = "rule 7b: E064001 is final, and was said of a token that was just spent elsewhere"
 			continue
+		case e.by != r && e.at.After(at) && e.by.failing(e.began.Add(-5*time.Second), e.at):
+			why = "another replica was spending it, and could not take the lease"
+			continue
 		}
 		if why = w.untoldWhy(e, r, at); why == "" || e.at.After(at) {
 			why = w.leads(e.to, r, at, depth+1)
@@ -457,6 +460,7 @@ func (w *world) wasHonoured(t *refreshToken, at time.Time) bool {
 func (w *world) everybodyIsIn() {
 	for i := range w.browsers {
 		for r := range w.replicas {
+			elapse(time.Second) // where keys have been rotated, strangers may ask a few times a second
 			v := w.send(ask{Kind: askPage, Browser: i, Replica: r})
 			w.tasks.Wait()
 			w.mu.Lock()

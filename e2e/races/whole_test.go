@@ -38,12 +38,13 @@ func (w *world) noteLogoutAnswered(v *visit) {
 	l.covers = w.covered(t, v.replica, v.arrived, !l.untold)
 	l.lines = make(map[*line]bool)
 	for x := range l.covers {
-		newest := true
+		l.lines[x.line] = true
+	}
+	for x := range l.covers {
 		for _, e := range x.kids {
-			newest = newest && (e.second || l.covers[e.to])
-		}
-		if newest {
-			l.lines[x.line] = true
+			if !e.second && !l.covers[e.to] {
+				delete(l.lines, x.line) // what came of it is elsewhere
+			}
 		}
 	}
 }

@@ -111,7 +111,7 @@ func (r *Renewer) markInStore(ctx context.Context, t *token.Token, s *signIn) {
 // told of then, and x no more.
 func (r *Renewer) markOne(ctx context.Context, x *token.Token, s *signIn) (next *token.Token, err error) {
 	v, err := r.shared.end(ctx, x)
-	if err != nil || v == nil || v.Refresh == "" || v.Refresh == x.Raw {
+	if err != nil || v == nil || v.Refresh == "" {
 		return nil, err
 	}
 	next, err = r.rules.Parse(v.Refresh, token.RefreshDRN)

@@ -47,7 +47,7 @@ type record struct {
 	Began   int64  `json:"began"` // the token was spent no earlier, Unix milliseconds
 	At      int64  `json:"at"`    // and no later
 	Session string `json:"session"`
-	Refresh string `json:"refresh,omitzero"`
+	Refresh string `json:"refresh,omitzero"` // that came of it, if it is another
 	Minted  bool   `json:"minted,omitzero"` // the token is in force perhaps
 	Shown   bool   `json:"shown,omitzero"`  // a client has shown the token
 }
@@ -229,16 +229,20 @@ func (c *claim) put(ctx context.Context, a *arrival) (v *record, ended bool, err
 func (s *shared) put(ctx context.Context, owner string, a *arrival, over bool) (v *record, ended bool, err error) {
 	ttl := sharedKept
 	if !a.rotated() {
-		// Beyond its life it would serve nobody.
-		ttl = min(ttl, time.Until(a.expiry))
+		ttl = min(ttl, time.Until(a.expiry)) // beyond its life it would serve nobody
 	}
-	sealed, err := s.seal.seal(a.from, &record{
-		Began: a.began.UnixMilli(), At: a.at.UnixMilli(),
-		Session: a.answer.Session, Refresh: a.answer.Refresh, Minted: a.minted, Shown: a.shown,
-	})
+	sealed, err := s.seal.seal(a.from, recordOf(a))
 	if err != nil || ttl <= 0 {
 		_ = s.release(ctx, a.from, owner)
 		return nil, false, nil // there is nothing to tell
+	}
+	if over && !a.rotated() {
+		// A session takes the place of a session, but not of what the token was spent for.
+		if v, ended, err = s.load(ctx, a.from); err != nil || ended || v != nil && v.Refresh != "" {
+			_ = s.release(ctx, a.from, owner)
+			return v, ended, err
+		}
+		v = nil
 	}
 	// Also where the store did not answer a moment ago: what was spent has to be told.
 	err = s.try(ctx, func(ctx context.Context) error {
@@ -254,6 +258,14 @@ func (s *shared) put(ctx context.Context, owner string, a *arrival, over bool) (
 		return s.put(ctx, owner, a, true)
 	}
 	return v, ended, err
+}
+
+func recordOf(a *arrival) *record {
+	v := &record{Began: a.began.UnixMilli(), At: a.at.UnixMilli(), Session: a.answer.Session, Minted: a.minted, Shown: a.shown}
+	if a.rotated() {
+		v.Refresh = a.answer.Refresh
+	}
+	return v
 }
 
 // release lets other replicas try. Should it fail, the lease ends by itself.
