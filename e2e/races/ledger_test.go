@@ -268,18 +268,23 @@ func (w *world) hasSeen(r *replica, t *refreshToken, at time.Time) bool {
 	return w.hasShown(r, t, at)
 }
 
-// hasShown is hasSeen, as far as a replica can tell alone.
+// hasShown is hasSeen, as far as a replica can tell alone. What it neither spent nor
+// brought it remembers while its session lives.
 func (w *world) hasShown(r *replica, t *refreshToken, at time.Time) bool {
 	known := t.served[r]
+	forgets := true
 	if t.from != nil && t.from.by == r {
-		known = t.from.at
+		known, forgets = t.from.at, false
 	}
 	for _, e := range t.kids {
 		if e.by == r && (known.IsZero() || e.at.Before(known)) {
-			known = e.at
+			known, forgets = e.at, false
 		}
 	}
-	return !known.IsZero() && slices.ContainsFunc(t.shown[r], func(s shown) bool { return !s.arrived.Before(known) && s.answered.Before(at) })
+	if known.IsZero() || forgets && at.Sub(known) >= w.setup.SessionTTL {
+		return false
+	}
+	return slices.ContainsFunc(t.shown[r], func(s shown) bool { return !s.arrived.Before(known) && s.answered.Before(at) })
 }
 
 // mayBeLate reports whether anybody has had something newer than t.

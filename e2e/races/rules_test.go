@@ -28,7 +28,7 @@ func (w *world) judgeCall(c *call) {
 	w.judgeAlone(c)
 	if c.visit != nil {
 		c.visit.refreshed++
-		if late := c.visit.lateFor; late != nil && !c.replica.failing(c.visit.arrived, time.Now()) && c.path != verifyPath && c.token.signIn.ending.IsZero() {
+		if late := c.visit.lateFor; late != nil && !c.replica.failing(c.visit.arrived.Add(-storeRest), time.Now()) && c.path != verifyPath && c.token.signIn.ending.IsZero() {
 			rule := ruleLate
 			if c.visit.token.spent.IsZero() {
 				rule = ruleLeft
@@ -419,7 +419,8 @@ func (w *world) ended(t *refreshToken, at time.Time) string {
 
 // leads says why a token may be taken to lead to nothing that is good.
 func (w *world) leads(t *refreshToken, r *replica, at time.Time, depth int) string {
-	if w.wasHonoured(t, at) {
+	goesOn := func(e *edge) bool { return e.minted && !e.second && w.isTold(e, r, at) }
+	if w.wasHonoured(t, at) && !slices.ContainsFunc(t.kids, goesOn) {
 		return ""
 	}
 	why := "spent, and the answer lost on its way"

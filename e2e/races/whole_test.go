@@ -207,7 +207,7 @@ func (w *world) survives(t *refreshToken, l *logout) string {
 		return "what is older or elsewhere"
 	default:
 		for ; x.from != nil && !l.covers[x]; x = x.from.from {
-			if e := x.from; e.by != l.visit.replica && (e.second || e.at.Before(l.visit.arrived)) {
+			if e := x.from; e.second && e.by != l.visit.replica || e.at.Before(l.visit.arrived) {
 				return "what is older or elsewhere"
 			}
 		}

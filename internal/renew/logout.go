@@ -29,10 +29,10 @@ func (r *Renewer) LogOut(ctx context.Context, t *token.Token) error {
 	if err := r.admit(t, now); err != nil {
 		return err
 	}
-	s, flights := r.endSignIn(t, now)
+	s := r.endSignIn(t, now)
 	r.markInStore(ctx, t, s)
 	told := time.Now()
-	if err := r.awaitLanding(ctx, flights); err != nil {
+	if err := r.awaitLanding(ctx, r.inTheAir(s)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeBudget)
@@ -61,10 +61,10 @@ func (r *Renewer) admit(t *token.Token, now time.Time) error {
 	return r.api.Reserve(&judged)
 }
 
-// endSignIn marks the sign-in of t as ended and returns it and what is in the air of it.
-// Of a token that is known to be spent and nothing more it ends the token: that Descope
-// may take it for used again, and end the sign-in, is what was asked for.
-func (r *Renewer) endSignIn(t *token.Token, now time.Time) (s *signIn, flights []*flight) {
+// endSignIn marks the sign-in of t as ended and returns it. Of a token that is known to be
+// spent and nothing more it ends the token: that Descope may take it for used again, and
+// end the sign-in, is what was asked for.
+func (r *Renewer) endSignIn(t *token.Token, now time.Time) (s *signIn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, spent := r.memory.find(t, now)
@@ -75,13 +75,19 @@ func (r *Renewer) endSignIn(t *token.Token, now time.Time) (s *signIn, flights [
 		r.memory.placeOf(l, token.HashOf(t.Raw), 0, now)
 		s = l.signIn
 	}
+	r.memory.end(s, now)
+	return s
+}
+
+func (r *Renewer) inTheAir(s *signIn) (flights []*flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, l := range s.lines {
 		if l.flight != nil {
 			flights = append(flights, l.flight)
 		}
 	}
-	r.memory.end(s, now)
-	return s, flights
+	return flights
 }
 
 // markInStore marks t and the newest tokens as logged out for the other replicas, and
@@ -121,6 +127,7 @@ func (r *Renewer) markOne(ctx context.Context, x *token.Token, s *signIn) (next 
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.memory.absorb(s, next, now)
 	s.settle(x)
 	if v.Minted { // in force perhaps; else it was spent for the next
 		r.memory.endAlso(s, debt{x, true}, now)
@@ -226,7 +233,7 @@ func (r *Renewer) LogOutEverywhere(ctx context.Context, t *token.Token) error {
 		return err
 	}
 	now := time.Now()
-	s, _ := r.endSignIn(t, now)
+	s := r.endSignIn(t, now)
 	r.mu.Lock()
 	s.owed = nil // Descope has ended all of it
 	r.memory.cut.Put(t.Claims.User(), now, now, cutKept)

@@ -303,27 +303,54 @@ func (m *memory) end(s *signIn, now time.Time) {
 	}
 	m.forget(s)
 	s.ended = true
-	for i := len(s.lines) - 1; i >= 0; i-- {
-		l := s.lines[i]
+	m.owe(s, s.lines, s.left, now)
+	s.left = nil
+}
+
+// owe notes what Descope has to hear of, the newest first, and that all of it leads to the
+// logout s.
+func (m *memory) owe(s *signIn, lines []*line, left []*token.Token, now time.Time) {
+	for _, l := range slices.Backward(lines) {
 		l.session, l.last, l.trouble = nil, nil, trouble{}
 		s.owed = append(s.owed, debt{Token: l.inForce()})
 		for _, p := range l.places {
-			m.ended.Put(p.hash, s, now, endedKept)
+			m.leadToEnd(s, p.hash, now)
 		}
-		m.ended.Put(token.HashOf(l.inForce().Raw), s, now, endedKept)
+		m.leadToEnd(s, token.HashOf(l.inForce().Raw), now)
 	}
-	for i := len(s.left) - 1; i >= 0; i-- {
-		s.owed = append(s.owed, debt{s.left[i], true})
-		m.ended.Put(token.HashOf(s.left[i].Raw), s, now, endedKept)
+	for _, t := range slices.Backward(left) {
+		s.owed = append(s.owed, debt{t, true})
+		m.leadToEnd(s, token.HashOf(t.Raw), now)
 	}
-	s.left = nil
+}
+
+// leadToEnd has a token lead to a logout: for ten minutes, or as long as what minting left
+// is remembered, because another replica that was told of it may not know of that.
+func (m *memory) leadToEnd(s *signIn, hash token.Hash, now time.Time) {
+	m.ended.Put(hash, s, now, max(endedKept, s.mintedUntil.Sub(now)))
+}
+
+// absorb ends the sign-in that a token leads to as well, which turned out to be one with s.
+func (m *memory) absorb(s *signIn, t *token.Token, now time.Time) {
+	p := m.places[token.HashOf(t.Raw)]
+	if p == nil || p.signIn == s || p.ended {
+		return
+	}
+	other := p.signIn
+	m.forget(other)
+	s.mintedUntil = later(s.mintedUntil, other.mintedUntil)
+	m.owe(s, other.lines, other.left, now)
+	for _, l := range other.lines {
+		l.signIn = s
+	}
+	s.lines = append(s.lines, other.lines...)
 }
 
 // endAlso has one more token lead to a logout, and be told of.
 func (m *memory) endAlso(s *signIn, d debt, now time.Time) {
 	s.settle(d.Token)
 	s.owed = append([]debt{d}, s.owed...)
-	m.ended.Put(token.HashOf(d.Raw), s, now, endedKept)
+	m.leadToEnd(s, token.HashOf(d.Raw), now)
 }
 
 // wasCut reports whether the user was logged out everywhere when the call for a had

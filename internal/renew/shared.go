@@ -48,8 +48,8 @@ type record struct {
 	At      int64  `json:"at"`    // and no later
 	Session string `json:"session"`
 	Refresh string `json:"refresh,omitzero"` // that came of it, if it is another
-	Minted  bool   `json:"minted,omitzero"` // the token is in force perhaps
-	Shown   bool   `json:"shown,omitzero"`  // a client has shown the token
+	Minted  bool   `json:"minted,omitzero"`  // the token is in force perhaps
+	Shown   bool   `json:"shown,omitzero"`   // a client has shown the token
 }
 
 // shared is a Store in use. A nil one stands for a single replica. Whatever goes wrong
