@@ -349,7 +349,10 @@ const (
 	storeRest = 1300 * time.Millisecond              // a store that failed is not asked again at once
 	storeLife = 10*time.Minute - 10*time.Second      // with what there is to tell
 	tellTime  = 300 * time.Millisecond
-	doubtTime = 60 * time.Second
+
+	storeTimeout = 260 * time.Millisecond // when a call that hangs has failed
+	loadBudget   = time.Second            // LoadSession does not make a page wait longer
+	doubtTime    = 60 * time.Second
 )
 
 func (w *world) wipedSince(t time.Time) bool {

@@ -163,7 +163,8 @@ func (w *world) judgeAnswer(v *visit, set changes) {
 		d.deletes = true
 		w.doubts = append(w.doubts, d)
 	}
-	if status >= 500 && w.calm && !v.token.mayBeLate() {
+	waits := v.Mount == inLoad && v.answer.begun.Sub(v.arrived) >= loadBudget
+	if status >= 500 && w.calm && !v.token.mayBeLate() && !waits {
 		w.doubts = append(w.doubts, doubt{visit: v, at: d.at, rule: ruleCalm})
 	}
 	if r := v.refused; r != nil && r.code == "E061005" {
@@ -271,7 +272,7 @@ func (w *world) judgeRefusal(a refusedVisit) {
 	}
 	if a.refuses || a.deletes {
 		young := r.at.Sub(w.began) < doubtTime || slices.ContainsFunc(w.wipes, func(at time.Time) bool { return at.Before(r.at) && r.at.Sub(at) < doubtTime })
-		if w.store != nil && (v.replica.failing(r.at.Add(-doubtTime), r.at) || young) {
+		if w.store != nil && (v.replica.failing(r.at.Add(-doubtTime), r.at.Add(-storeTimeout)) || young) {
 			w.violate(ruleDoubt, "%v is answered %d by a refusal while the store was away or young", v, v.answer.status)
 		}
 	}

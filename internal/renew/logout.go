@@ -235,10 +235,12 @@ func (r *Renewer) LogOutEverywhere(ctx context.Context, t *token.Token) error {
 	now := time.Now()
 	s := r.endSignIn(t, now)
 	r.mu.Lock()
-	s.owed = nil // Descope has ended all of it
 	r.memory.cut.Put(t.Claims.User(), now, now, cutKept)
 	r.mu.Unlock()
 	r.markInStore(ctx, t, s)
+	r.mu.Lock()
+	s.owed = nil // Descope has ended all of it
+	r.mu.Unlock()
 	r.outwait(now)
 	return nil
 }
