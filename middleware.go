@@ -12,14 +12,17 @@
 // nothing; it is easy to mount, to test and to read. A change that trades an
 // earlier one for a later one does not belong in here.
 //
-// This package is the face: what users name, and the path of a request. It begins in
-// this file and goes down: credentials.go judges what a request presents, cache.go
-// remembers what has passed, jwks.go keeps the project's keys, cookies.go is the one
-// that reads and writes cookies, session.go is what handlers see. handlers.go has the
-// table of the flows and serves them, flows.go has the flows, config.go builds all of
-// it. refresh.go renews sessions and logout.go ends them, with memory.go and store.go.
+// This package is the face: what users name, and the path of a request. The path begins
+// in middleware.go: credentials.go judges what a request presents, cache.go remembers what
+// has passed, jwks.go keeps the project's keys, cookies.go is the one that reads and
+// writes cookies, session.go is what handlers see, guards.go asks for roles and a step-up,
+// login.go sends browsers to the sign-in page. handlers.go has the table of the flows and
+// serves them, flows.go has the flows. config.go builds all of it, errors.go is what
+// callers compare with, store.go what replicas share.
+//
 // Each subject below has a package of its own under internal: problem (what an error
-// becomes), token (what a token says), descope (the wire), guess (limits on guessing).
+// becomes), token (what a token says), descope (the wire), renew (the life of a refresh
+// token, and its end), guess (limits on guessing). fading, calm and tasks are tools.
 package descopehttp
 
 import (

@@ -28,7 +28,7 @@ func (w *world) judgeCall(c *call) {
 	w.judgeAlone(c)
 	if c.visit != nil {
 		c.visit.refreshed++
-		if late := c.visit.lateFor; late != nil && !c.replica.failing(c.visit.arrived.Add(-storeRest), time.Now()) && c.path != verifyPath && c.token.signIn.ending.IsZero() {
+		if late := c.visit.lateFor; late != nil && !w.couldNotAsk(c.visit) && c.path != verifyPath && c.token.signIn.ending.IsZero() {
 			rule := ruleLate
 			if c.visit.token.spent.IsZero() {
 				rule = ruleLeft
@@ -211,7 +211,7 @@ func (w *world) noteHanded(v *visit, set changes) {
 func (w *world) judgeOlder(v *visit, set changes) {
 	second := (v.Kind == askStepUp || v.Kind == askMFA) && v.answer.status == http.StatusOK
 	given := set.session != nil && *set.session != "" || set.refresh != nil && *set.refresh != ""
-	if v.lateFor == nil || second || v.Kind == askSignIn || !given {
+	if v.lateFor == nil || w.couldNotAsk(v) || second || v.Kind == askSignIn || !given {
 		return
 	}
 	rule := ruleOlder
@@ -221,10 +221,21 @@ func (w *world) judgeOlder(v *visit, set changes) {
 	w.violate(rule, "%v, with %s, gets tokens though %s was seen", v, v.token.name, v.lateFor.name)
 }
 
+// couldNotAsk reports whether the store was needed to tell that a holder is late, and did
+// not answer.
+func (w *world) couldNotAsk(v *visit) bool {
+	for t := v.lateFor; t != v.token; t = t.from.from {
+		if t.from.by != v.replica {
+			return v.replica.failing(v.arrived.Add(-storeRest), time.Now())
+		}
+	}
+	return false
+}
+
 // judgeLateStatus: a late holder for whom memory has nothing is told so, each in the way
 // that harms its client least.
 func (w *world) judgeLateStatus(v *visit) {
-	if v.lateFor == nil || v.Mount != bare || w.ended(v.token, v.arrived) != "" || v.HangUp > 0 || v.replica.failing(v.arrived.Add(-storeRest), time.Now()) || v.token.spent.IsZero() {
+	if v.lateFor == nil || v.Mount != bare || w.ended(v.token, v.arrived) != "" || v.HangUp > 0 || w.couldNotAsk(v) || v.token.spent.IsZero() {
 		return
 	}
 	want, ok := map[kind]int{

@@ -656,7 +656,7 @@ func (w *world) serve(v *visit) {
 		v.replica.flows[v.Mount].ServeHTTP(v.answer, r.WithContext(ctx))
 	}
 	if v.replica.crashed() {
-		w.logf("%v is never answered: %v has crashed", v, v.replica)
+		w.abandon(v)
 		return
 	}
 	w.judge(v)
@@ -666,6 +666,17 @@ func (w *world) serve(v *visit) {
 	}
 	elapse(v.Out)
 	w.keep(v)
+}
+
+// abandon enters that a process is gone with a request. A logout may have got as far as
+// the store. It locks.
+func (w *world) abandon(v *visit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note("%v is never answered: %v has crashed", v, v.replica)
+	if v.Kind == askLogout && v.token != nil && v.token.signIn.ending.IsZero() {
+		v.token.signIn.ending = v.arrived
+	}
 }
 
 func (w *world) request(v *visit) *http.Request {

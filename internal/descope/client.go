@@ -7,6 +7,10 @@
 // there. Answers are taken leniently, because a call may have spent a token or a code;
 // the tokens in them are for others to judge.
 //
+// client.go has the paths and the calls, transport.go the base URL and how connections are
+// used, answer.go what an answer says, failure.go what went wrong, gate.go and shares.go
+// who may call when.
+//
 // No call is ever repeated in here: a refresh or a sign-in that may have reached
 // Descope has spent its token or its code. All texts of errors are fixed.
 package descope

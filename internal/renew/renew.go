@@ -28,9 +28,10 @@
 // # Who decides what
 //
 // signin.go has the model and memory.go its transitions, without I/O and under one lock.
-// This file looks at them and decides who gets what, flight.go makes calls that spend a
-// token, logout.go ends sign-ins, shared.go and seal.go are the store. What a refusal of
-// Descope means is in flight.go alone.
+// This file looks at them and decides who gets what. flight.go makes the calls that renew,
+// and says what a refusal of one means; call.go makes those that others ask for with the
+// newest token, and has a refresh confirm what they were refused. logout.go ends sign-ins,
+// shared.go and seal.go are the store.
 package renew
 
 import (

@@ -5,7 +5,8 @@
 // [Token.Verify] checks the signature with a [Key], which [ParseKeySet] made of a key
 // set. What has passed all three is a [Verified]. The package knows neither where a
 // token came from nor where keys do, and keeps nothing but the headers of tokens that
-// have verified.
+// have verified. header.go, claims.go and json.go have the rules of their part of a token,
+// key.go those of keys, errors.go a reason for each.
 //
 // Every rule here closes something. One may be made stricter; to make one laxer is to
 // change who gets in. A token is hostile until its signature has verified, so all of
