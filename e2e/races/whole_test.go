@@ -59,6 +59,9 @@ func (w *world) covered(t *refreshToken, r *replica, at time.Time, stored bool) 
 		if e.refreshed && !e.to.mentioned.IsZero() {
 			kept = window - time.Second
 		}
+		if si := t.signIn; e.refreshed && !si.ending.IsZero() && at.Sub(si.ending) > storeLife {
+			kept = 0 // a logout is remembered ten minutes, and all else goes with it
+		}
 		return e.by == r && at.Sub(e.at) < kept
 	}
 	for todo := []*refreshToken{t}; len(todo) > 0; todo = todo[1:] {

@@ -237,6 +237,7 @@ func (m *memory) prove(l *line, r *renewal, shown bool, now time.Time) {
 	a := l.unproved
 	// Within a second Descope gives the same session again, which says nothing then.
 	isNew := l.session == nil || l.session.raw != r.raw
+	r.proved = now
 	l.unproved, l.last, l.session, l.trouble = nil, a, r, trouble{}
 	if a.rotated() {
 		l.newest, l.number = r.inForce, l.number+1

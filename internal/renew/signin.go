@@ -105,6 +105,7 @@ type renewal struct {
 	raw     string       // the session token
 	inForce *token.Token // the refresh token to use from now on
 	body    jsontext.Value
+	proved  time.Time // here
 }
 
 // spentUnproved reports whether newest must not be presented to Descope again.
