@@ -97,6 +97,9 @@ func (w *world) judgeAlone(c *call) {
 			other.token != c.token && !slices.Contains(other.token.after(), c.token) && !slices.Contains(c.token.after(), other.token):
 			w.exclude("rule 5: two spending calls at a time: nobody could tell that it is one sign-in")
 			continue
+		case c.token.cameMeanwhile(other):
+			w.exclude("rule 5: two spending calls at a time: another replica had spent the token, too")
+			continue
 		case other.token != c.token && !c.token.signIn.ending.IsZero() && time.Since(c.token.signIn.ending) > storeLife:
 			w.exclude("rule 5: two spending calls at a time: a logout is remembered for ten minutes")
 			continue
@@ -108,6 +111,16 @@ func (w *world) judgeAlone(c *call) {
 		w.violate(ruleOne, "%v calls %s of %s while %v calls %s of %s", c.replica, c.path, c.token.name, other.replica, other.path, other.token.name)
 		return
 	}
+}
+
+// cameMeanwhile reports whether another replica brought t for the token of a call that
+// was under way then.
+func (t *refreshToken) cameMeanwhile(c *call) bool {
+	brought := false
+	for ; t != c.token && t.from != nil; t = t.from.from {
+		brought = t.from.by != c.replica && t.from.at.After(c.began)
+	}
+	return t == c.token && brought
 }
 
 // storeFailed reports whether one of two calls was begun, or its lease taken anew, by a
@@ -224,12 +237,11 @@ func (w *world) judgeOlder(v *visit, set changes) {
 // couldNotAsk reports whether the store was needed to tell that a holder is late, and did
 // not answer.
 func (w *world) couldNotAsk(v *visit) bool {
+	needed := !w.hasShown(v.replica, v.lateFor, v.arrived)
 	for t := v.lateFor; t != v.token; t = t.from.from {
-		if t.from.by != v.replica {
-			return v.replica.failing(v.arrived.Add(-storeRest), time.Now())
-		}
+		needed = needed || t.from.by != v.replica
 	}
-	return false
+	return needed && v.replica.failing(v.arrived.Add(-storeRest), time.Now())
 }
 
 // judgeLateStatus: a late holder for whom memory has nothing is told so, each in the way
