@@ -39,6 +39,8 @@ type fate struct {
 	spent time.Time // Descope gave another for it, whoever knows
 	lost  bool      // and the answer reached nobody
 
+	dead time.Time // last presented to Descope when that did not honour it
+
 	mentioned time.Time // a client had it, or the session that came with it
 	shown     map[*replica][]shown
 	served    map[*replica]time.Time // first, with it or with a session that came with it
@@ -128,15 +130,19 @@ func (w *world) noteSpent(c *call, honoured bool, answer []byte) {
 	var tokens struct{ RefreshJwt, ErrorCode string }
 	_ = json.Unmarshal(answer, &tokens)
 	fresh := tokens.RefreshJwt != "" && tokens.RefreshJwt != t.raw
-	if c.spends() && !honoured && t.spent.IsZero() && (fresh || c.honoured) && t.signIn.ending.IsZero() {
+	if c.spends() && !honoured && t.spent.IsZero() && (fresh || c.honoured) && !w.endedBefore(t.signIn, c.presented) {
 		t.spent, t.lost = c.presented, !fresh
 	}
-	again := slices.ContainsFunc(t.refusals, func(r refusal) bool { return t.spent == c.presented && r.at.After(t.spent) })
+	again := t.spent == c.presented && t.dead.After(t.spent)
 	ends := tokens.ErrorCode == "E061005" || tokens.ErrorCode == "E064001" || !c.honoured || again
 	if w.setup.Reuse && ends && t.line.killed.IsZero() && !t.spent.IsZero() {
 		t.line.killed = c.presented
 		w.note("    Descope ends the line of %s, because it was spent", t.name)
 	}
+}
+
+func (w *world) endedBefore(si *signIn, at time.Time) bool {
+	return !si.ending.IsZero() && si.ending.Before(at)
 }
 
 // noteArrival enters that a replica has the answer to a call.

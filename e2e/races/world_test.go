@@ -435,6 +435,9 @@ func (w *world) notePresented(c *call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c.presented = time.Now()
+	if !c.honoured {
+		c.token.dead = c.presented
+	}
 }
 
 // noteCarried enters that Descope has dealt with a call. It locks.

@@ -128,7 +128,7 @@ func (m *memory) see(p *place, now time.Time) {
 		switch {
 		case shown.number < before:
 			shown.until = earlier(shown.until, end)
-		case shown.number < p.number || !shown.isSpent():
+		case shown.number < p.number || shown == p && !p.isSpent():
 			shown.until = end // else it leads to what nobody has fetched yet
 		}
 	}
