@@ -81,7 +81,7 @@ type standing struct {
 	token      *refreshToken
 	lateFor    *refreshToken // something newer that its replica knows to have been seen, as it arrived
 	calls      int           // to Descope about a token, begun for it
-	refreshed  int           // those of them that spend
+	refreshed  int           // refreshes for it that brought something
 	refused    *refusal      // the last, in a call begun for it
 	everywhere time.Time     // Descope logged its user out everywhere
 }
@@ -151,6 +151,9 @@ func (w *world) noteArrival(c *call, inForce *refreshToken) {
 		return
 	}
 	clear(c.token.line.troubles)
+	if c.visit != nil && c.path == refreshPath {
+		c.visit.refreshed++
+	}
 	if inForce == c.token || inForce.from != nil {
 		return
 	}

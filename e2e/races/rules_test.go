@@ -27,7 +27,6 @@ func (w *world) judgeCall(c *call) {
 	}
 	w.judgeAlone(c)
 	if c.visit != nil {
-		c.visit.refreshed++
 		if late := c.visit.lateFor; late != nil && !w.couldNotAsk(c.visit) && c.path != verifyPath && c.token.signIn.ending.IsZero() {
 			rule := ruleLate
 			if c.visit.token.spent.IsZero() {
@@ -35,8 +34,8 @@ func (w *world) judgeCall(c *call) {
 			}
 			w.violate(rule, "%v presented %s after %s was seen, and %s of %s is called", c.visit, c.visit.token.name, late.name, c.path, c.token.name)
 		}
-		if c.visit.Mount != bare && c.visit.Kind != askSelect && c.path == refreshPath && c.visit.refreshed > 1 && c.visit.refused == nil {
-			w.violate(ruleInside, "%v refreshes %d times", c.visit, c.visit.refreshed)
+		if c.visit.Mount != bare && c.visit.Kind != askSelect && c.path == refreshPath && c.visit.refreshed > 0 && c.visit.refused == nil {
+			w.violate(ruleInside, "%v refreshes again", c.visit)
 		}
 	}
 	if c.path == refreshPath {

@@ -30,7 +30,9 @@ const (
 	escapedPage = "/app/ac%6De/pages/o%6Ee"
 )
 
-func contract() []clause { return slices.Concat(pageClauses(), flowClauses(), connectionClauses()) }
+func contract() []clause {
+	return slices.Concat(pageClauses(), flowClauses(), insideClauses(), connectionClauses())
+}
 
 // required and optional are the usual middleware of a page.
 var (
