@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -203,6 +204,57 @@ func TestSlowKeyEndpointOverOneConnection(t *testing.T) {
 			res := b.Do(a.RequireSession(new(kittest.Spy)), kittest.Get("/"))
 			assert.Equal(t, http.StatusOK, res.StatusCode)
 			assert.Less(t, time.Since(began), time.Second)
+		})
+	}
+}
+
+// BenchmarkRenewalsBesideLogouts tells how long one of 100 renewals a second takes, at the
+// median, alone and while a thousand logouts a second are repeated of a sign-in that was
+// refreshed a thousand times. Nothing that one user does may hold up the others.
+func BenchmarkRenewalsBesideLogouts(b *testing.B) {
+	for name, logouts := range map[string]int{"alone": 0, "beside": 1000} {
+		b.Run(name, func(b *testing.B) {
+			k := kittest.New(b)
+			k.Project.Configure(kittest.Rotating)
+			browser := kittest.SignIn(k, kittest.Ada)
+			page, flows := k.RequireSession(new(kittest.Spy)), k.Handler()
+			for range 1000 {
+				browser.Session = ""
+				require.Equal(b, http.StatusOK, browser.Do(page, kittest.Get("/")).StatusCode)
+			}
+			ended := descopetest.Tokens{Refresh: browser.Refresh}
+			require.Equal(b, http.StatusOK, kittest.Serve(flows, kittest.SignedInPost(ended, kittest.LogoutPath, `{}`)).StatusCode)
+			stop := make(chan struct{})
+			var all sync.WaitGroup
+			if logouts > 0 {
+				all.Go(func() {
+					tick := time.NewTicker(time.Second / time.Duration(logouts))
+					defer tick.Stop()
+					for {
+						select {
+						case <-stop:
+							return
+						case <-tick.C:
+							kittest.Serve(flows, kittest.SignedInPost(ended, kittest.LogoutPath, `{}`))
+						}
+					}
+				})
+			}
+			var took []time.Duration
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for b.Loop() {
+				<-tick.C
+				r := kittest.WithCookies(kittest.Get("/"), "", k.Project.SignIn(kittest.Ada).Refresh)
+				began := time.Now()
+				require.Equal(b, http.StatusOK, kittest.Serve(page, r).StatusCode)
+				took = append(took, time.Since(began))
+			}
+			close(stop)
+			all.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "µs-median")
+			b.ReportMetric(0, "ns/op") // the pace
 		})
 	}
 }

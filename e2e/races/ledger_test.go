@@ -250,7 +250,9 @@ func (w *world) noteSeen(v *visit) {
 		return
 	}
 	if _, raw := v.sessionIn(); w.sessions[raw] != nil && raw == v.sent.session {
-		see(w.sessions[raw].token) // and the refresh token may not have been looked at
+		if w.sessions[raw].known[v.replica] {
+			see(w.sessions[raw].token) // and the refresh token may not have been looked at
+		}
 		return
 	}
 	see(v.token)

@@ -205,6 +205,7 @@ func (w *world) noteHanded(v *visit, set changes) {
 	}
 	for _, raw := range []string{given.session, given.refresh} {
 		if s := w.sessions[raw]; s != nil && raw != v.sent.session {
+			s.known[v.replica] = true
 			s.token.noteServed(v.replica)
 		}
 		if t := w.refreshes[raw]; t != nil && raw != v.sent.refresh {
@@ -212,6 +213,7 @@ func (w *world) noteHanded(v *visit, set changes) {
 		}
 	}
 	if _, raw := v.sessionIn(); w.sessions[raw] != nil && raw != v.sent.session {
+		w.sessions[raw].known[v.replica] = true
 		w.sessions[raw].token.noteServed(v.replica)
 	}
 	if given != v.sent && given.refresh != "" {

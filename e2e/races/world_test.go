@@ -125,7 +125,8 @@ type refreshToken struct {
 type sessionToken struct {
 	name   string
 	signIn *signIn
-	token  *refreshToken // that was in force when it came
+	token  *refreshToken     // that was in force when it came
+	known  map[*replica]bool // who brought it, or gave it away
 }
 
 // A browser keeps the two cookies. All tabs of it share them.
@@ -305,7 +306,7 @@ func (w *world) enter(si *signIn, l *line, raw string) *refreshToken {
 
 func (w *world) enterSession(t *refreshToken, raw string) {
 	if w.sessions[raw] == nil {
-		w.sessions[raw] = &sessionToken{fmt.Sprintf("S%d@%d", t.signIn.id, len(w.sessions)+1), t.signIn, t}
+		w.sessions[raw] = &sessionToken{fmt.Sprintf("S%d@%d", t.signIn.id, len(w.sessions)+1), t.signIn, t, make(map[*replica]bool)}
 	}
 }
 
@@ -517,6 +518,7 @@ func (w *world) receive(c *call, sent []byte, status int, answer []byte) {
 		return
 	}
 	w.enterSession(inForce, tokens.SessionJwt)
+	w.sessions[tokens.SessionJwt].known[c.replica] = true
 	w.note("    %v has %s and %s", c.replica, w.nameOf(tokens.SessionJwt), inForce.name)
 	w.noteArrival(c, inForce)
 }
