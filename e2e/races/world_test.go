@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -52,6 +53,8 @@ type setup struct {
 	Shared     bool            // the replicas share a store
 	Browsers   []int           // the user of each
 	Wire       []time.Duration // how long calls to Descope take, in turn
+
+	StoreErrors *rand.Rand // draws which calls to the store fail; nil for none
 
 	Reuse bool   // Descope ends a line when a spent token of it is presented
 	Spent string // Descope's code for a spent token; "": its own choice
@@ -328,6 +331,9 @@ func (w *world) nextStoreFault(r *replica) (f storeFault, ok bool, takes time.Du
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	takes = storeLatency + w.moment()
+	if draw := w.setup.StoreErrors; draw != nil && len(w.faults[r]) == 0 && draw.IntN(100) < 3 {
+		w.faults[r] = []storeFault{[...]storeFault{storeRefuses, storeLoses}[draw.IntN(2)]}
+	}
 	queued := w.faults[r]
 	if len(queued) == 0 {
 		return 0, false, takes

@@ -96,21 +96,24 @@ func (r *Renewer) markInStore(ctx context.Context, t *token.Token, s *signIn) {
 	if r.shared == nil {
 		return
 	}
-	r.mu.Lock()
-	todo := []*token.Token{t}
-	for _, d := range s.owed {
-		todo = append(todo, d.Token)
+	seen := make(map[string]bool)
+	for until, x := time.Now().Add(followBudget), t; x != nil && time.Now().Before(until); x = r.unmarked(s, seen) {
+		seen[x.Raw] = true
+		_, _ = r.markOne(ctx, x, s) // it is in doubt then
 	}
-	r.mu.Unlock()
-	until, seen := time.Now().Add(followBudget), make(map[string]bool)
-	for ; len(todo) > 0 && time.Now().Before(until); todo = todo[1:] {
-		if x := todo[0]; !seen[x.Raw] {
-			seen[x.Raw] = true
-			if next, _ := r.markOne(ctx, x, s); next != nil {
-				todo = append(todo, next)
-			}
+}
+
+// unmarked returns a token that Descope has to hear of and that is not among the seen ones,
+// nil if there is none.
+func (r *Renewer) unmarked(s *signIn, seen map[string]bool) *token.Token {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range s.owed {
+		if !seen[d.Raw] {
+			return d.Token
 		}
 	}
+	return nil
 }
 
 // markOne marks x, and returns what another replica says to have come of it: that is to be
