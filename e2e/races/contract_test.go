@@ -31,6 +31,7 @@ const (
 	ruleLeft     = "rules 3 and 4: a holder of what minting left in force is late, too"
 	ruleLateSays = "rule 4: a late holder is told so"
 	ruleOne      = "rule 5: one spending call at a time"
+	ruleQuiet    = "rule 5: nothing is asked about a token that is being spent"
 	ruleAir      = "rule 6: a spending call lives 30 s"
 	ruleKept     = "rule 6: an answer that spent a token is kept and delivered"
 	ruleBudget   = "rule 6: who waits leaves after its own budget"

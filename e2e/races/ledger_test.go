@@ -133,7 +133,8 @@ func (w *world) noteSpent(c *call, honoured bool, answer []byte) {
 	if c.spends() && !honoured && t.spent.IsZero() && (fresh || c.honoured) && !w.endedBefore(t.signIn, c.presented) {
 		t.spent, t.lost = c.presented, !fresh
 	}
-	again := t.spent == c.presented && t.dead.After(t.spent)
+	refusedLater := slices.ContainsFunc(t.refusals, func(r refusal) bool { return r.at.After(t.spent) })
+	again := t.spent == c.presented && (t.dead.After(t.spent) || refusedLater)
 	ends := tokens.ErrorCode == "E061005" || tokens.ErrorCode == "E064001" || !c.honoured || again
 	if w.setup.Reuse && ends && t.line.killed.IsZero() && !t.spent.IsZero() {
 		t.line.killed = c.presented

@@ -22,6 +22,8 @@ func (w *world) judgeCall(c *call) {
 		c.visit.calls++
 	}
 	w.judgeSpent(c)
+	w.judgeQuiet(c)
+	defer func() { w.air = append(w.air, c) }()
 	if !c.spends() {
 		return
 	}
@@ -34,14 +36,13 @@ func (w *world) judgeCall(c *call) {
 			}
 			w.violate(rule, "%v presented %s after %s was seen, and %s of %s is called", c.visit, c.visit.token.name, late.name, c.path, c.token.name)
 		}
-		if c.visit.Mount != bare && c.visit.Kind != askSelect && c.path == refreshPath && c.visit.refreshed > 0 && c.visit.refused == nil {
+		if c.visit.Mount != bare && c.visit.Kind != askSelect && c.visit.Kind != askPage && c.path == refreshPath && c.visit.refreshed > 0 && c.visit.refused == nil {
 			w.violate(ruleInside, "%v refreshes again", c.visit)
 		}
 	}
 	if c.path == refreshPath {
 		w.judgePause(c)
 	}
-	w.air = append(w.air, c)
 }
 
 // judgeSpent: Descope is not asked about a token that the replica or the store knows to
@@ -76,6 +77,17 @@ func (w *world) judgeSpent(c *call) {
 	w.exclude("rule 7a: a spent token is asked about: " + why)
 }
 
+// judgeQuiet: a replica asks nothing else about a token that it is spending: what comes to
+// Descope after that is about a spent token.
+func (w *world) judgeQuiet(c *call) {
+	for _, other := range w.air {
+		if other.token == c.token && other.replica == c.replica && other.spends() != c.spends() && other.path != logoutPath && c.path != logoutPath {
+			w.violate(ruleQuiet, "%v calls %s of %s while it calls %s", c.replica, c.path, c.token.name, other.path)
+			return
+		}
+	}
+}
+
 // judgeAlone: one spending call at a time a line, over all replicas that reach the
 // store, and one minting call at a time of what a replica knows to be one sign-in.
 func (w *world) judgeAlone(c *call) {
@@ -86,6 +98,8 @@ func (w *world) judgeAlone(c *call) {
 	for _, other := range w.air {
 		sameLine := other.token.line == c.token.line
 		switch {
+		case !other.spends():
+			continue
 		case !other.replica.crash.IsZero(), other.token.signIn != c.token.signIn:
 			continue
 		case !other.token.spent.IsZero() && other.token.spent.Before(other.began):

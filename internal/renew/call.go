@@ -53,10 +53,15 @@ func (r *Renewer) Follow(ctx context.Context, t *token.Token, call func(context.
 		r.mu.Unlock()
 		if current, err := r.isCurrent(ctx, t, l); err != nil {
 			return nil, err
-		} else if !current || r.hasMoved(l, newest) {
+		} else if !current {
+			continue
+		}
+		l, ok := r.beginAsking(l, newest)
+		if !ok {
 			continue
 		}
 		answer, err := call(ctx, newest)
+		r.endAsking(l)
 		if !descope.EndsSession(err) {
 			return answer, err
 		}
@@ -100,11 +105,61 @@ func (r *Renewer) confirm(ctx context.Context, l *line, newest *token.Token) err
 	return fl.err
 }
 
+// beginAsking notes that a call which spends nothing begins with a token, unless that has
+// moved: whoever spends it waits for the call, because Descope may end a sign-in when a
+// token comes in that was just spent.
+func (r *Renewer) beginAsking(l *line, t *token.Token) (*line, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l = r.memory.lineOf(t, l, time.Now())
+	if l.hasMoved(t) {
+		return nil, false
+	}
+	r.memory.work(l, time.Now())
+	l.askers++
+	return l, true
+}
+
+func (r *Renewer) endAsking(l *line) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.askers--; l.askers > 0 {
+		return
+	}
+	if l.quiet != nil {
+		close(l.quiet)
+		l.quiet = nil
+	}
+	r.forgetIdle(l)
+}
+
+// awaitQuiet returns when no call is in the air that asks with the newest token. While
+// somebody waits here, a flight is under way, and no other call begins.
+func (r *Renewer) awaitQuiet(ctx context.Context, l *line) error {
+	r.mu.Lock()
+	if l.askers == 0 {
+		r.mu.Unlock()
+		return nil
+	}
+	quiet := make(chan struct{})
+	l.quiet = quiet
+	r.mu.Unlock()
+	select {
+	case <-quiet:
+		return nil
+	case <-ctx.Done():
+		return errTimeout
+	}
+}
+
 // hasMoved reports whether a token is not newest any more, is being spent, or has ended.
 func (r *Renewer) hasMoved(l *line, t *token.Token) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l = r.memory.lineOf(t, l, time.Now())
+	return r.memory.lineOf(t, l, time.Now()).hasMoved(t)
+}
+
+func (l *line) hasMoved(t *token.Token) bool {
 	return l.ended || l.newest.Raw != t.Raw || l.unproved != nil || l.flight != nil
 }
 

@@ -54,11 +54,17 @@ func (r *Renewer) land(l *line, fl *flight) {
 	}
 	r.mu.Lock()
 	l.flight = nil
-	if !l.ended && !l.isKnown() {
-		r.memory.forget(l.signIn)
-	}
+	r.forgetIdle(l)
 	r.mu.Unlock()
 	close(fl.done)
+}
+
+// forgetIdle forgets a sign-in that was remembered only while something was in the air; the
+// lock is held.
+func (r *Renewer) forgetIdle(l *line) {
+	if !l.ended && !l.isKnown() && !l.inTheAir() {
+		r.memory.forget(l.signIn)
+	}
 }
 
 // wait returns when the flight has landed, or errTimeout.
@@ -117,6 +123,9 @@ func (r *Renewer) prepare(ctx context.Context, l *line, t *token.Token, left tim
 		return nil, err
 	}
 	if err := r.api.Reserve(&judged); err != nil {
+		return nil, err
+	}
+	if err := r.awaitQuiet(ctx, l); err != nil {
 		return nil, err
 	}
 	return r.claim(ctx, l, t, left)

@@ -169,6 +169,14 @@ func (m *memory) arrive(l *line, a *arrival, now time.Time) bool {
 	}
 	if a.rotated() {
 		hash := token.HashOf(a.answer.Refresh)
+		if _, spent := m.spent.Get(hash, now); spent && a.told {
+			// What it was spent for was spent in turn, and what came of that has been in
+			// use for more than a minute.
+			l.unproved = a
+			m.drop(l.signIn, now)
+			l.unproved = nil
+			return false
+		}
 		if m.join(l, hash, now) {
 			return false
 		}
@@ -470,10 +478,5 @@ func (m *memory) evict(last *signIn) {
 }
 
 func (s *signIn) inTheAir() bool {
-	for _, l := range s.lines {
-		if l.flight != nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.lines, func(l *line) bool { return l.flight != nil || l.askers > 0 })
 }

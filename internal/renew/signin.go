@@ -50,10 +50,12 @@ type line struct {
 	// newest is spent, and nothing but verifying may be done.
 	unproved *arrival
 
-	checked time.Time  // as of when the store knew nothing newer
-	untold  []*arrival // the store has not heard of; the oldest first
-	flight  *flight    // at work on newest; nil if nobody is
-	tried   time.Time  // when it was last renewed ahead of need
+	checked time.Time     // as of when the store knew nothing newer
+	untold  []*arrival    // the store has not heard of; the oldest first
+	flight  *flight       // at work on newest; nil if nobody is
+	askers  int           // calls in the air that ask something with newest and spend nothing
+	quiet   chan struct{} // closed when there are none left; nil if nobody waits for that
+	tried   time.Time     // when it was last renewed ahead of need
 	trouble trouble
 }
 
