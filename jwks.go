@@ -357,7 +357,8 @@ func (s *keySet) replace(began time.Time) {
 	if old := s.held.Load(); old != nil {
 		s.retire(old.byID, keys)
 	}
-	s.held.Store(&heldKeys{byID: keys, began: began})
+	// By the wall clock: the other one stands still while a machine is suspended.
+	s.held.Store(&heldKeys{byID: keys, began: began.Round(0)})
 }
 
 // retire carries over the keys that stay and remembers those that have left the

@@ -33,35 +33,38 @@ import (
 
 // A Client calls one project at Descope. It is safe for concurrent use.
 type Client struct {
-	client    *http.Client
-	keyClient *http.Client // for key sets; its connections are its own
-	base      string
-	projectID string
-	key       func() string
-	limit     time.Duration // of a call that spends nothing
-	gates     [classes]*gate
-	strangers *strangerBudget
+	client      *http.Client
+	connections *connections // of client
+	keyClient   *http.Client // for key sets; its connections are its own
+	base        string
+	projectID   string
+	key         func() string
+	limit       time.Duration // of a call that spends nothing
+	gates       [classes]*gate
+	strangers   *strangerBudget
 }
 
 // Config says how to reach Descope.
 type Config struct {
 	ProjectID     string
 	BaseURL       string        // "": that of the project's region
-	HTTPClient    *http.Client  // copied; nil: one over http.DefaultTransport
+	HTTPClient    *http.Client  // copied; nil: one over a clone of http.DefaultTransport
 	ManagementKey func() string // a func, so that nothing prints it
 }
 
 // New returns a Client. It makes no call.
 func New(cfg Config) *Client {
+	client := restrictClient(cfg.HTTPClient)
 	return &Client{
-		client:    restrictClient(cfg.HTTPClient),
-		keyClient: keyClient(cfg.HTTPClient),
-		base:      cmp.Or(strings.TrimRight(cfg.BaseURL, "/"), regionURL(cfg.ProjectID)),
-		projectID: cfg.ProjectID,
-		key:       cfg.ManagementKey,
-		limit:     limitOf(cfg.HTTPClient),
-		gates:     newGates(),
-		strangers: newStrangerBudget(),
+		client:      client,
+		connections: client.Transport.(calmTransport).RoundTripper.(*connections),
+		keyClient:   keyClient(cfg.HTTPClient),
+		base:        cmp.Or(strings.TrimRight(cfg.BaseURL, "/"), regionURL(cfg.ProjectID)),
+		projectID:   cfg.ProjectID,
+		key:         cfg.ManagementKey,
+		limit:       limitOf(cfg.HTTPClient),
+		gates:       newGates(),
+		strangers:   newStrangerBudget(),
 	}
 }
 
@@ -149,7 +152,10 @@ func (c *Client) call(ctx context.Context, class Class, method, path string, t *
 	if t != nil {
 		raw = t.Raw
 	}
-	late := time.AfterFunc(gateLate, func() { g.leave(time.Now(), errLate) })
+	late := time.AfterFunc(gateLate, func() {
+		g.leave(time.Now(), errLate)
+		c.connections.change(time.Now())
+	})
 	res, err := c.send(ctx, c.client, method, path, raw, body, maxAnswerSize)
 	if late.Stop() {
 		g.leave(time.Now(), err)

@@ -24,10 +24,14 @@ func TestRestrictedClient(t *testing.T) {
 	}
 	assert.Equal(t, limit, limitOf(nil))
 	assert.Zero(t, restrictClient(nil).Timeout)
-	transport := &http.Transport{MaxConnsPerHost: 1}
-	assert.NotSame(t, transport, keyClient(&http.Client{Transport: transport}).Transport.(calmTransport).RoundTripper, "a budget of connections of its own")
-	transport = &http.Transport{}
-	assert.Same(t, transport, keyClient(&http.Client{Transport: transport}).Transport.(calmTransport).RoundTripper, "without a limit there is nothing to share out")
+	inUse := func(c *http.Client) http.RoundTripper {
+		return c.Transport.(calmTransport).RoundTripper.(*connections).inUse
+	}
+	theirs := &http.Client{Transport: new(http.Transport)}
+	assert.Same(t, theirs.Transport, inUse(restrictClient(theirs)), "the user's own, with what is in its pool")
+	assert.NotSame(t, theirs.Transport, inUse(keyClient(theirs)), "keys have connections of their own")
+	assert.NotSame(t, http.DefaultTransport, inUse(restrictClient(nil)), "which others use, too")
+	assert.Equal(t, pingAfter, inUse(restrictClient(nil)).(*http.Transport).HTTP2.SendPingTimeout)
 }
 
 type answering func(*http.Request) (text string, after time.Duration)

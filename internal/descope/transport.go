@@ -1,42 +1,100 @@
 package descope
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/descopehttp/descopehttp/internal/calm"
 )
 
-// keyClient returns the client for key sets. Where a transport limits connections
-// to a host, keys get a transport of their own: a slow key endpoint must not
-// occupy the connection that refreshes need.
+// Bounds on connections. A NAT or a load balancer may drop one without a word; calls on
+// it wait for ever then.
+const (
+	pingAfter      = 3 * time.Second  // without a frame, while a call waits
+	pingPatience   = 2 * time.Second  // with a ping's answer
+	idlePatience   = 50 * time.Second // shorter than that of any NAT
+	changeInterval = 5 * time.Second  // between two changes of connections
+)
+
+// keyClient returns the client for key sets. Keys get connections of their own: a slow
+// key endpoint must not occupy the connection that refreshes need, nor a dead line take
+// the keys along.
 func keyClient(c *http.Client) *http.Client {
-	if c == nil {
-		return restrictClient(nil)
-	}
-	own := *c
-	if t, ok := c.Transport.(*http.Transport); ok && t.MaxConnsPerHost > 0 {
+	own := clientOf(c)
+	if t, ok := own.Transport.(*http.Transport); ok {
 		own.Transport = t.Clone()
 	}
 	return restrictClient(&own)
+}
+
+// clientOf returns a copy of c whose transport is set. The default one is a clone of
+// http.DefaultTransport that notices dead lines by HTTP/2 pings.
+func clientOf(c *http.Client) http.Client {
+	var own http.Client
+	if c != nil {
+		own = *c
+	}
+	if own.Transport != nil {
+		return own
+	}
+	own.Transport = http.DefaultTransport
+	if t, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = t.Clone()
+		t.IdleConnTimeout = idlePatience
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingPatience}
+		own.Transport = t
+	}
+	return own
 }
 
 // restrictClient returns a copy of c as New promises it: no Jar, which would send one
 // user's cookies with another's call; no redirects, which would carry tokens to another
 // host; no Timeout, which would hang up on calls that have spent a token.
 func restrictClient(c *http.Client) *http.Client {
-	var restricted http.Client
-	if c != nil {
-		restricted = *c
-	}
-	restricted.Transport = calmTransport{cmp.Or(restricted.Transport, http.DefaultTransport)}
+	restricted := clientOf(c)
+	restricted.Transport = calmTransport{&connections{inUse: restricted.Transport}}
 	restricted.Jar = nil
 	restricted.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	restricted.Timeout = 0
 	return &restricted
+}
+
+// Connections are a transport that can be changed for one with others while calls are in
+// the air. A call that has spent a token is not hung up on, so its connection never
+// becomes idle, and all calls after it would wait on the same one.
+type connections struct {
+	mu      sync.Mutex
+	inUse   http.RoundTripper
+	changed time.Time
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (c *connections) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	inUse := c.inUse
+	c.mu.Unlock()
+	return inUse.RoundTrip(r)
+}
+
+// change has later calls use other connections. Where a transport cannot be cloned, those
+// that are idle are closed.
+func (c *connections) change(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.changed.IsZero() && now.Sub(c.changed) < changeInterval {
+		return
+	}
+	c.changed = now
+	old := c.inUse
+	if t, ok := old.(*http.Transport); ok {
+		c.inUse = t.Clone()
+	}
+	if idle, ok := old.(interface{ CloseIdleConnections() }); ok {
+		idle.CloseIdleConnections()
+	}
 }
 
 // limitOf returns how long a call that spends nothing may take.

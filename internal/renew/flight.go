@@ -303,7 +303,8 @@ func (r *Renewer) arrivalOf(from *token.Token, v *record) *arrival {
 // lives is a difference of two of Descope's times, which does not depend on the clock of
 // this machine.
 func (r *Renewer) newArrival(began, at time.Time, from *token.Token, answer *descope.Tokens) *arrival {
-	a := &arrival{began: began, at: at, from: from, answer: answer}
+	// By the wall clock: the other one stands still while a machine is suspended.
+	a := &arrival{began: began.Round(0), at: at.Round(0), from: from, answer: answer}
 	if t, err := r.rules.Parse(answer.Session, token.SessionDRN); err == nil {
 		a.expiry = t.Claims.Expiry
 		if !t.Claims.IssuedAt.IsZero() {
