@@ -304,39 +304,16 @@ func (m *memory) signedIn(a *arrival, r *renewal, now time.Time) {
 	m.keep(l.signIn, now)
 }
 
-// end notes a logout of all lines: it serves nobody any more, and its tokens lead to it,
-// so that another logout can go on should Descope not hear of this one.
+// end notes a logout of all lines, or another one of them: it serves nobody any more, and
+// its tokens lead to it, so that a repeat can go on should Descope not hear of this one.
 func (m *memory) end(s *signIn, now time.Time) {
-	if s.ended {
-		return
+	if !s.ended {
+		m.forget(s)
+		s.ended = true
+		s.owe(s.lines, s.left)
+		s.left = nil
 	}
-	m.forget(s)
-	s.ended = true
-	m.owe(s, s.lines, s.left, now)
-	s.left = nil
-}
-
-// owe notes what Descope has to hear of, the newest first, and that all of it leads to the
-// logout s.
-func (m *memory) owe(s *signIn, lines []*line, left []*token.Token, now time.Time) {
-	for _, l := range slices.Backward(lines) {
-		l.session, l.last, l.trouble = nil, nil, trouble{}
-		s.owed = append(s.owed, debt{Token: l.inForce()})
-		for _, p := range l.places {
-			m.leadToEnd(s, p.hash, now)
-		}
-		m.leadToEnd(s, token.HashOf(l.inForce().Raw), now)
-	}
-	for _, t := range slices.Backward(left) {
-		s.owed = append(s.owed, debt{t, true})
-		m.leadToEnd(s, token.HashOf(t.Raw), now)
-	}
-}
-
-// leadToEnd has a token lead to a logout: for ten minutes, or as long as what minting left
-// is remembered, because another replica that was told of it may not know of that.
-func (m *memory) leadToEnd(s *signIn, hash token.Hash, now time.Time) {
-	m.ended.Put(hash, s, now, max(endedKept, s.mintedUntil.Sub(now)))
+	m.lead(s, now)
 }
 
 // absorb ends the sign-in that a token leads to as well, which turned out to be one with s.
@@ -348,18 +325,45 @@ func (m *memory) absorb(s *signIn, t *token.Token, now time.Time) {
 	other := p.signIn
 	m.forget(other)
 	s.mintedUntil = later(s.mintedUntil, other.mintedUntil)
-	m.owe(s, other.lines, other.left, now)
+	s.owe(other.lines, other.left)
 	for _, l := range other.lines {
 		l.signIn = s
 	}
 	s.lines = append(s.lines, other.lines...)
+	m.lead(s, now)
+}
+
+// owe notes what Descope has to hear of, the newest first.
+func (s *signIn) owe(lines []*line, left []*token.Token) {
+	for _, l := range slices.Backward(lines) {
+		l.session, l.last, l.trouble = nil, nil, trouble{}
+		s.owed = append(s.owed, debt{Token: l.inForce()})
+	}
+	for _, t := range slices.Backward(left) {
+		s.owed = append(s.owed, debt{t, true})
+	}
+}
+
+// lead has all tokens of a sign-in that has ended lead there: for ten minutes, or as long
+// as what minting left is remembered, because another replica that was told of the logout
+// may not know of that.
+func (m *memory) lead(s *signIn, now time.Time) {
+	keep := max(endedKept, s.mintedUntil.Sub(now))
+	for _, l := range s.lines {
+		for _, p := range l.places {
+			m.ended.Put(p.hash, s, now, keep)
+		}
+	}
+	for _, d := range s.owed {
+		m.ended.Put(token.HashOf(d.Raw), s, now, keep)
+	}
 }
 
 // endAlso has one more token lead to a logout, and be told of.
 func (m *memory) endAlso(s *signIn, d debt, now time.Time) {
 	s.settle(d.Token)
 	s.owed = append([]debt{d}, s.owed...)
-	m.leadToEnd(s, token.HashOf(d.Raw), now)
+	m.lead(s, now)
 }
 
 // wasCut reports whether the user was logged out everywhere when the call for a had
