@@ -94,6 +94,9 @@ type Config struct {
 	// to go.
 	MaxRememberedBytes int
 
+	// Limits bound what users and strangers may ask of Descope through this server.
+	Limits Limits
+
 	// LoginURL, if set, is where the middleware sends a browser that navigates to
 	// a page without a session, in place of a 401: a path of this server, such
 	// as "/signin", or an https URL. The way back is added as the query
@@ -202,6 +205,9 @@ func New(cfg Config) (*Auth, error) {
 	errs.checkTokens(&cfg)
 	errs.checkCookies(&cfg.Cookies)
 	errs.checkBaseURL(cfg.BaseURL)
+	for _, name := range cfg.Limits.negative() {
+		errs.add("Limits."+name, "must not be negative")
+	}
 	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
 	login := errs.loginURL(cfg.LoginURL)
 	if len(errs) > 0 {
@@ -220,9 +226,10 @@ func New(cfg Config) (*Auth, error) {
 		BaseURL:       cfg.BaseURL,
 		HTTPClient:    cfg.HTTPClient,
 		ManagementKey: cfg.AuthManagementKey.value,
+		Limits:        cfg.Limits.calls(),
 	})
 	keys := newKeySet(api, rules, log)
-	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log})
+	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log, Limits: cfg.Limits.guesses()})
 	cache := newSessionCache(cfg.MaxCachedSessions, rules, keys)
 	renewer := renew.New(renew.Config{ProjectID: cfg.ProjectID, API: api, Keys: renewKeys{keys}, Rules: rules, Store: storeOf(cfg.RefreshStore), MaxBytes: cfg.MaxRememberedBytes, Shown: cache.holds, Log: log})
 	return &Auth{

@@ -153,7 +153,8 @@ func (a *Auth) signUpFlow(f *flow) error {
 	if err != nil {
 		return err
 	}
-	answer, err := a.api.Post(f.ctx, descope.Anonymous, descope.PathTOTPSignUp, nil, &req)
+	ctx := descope.WithNetwork(f.ctx, a.attempts.Network(f.r))
+	answer, err := a.api.Post(ctx, descope.Anonymous, descope.PathTOTPSignUp, nil, &req)
 	done(f.ctx, err)
 	return f.writeNewKey(answer, err)
 }
@@ -198,7 +199,7 @@ func (a *Auth) verifyFlow(f *flow) error {
 	}
 	ctx, cancel := f.detached() // whoever hangs up has still made a guess
 	defer cancel()
-	h, err := a.verifyCode(ctx, &req, presented)
+	h, err := a.verifyCode(descope.WithNetwork(ctx, a.attempts.Network(f.r)), &req, presented)
 	done(ctx, err)
 	if err != nil {
 		return verifyFailure(err, presented)
@@ -211,7 +212,7 @@ func (a *Auth) verifyFlow(f *flow) error {
 func (a *Auth) verifyCode(ctx context.Context, req *descope.VerifyRequest, presented *token.Token) (renew.Handout, error) {
 	if presented != nil {
 		return a.renewer.Mint(ctx, presented, true, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
-			return a.api.Spend(ctx, descope.Anonymous, descope.PathTOTPVerify, newest, req)
+			return a.api.Spend(ctx, descope.SecondFactor, descope.PathTOTPVerify, newest, req)
 		})
 	}
 	return a.renewer.SignIn(ctx, func(ctx context.Context) (*descope.Answer, error) {

@@ -194,7 +194,7 @@ func flowFailure(rt *route, err error) *problem.Failure {
 	var refused *descope.Refusal
 	if !errors.As(err, &refused) {
 		f := problem.Of(err)
-		if rt.class == descope.Anonymous && errors.Is(err, descope.ErrLimit) {
+		if rt.class == descope.Anonymous && errors.Is(err, descope.ErrLimit) || !rt.endsClients && errors.Is(err, descope.ErrShare) {
 			return &problem.Failure{Problem: problem.TooManyRequests, Reason: f.Reason, RetryAfter: f.RetryAfter}
 		}
 		return f

@@ -740,7 +740,7 @@ func TestExplicitRefreshOnceASecond(t *testing.T) {
 // presented, for which Descope might end the whole sign-in.
 func TestManyMintingCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := kittest.New(t)
+		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.AccountCalls = 100 })
 		k.Project.Configure(kittest.Rotating)
 		k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {}}})
 		b := kittest.SignIn(k, "eve")

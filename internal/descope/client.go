@@ -50,6 +50,7 @@ type Config struct {
 	BaseURL       string        // "": that of the project's region
 	HTTPClient    *http.Client  // copied; nil: one over a clone of http.DefaultTransport
 	ManagementKey func() string // a func, so that nothing prints it
+	Limits        Limits
 }
 
 // New returns a Client. It makes no call.
@@ -63,7 +64,7 @@ func New(cfg Config) *Client {
 		projectID:   cfg.ProjectID,
 		key:         cfg.ManagementKey,
 		limit:       limitOf(cfg.HTTPClient),
-		gates:       newGates(),
+		gates:       newGates(cfg.Limits),
 		strangers:   newStrangerBudget(),
 	}
 }
@@ -145,7 +146,7 @@ func (c *Client) call(ctx context.Context, class Class, method, path string, t *
 		return nil, err
 	}
 	g := c.gates[class]
-	if err := g.enter(time.Now()); err != nil {
+	if err := g.enter(ctx, callerOf(ctx, t)); err != nil {
 		return nil, err
 	}
 	raw := ""

@@ -85,6 +85,9 @@ func ReachOf(err error) Reach {
 // ErrLimit is wrapped where there were too many calls, by Descope's account or by ours.
 var ErrLimit = errors.New("descopehttp: rate limit")
 
+// ErrShare is wrapped where one user, or one network, made too many calls.
+var ErrShare = errors.New("descopehttp: more than a fair share")
+
 // unsent is a call that was not made, for a reason that passes.
 func unsent(reason string, wait time.Duration, cause error) error {
 	return &Failure{&problem.Failure{Problem: problem.Unavailable, Reason: reason, RetryAfter: wait, Cause: cause}, Unsent}

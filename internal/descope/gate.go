@@ -1,7 +1,11 @@
 package descope
 
 import (
+	"cmp"
+	"context"
 	"errors"
+	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -18,25 +22,41 @@ const (
 	gateLate     = 5 * time.Second // a call that takes longer counts as a failure until its answer comes
 )
 
-// Budgets of calls to Descope a second, and at once. All users of the kit share
-// one address there, and Descope allows a backend 1,000 calls in 10 s.
-const (
-	sessionRate, sessionBurst = 100, 500
-	accountRate, accountBurst = 50, 250
-	// Exported, because they bound how many guesses there can be.
-	AnonymousRate, AnonymousBurst = 20, 100
-)
-
-// A Class groups calls to Descope that share a gate: a flood of one never
+// A Class groups calls to Descope that share a budget and a gate: a flood of one never
 // delays another.
 type Class int
 
 const (
-	Session   Class = iota // renewing and ending sessions
-	Account                // what a signed-in user asks and changes
-	Anonymous              // what anybody can ask
+	Session      Class = iota // renewing and ending sessions
+	Account                   // what a signed-in user asks and changes
+	SecondFactor              // a code of a signed-in user
+	Anonymous                 // what anybody can ask
 
 	classes // how many there are
+)
+
+// Limits are calls a second of each class; 0 is the default. All users of the kit share
+// one address at Descope, which allows a backend 1,000 calls in 10 s. The defaults
+// together stay below that, with all that may come at once.
+type Limits [classes]int
+
+var defaultLimits = Limits{Session: 45, Account: 10, SecondFactor: 5, Anonymous: 15}
+
+// secondsAtOnce is how many seconds' calls may come at once.
+const secondsAtOnce = 3
+
+// Of returns the calls of a class: a second, and at once.
+func (l Limits) Of(class Class) (rate, burst int) {
+	rate = cmp.Or(l[class], defaultLimits[class])
+	return rate, rate * secondsAtOnce
+}
+
+// A call waits for its turn as long as this; more of them than can be made in that time
+// are sent away.
+const (
+	maxTurn        = 3 * time.Second
+	refusalsWindow = 30 * time.Second // in which calls that were sent away are counted, to say when to come back
+	maxComeBack    = time.Minute
 )
 
 // A gate lets calls of one class through to Descope. When several in a row could
@@ -44,36 +64,81 @@ const (
 // instead of queueing up behind a timeout; then one call tries.
 type gate struct {
 	budget *rate.Limiter
+	shares *shares
+	own    rate.Limit // of budget, unless Descope has asked for less
+	burst  int
 
 	mu       sync.Mutex
 	failures int
 	until    time.Time // closed until then
 	probing  bool      // one call is trying
+	refused  int       // calls that were sent away, since then
+	since    time.Time
+	limited  rate.Limit // at which Descope asked for less; 0 if it never has
+	learned  time.Time  // when budget was set last
 }
 
-func newGates() [classes]*gate {
-	return [classes]*gate{
-		Session:   {budget: rate.NewLimiter(sessionRate, sessionBurst)},
-		Account:   {budget: rate.NewLimiter(accountRate, accountBurst)},
-		Anonymous: {budget: rate.NewLimiter(AnonymousRate, AnonymousBurst)},
+func newGates(limits Limits) (gates [classes]*gate) {
+	for class := range classes {
+		calls, burst := limits.Of(class)
+		gates[class] = &gate{
+			budget: rate.NewLimiter(rate.Limit(calls), burst), own: rate.Limit(calls), burst: burst,
+			shares: newShares(class),
+		}
+	}
+	return gates
+}
+
+// enter returns when a call of somebody, "" for nobody in particular, may be made; leave
+// must follow it then.
+func (g *gate) enter(ctx context.Context, who string) error {
+	wait, err := g.admit(time.Now(), who)
+	if err != nil || wait <= 0 {
+		return err
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		g.leave(time.Now(), unsent("no turn in time", time.Second, nil))
+		return unsent("no turn in time", time.Second, nil)
 	}
 }
 
-// enter returns nil if a call may be made; leave must follow it.
-func (g *gate) enter(now time.Time) error {
+// admit returns after what time a call may be made.
+func (g *gate) admit(now time.Time, who string) (time.Duration, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if wait := g.until.Sub(now); wait > 0 {
-		return unsent("Descope could not be reached a moment ago", wait, ErrLimit)
+		return 0, unsent("Descope could not be reached a moment ago", wait, ErrLimit)
 	}
 	if g.probing {
-		return unsent("Descope is being tried again", time.Second, nil)
+		return 0, unsent("Descope is being tried again", time.Second, nil)
 	}
-	if !g.budget.AllowN(now, 1) {
-		return unsent("too many calls to Descope", time.Second, ErrLimit)
+	// Whoever has had their share waits for the others once half of all is gone.
+	if wait := g.shares.take(who, now); wait > 0 && g.budget.TokensAt(now) < float64(g.budget.Burst())/2 {
+		return 0, unsent("too many calls for one user", wait, ErrShare)
+	}
+	turn := g.budget.ReserveN(now, 1)
+	wait := turn.DelayFrom(now)
+	if !turn.OK() || wait > maxTurn {
+		turn.CancelAt(now)
+		return 0, unsent("too many calls to Descope", g.comeBack(now), ErrLimit)
 	}
 	g.probing = g.failures >= gateFailures
-	return nil
+	return wait, nil
+}
+
+// comeBack returns when one more call that was sent away has a chance, with others that
+// were: not all at once.
+func (g *gate) comeBack(now time.Time) time.Duration {
+	if now.Sub(g.since) > refusalsWindow {
+		g.refused, g.since = 0, now
+	}
+	g.refused++
+	wait := time.Duration(float64(g.refused) / float64(g.budget.Limit()) * float64(time.Second))
+	wait = min(max(wait, time.Second), maxComeBack)
+	return wait/2 + rand.N(wait)
 }
 
 // errLate is a call that is still in the air.
@@ -94,11 +159,53 @@ func (g *gate) leave(now time.Time, err error) {
 	switch reach := ReachOf(err); {
 	case errors.Is(err, ErrLimit):
 		g.until = now.Add(min(problem.Of(err).RetryAfter, maxGatePause))
+		g.slowDown(now)
 	case reach == Unreached:
 		if g.failures++; g.failures >= gateFailures {
 			g.until = now.Add(gatePause)
 		}
 	case reach == Reached:
 		g.failures = 0
+		g.speedUp(now)
 	}
+}
+
+// slowDown halves the rate: Descope grants less than it was taken to. There is no shared
+// state; each replica finds its own.
+func (g *gate) slowDown(now time.Time) {
+	g.limited = g.budget.Limit()
+	g.setRate(now, max(g.limited/2, 1))
+	g.budget.AllowN(now, int(g.budget.TokensAt(now)))
+}
+
+// speedUp comes near to nine tenths of what was too much, by 2 % of the way a second, and
+// then feels its way on, by 1 % a minute.
+func (g *gate) speedUp(now time.Time) {
+	if g.limited == 0 {
+		return
+	}
+	calls, most := float64(g.budget.Limit()), 0.9*float64(g.limited)
+	passed := now.Sub(g.learned)
+	if calls < most {
+		calls += (most - calls) * (1 - math.Pow(0.98, passed.Seconds()))
+		if calls > 0.99*most {
+			calls = most
+		}
+	} else {
+		calls *= math.Pow(1.01, passed.Minutes())
+	}
+	g.setRate(now, rate.Limit(calls))
+}
+
+func (g *gate) setRate(now time.Time, calls rate.Limit) {
+	const secondsAtOnce = 2 // of a rate that was found out
+	g.learned = now
+	if calls >= g.own {
+		g.limited = 0
+		g.budget.SetLimitAt(now, g.own)
+		g.budget.SetBurstAt(now, g.burst)
+		return
+	}
+	g.budget.SetLimitAt(now, calls)
+	g.budget.SetBurstAt(now, max(int(secondsAtOnce*calls), 1))
 }

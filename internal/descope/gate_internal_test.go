@@ -13,9 +13,9 @@ import (
 
 func TestGateTriesOneCall(t *testing.T) {
 	now := time.Now()
-	g := newGates()[Session]
+	g := newGates(Limits{})[Session]
 	outage := &Failure{problem.Unavailable.Because(""), Unreached}
-	enter := func() error { return g.enter(now) }
+	enter := func() error { _, err := g.admit(now, ""); return err }
 	for range gateFailures - 1 {
 		require.NoError(t, enter())
 		g.leave(now, outage)

@@ -1,6 +1,7 @@
 package descope
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -9,6 +10,69 @@ import (
 	"github.com/descopehttp/descopehttp/internal/fading"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
+
+// Shares are what one user may have of a class, or one network where nobody is signed in.
+// A full one is forgotten.
+type shares struct {
+	rate  rate.Limit // a second
+	burst int        // at once
+	held  fading.Map[string, *rate.Limiter]
+}
+
+const maxShares = 100_000
+
+// newShares returns the shares of a class: sessions of many devices and tabs, what a page
+// asks about its user, a few attempts at a code.
+func newShares(class Class) *shares {
+	s := map[Class]shares{
+		Session:      {rate: 1, burst: 30},
+		Account:      {rate: 2, burst: 20},
+		SecondFactor: {rate: 0.1, burst: 10},
+		Anonymous:    {rate: 1, burst: 20},
+	}[class]
+	s.held = fading.New[string, *rate.Limiter](maxShares)
+	return &s
+}
+
+// take takes one call of a share, and returns when there is one again if there is none.
+func (s *shares) take(who string, now time.Time) (wait time.Duration) {
+	if who == "" {
+		return 0
+	}
+	share, ok := s.held.Get(who, now)
+	if !ok {
+		share = rate.NewLimiter(s.rate, s.burst)
+	}
+	if !share.AllowN(now, 1) {
+		wait = time.Duration((1 - share.TokensAt(now)) / float64(s.rate) * float64(time.Second))
+	}
+	untilFull := time.Duration(float64(s.burst) / float64(s.rate) * float64(time.Second))
+	s.held.Put(who, share, now, untilFull)
+	return max(wait, 0)
+}
+
+type networkKey struct{}
+
+// WithNetwork says where a client is that nobody is signed in at: what it calls counts
+// for its network.
+func WithNetwork(ctx context.Context, network string) context.Context {
+	return context.WithValue(ctx, networkKey{}, network)
+}
+
+// callerOf returns whose share a call is of: that of the user of a verified token. Who
+// holds tokens that could not be verified has a share for each. A login ID that was sent
+// says nothing, because a stranger could use up a user's share with it.
+func callerOf(ctx context.Context, t *token.Token) string {
+	switch {
+	case t == nil:
+		network, _ := ctx.Value(networkKey{}).(string)
+		return network
+	case t.Unverified:
+		hash := token.HashOf(t.Raw)
+		return "token " + string(hash[:])
+	}
+	return "user " + t.Claims.User()
+}
 
 // Bounds on calls with refresh tokens whose key was never held here.
 const (

@@ -3,6 +3,8 @@ package descope_test
 import (
 	"fmt"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
@@ -66,16 +69,21 @@ func enter(k *kittest.Kit) int {
 	return kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode
 }
 
+func stepUp(k *kittest.Kit) int {
+	body := `{"loginId":"` + kittest.Ada + `","code":"` + k.Project.Code(kittest.Ada) + `","loginOptions":{"stepup":true}}`
+	return kittest.SignIn(k, kittest.Ada).Do(k.Handler(), kittest.From("192.0.2.7", kittest.Post(kittest.VerifyPath, body))).StatusCode
+}
+
 func signUp(k *kittest.Kit) int {
 	return kittest.Serve(k.Handler(), kittest.From("192.0.2.8", kittest.Post(kittest.SignUpPath, `{"loginId":"new@example.com"}`))).StatusCode
 }
 
-// classes are the three, each with a call of it and what that answers in a pause.
+// classes are all, each with a call of it and what that answers in a pause.
 var classes = map[string]struct {
 	uses func(*kittest.Kit) int
 	busy int
 }{
-	"session": {renew, 503}, "account": {askMe, 502}, "anonymous": {enter, 429},
+	"session": {renew, 503}, "account": {askMe, 502}, "second factor": {stepUp, 429}, "anonymous": {enter, 429},
 }
 
 // limitedCalls are calls that Descope may answer with a 429.
@@ -86,7 +94,7 @@ var limitedCalls = map[string]struct {
 }{
 	"a code":           {kittest.VerifyPath, enter, "anonymous"},
 	"a sign-up":        {kittest.SignUpPath, signUp, "anonymous"},
-	"a step-up":        {kittest.VerifyPath, posting(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000","loginOptions":{"stepup":true}}`), "anonymous"},
+	"a step-up":        {kittest.VerifyPath, posting(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"000000","loginOptions":{"stepup":true}}`), "second factor"},
 	"me":               {"/v1/auth/me", askMe, "account"},
 	"a tenant":         {"/v1/auth/tenant/select", posting(kittest.SelectPath, `{"tenant":"T1"}`), "account"},
 	"my tenants":       {"/v1/auth/me/tenants", posting(kittest.TenantsPath, `{"dct":true}`), "account"},
@@ -152,5 +160,126 @@ func TestRateLimitOfDescope(t *testing.T) {
 
 		kittest.Elapse(20 * time.Second)
 		kittest.RequireOK(t, verify())
+	})
+}
+
+// crowd has people do something, one every half second, and returns how many of them were
+// not answered 200.
+func crowd(people int, visit func(i int) int) (failed int) {
+	for i := range people {
+		if visit(i) != http.StatusOK {
+			failed++
+		}
+		kittest.Elapse(500 * time.Millisecond)
+	}
+	return failed
+}
+
+// Whoever asks for more than a fair share is sent away, and nobody else: renewals,
+// questions about the account, step-ups and sign-ins of others go on.
+func TestNobodySuffersForAnother(t *testing.T) {
+	for name, tt := range map[string]struct {
+		attack func(*kittest.Kit) (again func() int)
+		every  time.Duration
+		ways   int
+	}{
+		"explicit refreshes": {func(k *kittest.Kit) func() int {
+			b := kittest.SignIn(k, kittest.Ada)
+			return func() int { return b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode }
+		}, 50 * time.Millisecond, 6},
+		"me, sixty times a second": {func(k *kittest.Kit) func() int {
+			b := kittest.SignIn(k, kittest.Ada)
+			return func() int { return b.Do(k.Handler(), kittest.Get(kittest.MePath)).StatusCode }
+		}, time.Second / 60, 1},
+		"wrong codes from one address": {func(k *kittest.Kit) func() int {
+			n := 0
+			return func() int {
+				n++
+				return kittest.Guess(k, "203.0.113.66", fmt.Sprint("nobody", n), "000000").StatusCode
+			}
+		}, time.Second / 25, 1},
+		"wrong second factors": {func(k *kittest.Kit) func() int {
+			b := kittest.SignIn(k, kittest.Ada)
+			return func() int {
+				body := `{"loginId":"` + kittest.Ada + `","code":"000000","loginOptions":{"stepup":true}}`
+				return b.Do(k.Handler(), kittest.From("203.0.113.66", kittest.Post(kittest.VerifyPath, body))).StatusCode
+			}
+		}, time.Second / 25, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := kittest.New(t)
+				k.Project.Configure(func(s *descopetest.Settings) {
+					s.RotateRefresh, s.AllowCodeReuse, s.Alg = true, true, "ES256"
+				})
+				require.NoError(t, k.Ready(t.Context()))
+				k.Project.Fail("", descopetest.Fault{Delay: 30 * time.Millisecond, Times: -1})
+				var attack sync.WaitGroup
+				stop, sentAway := make(chan struct{}), 0
+				for range tt.ways {
+					again := tt.attack(k)
+					attack.Go(func() {
+						for {
+							select {
+							case <-stop:
+								return
+							case <-time.After(tt.every):
+								if again() != http.StatusOK {
+									sentAway++
+								}
+							}
+						}
+					})
+				}
+				kittest.Elapse(20 * time.Second)
+				someone := func(i int) string { return fmt.Sprintf("someone%d@example.com", i) }
+				for i := range 60 {
+					k.Project.AddUser(descopetest.User{LoginID: someone(i)})
+				}
+				assert.Zero(t, crowd(60, func(int) int { return renew(k) }), "renewals")
+				assert.Zero(t, crowd(40, func(int) int { return askMe(k) }), "me")
+				assert.Zero(t, crowd(30, func(i int) int {
+					return kittest.Guess(k, "192.0.2.9", someone(i), k.Project.Code(someone(i))).StatusCode
+				}), "sign-ins")
+				assert.Zero(t, crowd(20, func(i int) int {
+					body := `{"loginId":"` + someone(i) + `","code":"` + k.Project.Code(someone(i)) + `","loginOptions":{"stepup":true}}`
+					return kittest.SignIn(k, someone(i)).Do(k.Handler(), kittest.From("192.0.2.9", kittest.Post(kittest.VerifyPath, body))).StatusCode
+				}), "step-ups")
+				close(stop)
+				attack.Wait()
+				t.Logf("%d calls of the one were sent away", sentAway)
+			})
+		})
+	}
+}
+
+// A site says how much it needs: 200 renewals a second go through for ten minutes.
+func TestRaisedLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.SessionCalls = 200 })
+		k.Project.Configure(func(s *descopetest.Settings) { s.Alg = "ES256" })
+		require.NoError(t, k.Ready(t.Context()))
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 30 * time.Millisecond, Times: -1})
+		const users, calls = 500, 200 * 20 // 20 s; the budget is as full at their end as after ten minutes
+		logins := make([]string, users)
+		for i := range logins {
+			logins[i] = fmt.Sprintf("user%d@example.com", i)
+			k.Project.AddUser(descopetest.User{LoginID: logins[i]})
+		}
+		page := k.RequireSession(new(kittest.Spy))
+		var all sync.WaitGroup
+		var failed atomic.Int32
+		for i := range calls {
+			r := kittest.WithCookies(kittest.Get("/"), "", k.Project.SignIn(logins[i%users]).Refresh)
+			all.Go(func() {
+				if kittest.Serve(page, r).StatusCode != http.StatusOK {
+					failed.Add(1)
+				}
+			})
+			kittest.Elapse(5 * time.Millisecond)
+		}
+		all.Wait()
+		assert.Zero(t, failed.Load())
+		assert.Equal(t, calls, k.Project.Requests(kittest.RefreshPath))
 	})
 }

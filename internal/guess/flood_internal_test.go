@@ -12,8 +12,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/descopehttp/descopehttp/internal/descope"
 )
 
 func TestDayOfFlood(t *testing.T) {
@@ -38,14 +36,14 @@ func TestDayOfFlood(t *testing.T) {
 				}
 			}
 		}
-		flood(descope.AnonymousBurst)
+		flood(g.a.CallsAtOnce)
 		for range 24*60 - 1 {
-			flood(60 * descope.AnonymousRate)
+			flood(60 * g.a.Calls)
 			<-time.After(time.Minute)
 		}
-		flood(60 * descope.AnonymousRate)
+		flood(60 * g.a.Calls)
 		require.False(t, g.guess(r, "victim", wrongCode))
-		assert.Equal(t, descope.AnonymousBurst+24*3600*descope.AnonymousRate+1, g.a.days.size())
+		assert.Equal(t, g.a.CallsAtOnce+24*3600*g.a.Calls+1, g.a.days.size())
 		grown := heap() - before
 		t.Logf("%d counts, %d bytes each, %d MB in all", g.a.days.size(), grown/uint64(g.a.days.size()), grown>>20)
 		assert.Less(t, grown, uint64(150<<20))

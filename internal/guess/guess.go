@@ -10,6 +10,7 @@
 package guess
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -30,17 +31,18 @@ import (
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
-// Bounds on guessing. A code of six digits with the usual drift is right for 3 of
-// 1,000,000 guesses.
+// Bounds on guessing, where Config names no others. A code of six digits with the usual
+// drift is right for 3 of 1,000,000 guesses.
 const (
-	guessesPerNetwork = 10 // in guessWindow, for one login id from one network
-	guessWindow       = 10 * time.Minute
+	guessesPerLogin = 10 // in guessWindow, for one login id from one network
+	guessWindow     = 10 * time.Minute
 	// For one login id, from all networks together that it has not signed in from,
 	// and from each that it has.
 	guessesPerDay     = 50
 	guessDay          = 24 * time.Hour
 	knownNetwork      = 90 * 24 * time.Hour // a network is known for this long after a sign-in
-	signUpsPerNetwork = 10                  // in guessWindow, from one network
+	wrongPerNetwork   = 100                 // in guessWindow, from one network, for all login ids
+	signUpsPerNetwork = 60                  // in guessWindow, from one network: a class room, and who tries twice
 	pendingPerNetwork = 8                   // 503s in pendingWindow for tokens of unknown keys
 	pendingWindow     = 5 * time.Second     // between two fetches of keys
 )
@@ -51,21 +53,23 @@ const (
 //
 // An attempt that never got to Descope is given back, and a count of 0 is not
 // kept. What stays has spent a call of the anonymous class, so there are at most
-// AnonymousBurst + AnonymousRate a second of them within a window: 12,100 in
-// guessWindow and 1,728,100 in guessDay. At about 70 bytes each, a flood at the
-// full rate all day takes 130 MB, and gives them back a day later. To this come
+// Calls a second and CallsAtOnce of them within a window: with the default limits 9,045 in
+// guessWindow and 1,296,045 in guessDay. At about 70 bytes each, a flood at the
+// full rate all day takes 100 MB, and gives them back a day later. To this come
 // the requests under way, counted and not yet given back. Should they fill the
 // rest, a login id that has no count yet is refused until some have ended.
 const (
 	countsUnderWay = 100_000
-	maxGuesses     = countsUnderWay + descope.AnonymousBurst + descope.AnonymousRate*int(guessWindow/time.Second)
-	maxDays        = countsUnderWay + descope.AnonymousBurst + descope.AnonymousRate*int(guessDay/time.Second)
-	maxSignUps     = maxGuesses
 	maxPending     = 10_000
 	// Of these the oldest makes room. They limit nothing: where one is forgotten,
 	// the user is a stranger until the next sign-in.
 	maxKnownNetworks = 100_000
 )
+
+// countsIn returns how many counts there may be in a window.
+func (l *Limits) countsIn(window time.Duration) int {
+	return countsUnderWay + l.CallsAtOnce + l.Calls*int(window/time.Second)
+}
 
 // A Store counts for all replicas. The root package documents and exports it.
 type Store interface {
@@ -78,6 +82,19 @@ type Config struct {
 	ClientIP  func(*http.Request) netip.Addr // nil: the address of the connection
 	Store     Store                          // nil: memory only
 	Log       *slog.Logger
+	Limits
+}
+
+// Limits bound guesses and sign-ups; 0 is the default of each.
+type Limits struct {
+	PerLogin   int // guesses at the codes of one login id from one network, in ten minutes
+	PerDay     int // guesses at the codes of one login id
+	PerNetwork int // wrong guesses from one network, in ten minutes
+	SignUps    int // sign-ups from one network, in ten minutes
+
+	// Calls to Descope that anybody can make, a second and at once, bound how many counts
+	// there can be. They have no default.
+	Calls, CallsAtOnce int
 }
 
 // Attempts limits how often codes can be guessed and sign-ups begun. It is safe for
@@ -87,7 +104,7 @@ type Attempts struct {
 	warn rate.Sometimes
 
 	// What memory counts; with a store, while that is away.
-	guesses, days, signUps, pendings counters
+	guesses, days, wrong, signUps, pendings counters
 
 	mu    sync.Mutex
 	known fading.Map[countKey, struct{}] // networks that a login id has signed in from
@@ -101,9 +118,10 @@ func New(cfg Config) *Attempts {
 	return &Attempts{
 		Config:   cfg,
 		warn:     rate.Sometimes{Interval: time.Minute},
-		guesses:  newCounters(maxGuesses, guessWindow),
-		days:     newCounters(maxDays, guessDay),
-		signUps:  newCounters(maxSignUps, guessWindow),
+		guesses:  newCounters(cfg.countsIn(guessWindow), guessWindow),
+		days:     newCounters(cfg.countsIn(guessDay), guessDay),
+		wrong:    newCounters(cfg.countsIn(guessWindow), guessWindow),
+		signUps:  newCounters(cfg.countsIn(guessWindow), guessWindow),
 		pendings: newCounters(maxPending, pendingWindow),
 		known:    fading.New[countKey, struct{}](maxKnownNetworks),
 	}
@@ -114,9 +132,10 @@ func New(cfg Config) *Attempts {
 // right for somebody else. The answer is the same whether or not there is such a
 // user.
 //
-// Two limits hold, for ten minutes and for a day. The one of the day is shared by
-// all networks that the login id never signed in from; one that it did sign in
-// from has its own, so that no stranger can lock the user out.
+// Two limits hold for a login id, for ten minutes and for a day. The one of the day is
+// shared by all networks that the login id never signed in from; one that it did sign in
+// from has its own, so that no stranger can lock the user out. A third holds for a
+// network, whatever login ids are tried from there.
 func (a *Attempts) Guess(r *http.Request, loginID string) (done func(context.Context, error), err error) {
 	id := foldLoginID(loginID)
 	network := networkOf(a.ClientIP(r))
@@ -126,8 +145,9 @@ func (a *Attempts) Guess(r *http.Request, loginID string) (done func(context.Con
 		day = a.key("day", id, network)
 	}
 	taken, err := a.take(r.Context(),
-		quota{&a.guesses, a.key("guess", id, network), guessesPerNetwork},
-		quota{&a.days, day, guessesPerDay})
+		quota{&a.guesses, a.key("guess", id, network), cmp.Or(a.PerLogin, guessesPerLogin)},
+		quota{&a.days, day, cmp.Or(a.PerDay, guessesPerDay)},
+		quota{&a.wrong, a.key("wrong", network), cmp.Or(a.PerNetwork, wrongPerNetwork)})
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +165,7 @@ func (a *Attempts) Guess(r *http.Request, loginID string) (done func(context.Con
 // SignUp counts a sign-up from the client's network. It returns what to call with
 // the outcome: a call that was not made is given back.
 func (a *Attempts) SignUp(r *http.Request) (done func(context.Context, error), err error) {
-	taken, err := a.take(r.Context(), quota{&a.signUps, a.key("signup", networkOf(a.ClientIP(r))), signUpsPerNetwork})
+	taken, err := a.take(r.Context(), quota{&a.signUps, a.key("signup", networkOf(a.ClientIP(r))), cmp.Or(a.SignUps, signUpsPerNetwork)})
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +183,9 @@ func (a *Attempts) Pending(r *http.Request) bool {
 	count, _, _ := a.pendings.add(a.key("pending", networkOf(a.ClientIP(r))), 1, time.Now())
 	return count <= pendingPerNetwork
 }
+
+// Network names the client's network.
+func (a *Attempts) Network(r *http.Request) string { return networkOf(a.ClientIP(r)) }
 
 // isKnown reports whether the login id has signed in from the network.
 func (a *Attempts) isKnown(ctx context.Context, key countKey) bool {

@@ -25,7 +25,7 @@ type guesser struct {
 }
 
 func newGuesser(t testing.TB) guesser {
-	return guesser{t, New(Config{ProjectID: "P2descopetest00000000000000A", Log: slog.New(slog.DiscardHandler)})}
+	return guesser{t, New(Config{ProjectID: "P2descopetest00000000000000A", Log: slog.New(slog.DiscardHandler), Limits: Limits{Calls: 15, CallsAtOnce: 45}})}
 }
 
 func requestFrom(addr netip.Addr) *http.Request {
@@ -63,10 +63,10 @@ func TestNoFloodForgetsACount(t *testing.T) {
 		}
 		require.True(t, g.guess(own, victim, nil), "a sign-in, so that this network is known")
 		stranger := requestFrom(netip.MustParseAddr("203.0.113.9"))
-		for range guessesPerNetwork {
+		for range guessesPerLogin {
 			require.True(t, g.guess(stranger, victim, wrongCode))
 		}
-		for range guessesPerDay - guessesPerNetwork {
+		for range guessesPerDay - guessesPerLogin {
 			r, _ := invent()
 			require.True(t, g.guess(r, victim, wrongCode))
 		}
@@ -76,7 +76,7 @@ func TestNoFloodForgetsACount(t *testing.T) {
 			r, id := invent()
 			require.True(t, g.guess(r, id, gateShut))
 		}
-		for range descope.AnonymousBurst + descope.AnonymousRate*60 { // as many as get to Descope in a minute
+		for range g.a.CallsAtOnce + g.a.Calls*60 { // as many as get to Descope in a minute
 			r, id := invent()
 			require.True(t, g.guess(r, id, wrongCode))
 		}
@@ -103,7 +103,7 @@ func TestNoFloodForgetsACount(t *testing.T) {
 func TestFullCountersRefuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuesser(t)
-		g.a.guesses.most, g.a.pendings.most = 100, 100
+		g.a.guesses.most, g.a.pendings.most, g.a.PerNetwork = 100, 100, 1000
 		r := requestFrom(netip.MustParseAddr("203.0.113.9"))
 		require.True(t, g.guess(r, "victim", wrongCode))
 		for i := range 99 {
@@ -112,7 +112,7 @@ func TestFullCountersRefuse(t *testing.T) {
 		_, err := g.a.Guess(r, "new")
 		require.Error(t, err)
 		assert.Equal(t, problem.TooManyRequests, problem.Of(err).Problem)
-		for range guessesPerNetwork - 1 {
+		for range guessesPerLogin - 1 {
 			assert.True(t, g.guess(r, "victim", wrongCode))
 		}
 		assert.False(t, g.guess(r, "victim", wrongCode))
@@ -122,12 +122,12 @@ func TestFullCountersRefuse(t *testing.T) {
 
 		// One that the day has no room for costs its network nothing.
 		g.a.days.most = 0
-		for range 2 * guessesPerNetwork {
+		for range 2 * guessesPerLogin {
 			_, err = g.a.Guess(r, "another")
 			require.Error(t, err)
 		}
-		g.a.days.most = maxDays
-		for range guessesPerNetwork {
+		g.a.days.most = g.a.countsIn(guessDay)
+		for range guessesPerLogin {
 			assert.True(t, g.guess(r, "another", wrongCode))
 		}
 		assert.False(t, g.guess(r, "another", wrongCode))

@@ -302,7 +302,7 @@ func TestCodeOfAnotherUserIsAGuess(t *testing.T) {
 
 func TestSignUpsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := kittest.New(t)
+		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.SignUpsPerNetwork = 10 })
 		n := 0
 		signUp := func(network string) *http.Response {
 			n++

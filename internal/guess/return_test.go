@@ -47,6 +47,7 @@ func TestGuessesAreGivenBack(t *testing.T) {
 					k.Project.Fail(kittest.VerifyPath, f)
 				}
 				for range tries {
+					kittest.Elapse(100 * time.Millisecond)
 					res := kittest.Guess(k, network, kittest.Ada, k.Project.Code(kittest.Ada))
 					if fault == nil {
 						require.Equal(t, http.StatusOK, res.StatusCode)
@@ -210,13 +211,16 @@ func TestRefusedGuessesDoNotCount(t *testing.T) {
 // is not counted.
 func TestSignUpsThatWereNotSentAreGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := kittest.New(t)
+		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.SignUpsPerNetwork = 10 })
 		signUp := func(i int) *http.Response {
 			return kittest.Serve(k.Handler(), kittest.From("203.0.113.9", kittest.Post(kittest.SignUpPath, fmt.Sprintf(`{"loginId":"user%d"}`, i))))
 		}
-		for i := range 200 {
-			kittest.Guess(k, "198.51.100.1", fmt.Sprint("stranger", i), "000000")
+		var strangers sync.WaitGroup
+		defer strangers.Wait()
+		for i := range 200 { // more than get a turn
+			strangers.Go(func() { kittest.Guess(k, fmt.Sprintf("198.51.100.%d", i), fmt.Sprint("stranger", i), "000000") })
 		}
+		synctest.Wait()
 		for i := range 50 {
 			kittest.RequireLimited(t, signUp(i))
 		}

@@ -316,14 +316,16 @@ func (r *Renewer) check(ctx context.Context, t *token.Token, l *line) (news bool
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if link := r.arrivalOf(newest, a.v); link != nil && link.rotated() && l.newest.Raw == newest.Raw && !l.spentUnproved() {
-		r.memory.arrive(l, link, time.Now())
+	if link := r.arrivalOf(newest, a.v); link != nil && link.rotated() && !l.ended {
+		if l.newest.Raw == newest.Raw && !l.spentUnproved() {
+			r.memory.arrive(l, link, time.Now())
+		}
 		return true, nil
 	}
 	if a.err == nil && ofOwn.err == nil { // else it is served from memory, in doubt
 		l.checked = later(l.checked, began)
 	}
-	return l.newest.Raw != newest.Raw || l.ended, nil
+	return l.newest.Raw != newest.Raw || l.spentUnproved() || l.ended, nil
 }
 
 // tell repeats what the store has not heard of.

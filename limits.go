@@ -1,0 +1,69 @@
+package descopehttp
+
+import (
+	"reflect"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/guess"
+)
+
+// Limits are numbers that a site can outgrow. Zero is the default of each. They hold for
+// one Auth: Descope counts by address, so divide what it grants by the replicas behind one.
+type Limits struct {
+	// SessionCalls are calls to Descope a second that renew or end sessions. Three
+	// seconds' calls may come at once, here and below, and a call waits three seconds at
+	// most for its turn. The default is 45: a session of ten minutes for each of 27,000
+	// users. The defaults of the four stay under what Descope grants a backend together,
+	// 1,000 calls in ten seconds (Descope, "Rate limits").
+	SessionCalls int
+	// AccountCalls are those about a signed-in user. The default is 10.
+	AccountCalls int
+	// SecondFactorCalls are those with a code of a signed-in user. The default is 5.
+	SecondFactorCalls int
+	// SignInCalls are sign-ins and sign-ups. The default is 15.
+	SignInCalls int
+
+	// GuessesPerLogin are codes tried for one login ID from one network in ten minutes:
+	// an IPv4 address or an IPv6 /64. The default is 10. A right one does not count.
+	GuessesPerLogin int
+	// GuessesPerDay are those for one login ID from all networks that it has never
+	// signed in from, and from each that it has. The default is 50.
+	GuessesPerDay int
+	// GuessesPerNetwork are wrong codes from one network in ten minutes, whatever the
+	// login IDs. The default is 100.
+	GuessesPerNetwork int
+	// SignUpsPerNetwork are sign-ups from one network in ten minutes. The default is 60.
+	SignUpsPerNetwork int
+}
+
+func (l *Limits) calls() descope.Limits {
+	return descope.Limits{
+		descope.Session:      l.SessionCalls,
+		descope.Account:      l.AccountCalls,
+		descope.SecondFactor: l.SecondFactorCalls,
+		descope.Anonymous:    l.SignInCalls,
+	}
+}
+
+func (l *Limits) guesses() guess.Limits {
+	signIns, atOnce := l.calls().Of(descope.Anonymous)
+	return guess.Limits{
+		PerLogin:    l.GuessesPerLogin,
+		PerDay:      l.GuessesPerDay,
+		PerNetwork:  l.GuessesPerNetwork,
+		SignUps:     l.SignUpsPerNetwork,
+		Calls:       signIns,
+		CallsAtOnce: atOnce,
+	}
+}
+
+// negative returns the names of the fields that are.
+func (l *Limits) negative() (names []string) {
+	fields := reflect.ValueOf(*l)
+	for i := range fields.NumField() {
+		if fields.Field(i).Int() < 0 {
+			names = append(names, fields.Type().Field(i).Name)
+		}
+	}
+	return names
+}
