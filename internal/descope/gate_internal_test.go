@@ -71,3 +71,41 @@ func TestStrangersOnlyAreRemembered(t *testing.T) {
 	require.NoError(t, b.enter(stranger, now))
 	require.Error(t, b.enter(stranger, now), "forgotten")
 }
+
+// A 429 halves the rate, and answers bring it back: near to what was too much within
+// minutes, and past it little by little.
+func TestLearnedRate(t *testing.T) {
+	now := time.Now()
+	g := newGates(Limits{Session: 100})[Session]
+	g.leave(now, unsent("", time.Second, ErrLimit))
+	assert.EqualValues(t, 50, g.budget.Limit())
+	assert.Equal(t, 100, g.budget.Burst(), "of two seconds")
+	assert.Less(t, g.budget.TokensAt(now), 1.0)
+	after := func(d time.Duration) float64 {
+		for until := now.Add(d); now.Before(until); now = now.Add(time.Second) {
+			g.leave(now, nil)
+		}
+		return float64(g.budget.Limit())
+	}
+	assert.InDelta(t, 70, after(35*time.Second), 2, "half way to 90")
+	assert.InDelta(t, 90, after(4*time.Minute), 2)
+	assert.Less(t, after(5*time.Minute), 96.0)
+	assert.EqualValues(t, 100, after(30*time.Minute), "as configured, and no more")
+	assert.Equal(t, 300, g.budget.Burst())
+}
+
+// A share is for one user; what is not used comes back, and full ones are forgotten.
+func TestShares(t *testing.T) {
+	s, now := newShares(Session), time.Now()
+	assert.Zero(t, s.take("", now))
+	for range 30 {
+		assert.Zero(t, s.take("ada", now))
+	}
+	assert.InDelta(t, time.Second, s.take("ada", now), float64(time.Millisecond))
+	assert.Zero(t, s.take("bob", now))
+	assert.Zero(t, s.take("ada", now.Add(time.Second)))
+	assert.Positive(t, s.take("ada", now.Add(time.Second)))
+	assert.Equal(t, 2, s.held.Len())
+	s.take("cid", now.Add(time.Hour))
+	assert.Equal(t, 1, s.held.Len())
+}

@@ -319,3 +319,45 @@ func TestSignUpsAreLimited(t *testing.T) {
 		assert.Equal(t, http.StatusOK, signUp("203.0.113.9").StatusCode)
 	})
 }
+
+// Codes for ever new login ids are counted for the network that they come from, and right
+// ones are not: an office signs in at nine.
+func TestWrongCodesFromOneNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.GuessesPerNetwork = 20 })
+		k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+		const office = "203.0.113.9"
+		for range 40 {
+			kittest.Elapse(time.Second)
+			require.Equal(t, http.StatusOK, kittest.Guess(k, office, kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+		}
+		for i := range 20 {
+			kittest.Elapse(time.Second)
+			require.Equal(t, http.StatusUnauthorized, kittest.Guess(k, office, fmt.Sprint("nobody", i), "000000").StatusCode)
+		}
+		calls := k.Project.Requests(kittest.VerifyPath)
+		wait := kittest.RequireLimited(t, kittest.Guess(k, office, "somebody", "000000"))
+		assert.Equal(t, calls, k.Project.Requests(kittest.VerifyPath), "Descope is not asked")
+		assert.Equal(t, http.StatusOK, kittest.Guess(k, "203.0.113.10", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+		kittest.Elapse(wait)
+		assert.Equal(t, http.StatusUnauthorized, kittest.Guess(k, office, "somebody", "000000").StatusCode)
+	})
+}
+
+// A classroom behind one address signs up within five minutes.
+func TestClassroom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t)
+		post := func(path, body string) int {
+			return kittest.Serve(k.Handler(), kittest.From("203.0.113.9", kittest.Post(path, body))).StatusCode
+		}
+		for i := range 30 {
+			who := fmt.Sprintf("pupil%d", i)
+			require.Equal(t, http.StatusOK, post(kittest.SignUpPath, `{"loginId":"`+who+`"}`))
+			kittest.Elapse(5 * time.Second)
+			require.Equal(t, http.StatusUnauthorized, post(kittest.VerifyPath, `{"loginId":"`+who+`","code":"`+kittest.WrongCode(k, who)+`"}`), "everybody mistypes once")
+			require.Equal(t, http.StatusOK, post(kittest.VerifyPath, `{"loginId":"`+who+`","code":"`+k.Project.Code(who)+`"}`))
+			kittest.Elapse(5 * time.Second)
+		}
+	})
+}

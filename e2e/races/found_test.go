@@ -1,0 +1,96 @@
+package races_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+const (
+	onlyA = iota
+	onlyB
+	onlyC
+)
+
+func at(after time.Duration, do action) step { return step{After: after, Do: do} }
+
+func asking(asks ...ask) action { return askFor(asks) }
+
+// found are scripts that broke a rule once, made as small as they would go.
+var found = []struct {
+	name               string
+	replicas, browsers int
+	keeps              bool // the refresh token
+	session            time.Duration
+	reuse              bool
+	wire               time.Duration
+	script             []step
+}{
+	{name: "a tenant is selected while a replica without the store refreshes", replicas: 2, browsers: 1, wire: 20 * ms, script: []step{
+		at(0, upstreamFault{"", descopetest.Fault{Delay: 3 * sec, Times: 5}}),
+		at(585*sec, asking(ask{Kind: askPage, Replica: onlyA})),
+		at(3*ms, storeTrouble{onlyA, storeRefuses, 2}),
+		at(3*ms, asking(ask{Kind: askSelect, Replica: onlyB, In: 6 * sec, Old: 2})),
+	}},
+	{name: "a token is refreshed by two replicas, one without the store, and a tenant selected with it", replicas: 3, browsers: 2, keeps: true, session: 3 * time.Minute, wire: 20 * ms, script: []step{
+		at(0, storeTrouble{onlyC, storeLoses, 4}),
+		at(6150*ms, asking(ask{Kind: askPage, Browser: 1, Replica: onlyB, Mount: inLoad})),
+		at(215*sec, asking(ask{Kind: askSelect, Replica: onlyC, Mount: inLoad}, ask{Kind: askRefresh, Browser: 0, Replica: onlyB})),
+		at(188*sec, asking(ask{Kind: askLogout, Replica: onlyA, In: 6 * sec, Old: 3})),
+	}},
+	{name: "logged out everywhere with a second factor", replicas: 2, browsers: 1, wire: 5 * ms, script: []step{
+		at(2*time.Minute, asking(ask{Kind: askPage, Replica: onlyA, Old: 1}, ask{Kind: askRefresh, Replica: onlyB})),
+		at(sec, asking(ask{Kind: askStepUp, Replica: onlyB})),
+		at(sec, asking(ask{Kind: askLogoutAll, Replica: onlyB})),
+		at(2*sec, asking(ask{Kind: askPage, Replica: onlyA, Old: 2})),
+	}},
+	{name: "a logout that is led to another sign-in of its own", replicas: 3, browsers: 1, wire: 20 * ms, script: []step{
+		at(0, asking(ask{Kind: askPage, Replica: onlyA, Old: 1})),
+		at(70*ms, asking(ask{Kind: askStepUp, Replica: onlyA, Old: 1}, ask{Kind: askStepUp, Replica: onlyB, Old: 1}, ask{Kind: askStepUp, Replica: onlyC, Old: 1})),
+		at(45*sec, asking(ask{Kind: askLogout, Replica: onlyC})),
+	}},
+	{name: "the newest token keeps its place when the one before it is shown", replicas: 2, browsers: 1, reuse: true, wire: 20 * ms, script: []step{
+		at(0, asking(ask{Kind: askRefresh, Replica: onlyA, Old: 1}, ask{Kind: askRefresh, Replica: onlyB, Old: 1})),
+		at(608*sec, asking(ask{Kind: askPage, Replica: onlyB}, ask{Kind: askUpdate, Replica: onlyB, In: 6 * sec, Old: 2})),
+		at(608*sec, asking(ask{Kind: askPage, Replica: onlyB}, ask{Kind: askPage, Replica: onlyA, Old: 3})),
+		at(45*sec, asking(ask{Kind: askPage, Replica: onlyB, Old: 2})),
+	}},
+	{name: "a failed logout that is repeated", replicas: 1, browsers: 1, wire: 20 * ms, script: []step{
+		at(0, upstreamFault{logoutPath, descopetest.Fault{Delay: 12 * sec, Times: 2}}),
+		at(0, asking(ask{Kind: askLogout, Old: 1})),
+		at(585*sec, asking(ask{Kind: askLogout, Old: 1})),
+		at(2*time.Minute, asking(ask{Kind: askPage})),
+	}},
+	{name: "two that look into the store at once", replicas: 3, browsers: 1, session: 3 * time.Minute, wire: 400 * ms, script: []step{
+		at(6*sec, asking(ask{Kind: askRefresh, Replica: onlyB, Lost: true})),
+		at(11*sec, asking(ask{Kind: askSelect, Replica: onlyB, Old: 1})),
+		at(165*sec, asking(ask{Kind: askTryRefresh, Replica: onlyC, In: 2 * ms, Old: 5}, ask{Kind: askPage, Replica: onlyC, Lost: true})),
+	}},
+	{name: "a question about a token that is being spent", replicas: 1, browsers: 1, reuse: true, wire: 20 * ms, script: []step{
+		at(0, upstreamFault{refreshPath, descopetest.Fault{Delay: 2 * sec, After: true, Times: 1}}),
+		at(0, upstreamFault{mePath, descopetest.Fault{Delay: 700 * ms, Times: 1}}),
+		at(0, asking(ask{Kind: askPage, Old: 1}, ask{Kind: askMe, Mount: inLoad})),
+	}},
+}
+
+func TestFound(t *testing.T) {
+	for _, f := range found {
+		t.Run(f.name, func(t *testing.T) {
+			s := setup{
+				Rotate: !f.keeps, SessionTTL: max(f.session, time.Minute), RefreshTTL: 28 * 24 * time.Hour, Reuse: f.reuse, Spent: "E061005",
+				Replicas: f.replicas, Shared: f.replicas > 1, Browsers: make([]int, f.browsers), Wire: []time.Duration{f.wire},
+			}
+			if f.session == 0 {
+				s.SessionTTL = 10 * time.Minute
+			}
+			w := run(t, s, f.script)
+			if !assert.Empty(t, w.violations) {
+				t.Log(strings.Join(w.trace, "\n"))
+			}
+		})
+	}
+}
