@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,7 @@ type cookiePolicy struct {
 	domain           string
 	secure           bool
 	sameSite         http.SameSite
+	vary             string // what an answer that was judged depends on
 	log              *slog.Logger
 }
 
@@ -76,6 +78,7 @@ func newCookiePolicy(c Cookies, delivery Delivery, log *slog.Logger) *cookiePoli
 		domain:   c.Domain,
 		secure:   !c.InsecureHTTP,
 		sameSite: c.SameSite,
+		vary:     "Cookie, Authorization",
 		log:      log,
 	}
 	if c.PlainNames || c.Domain != "" || c.InsecureHTTP {
@@ -88,7 +91,7 @@ func newCookiePolicy(c Cookies, delivery Delivery, log *slog.Logger) *cookiePoli
 	case SessionInBody:
 		p.session = ""
 	case InBody:
-		p.session, p.refresh = "", ""
+		p.session, p.refresh, p.vary = "", "", "Authorization"
 	}
 	return p
 }
@@ -212,20 +215,33 @@ func (p *cookiePolicy) cookie(name, value string) *http.Cookie {
 	}
 }
 
-// forbidCaching keeps an answer with somebody's cookies out of every cache. The
-// CDN headers are there because http.FileServer and http.ServeContent remove
-// Cache-Control from the errors that they answer.
+// mark says that an answer depends on who asks: without Vary a browser shows what it
+// keeps of one user to the next, and a proxy to everybody (RFC 9111, section 4.1). What
+// a handler sets later wins. The values are kept in m.
+func (p *cookiePolicy) mark(h http.Header, m *marks) {
+	if vary := h["Vary"]; len(vary) == 0 {
+		m[0] = p.vary
+		h["Vary"] = m[0:1:1]
+	} else if !slices.Contains(vary, p.vary) {
+		h["Vary"] = append(vary, p.vary)
+	}
+	if len(h["Cache-Control"]) == 0 {
+		m[1] = "private"
+		h["Cache-Control"] = m[1:2:2]
+	}
+}
+
+// forbidCaching keeps an answer with somebody's cookies out of every cache, whatever a
+// handler says of it. A key that is not canonical is out of reach for Set and Del, such
+// as those of http.FileServer; on the wire the lines are one field, and of what that says
+// the strictest counts (RFC 9111, section 4.2.1; RFC 9110, section 5.3).
 func (p *cookiePolicy) forbidCaching(w http.ResponseWriter) {
 	h := w.Header()
+	h["cache-control"] = []string{"no-store"}
 	h.Set("Cache-Control", "no-store")
 	h.Set("CDN-Cache-Control", "no-store")
 	h.Set("Surrogate-Control", "no-store")
-	for _, v := range h.Values("Vary") {
-		if v == "Cookie" {
-			return
-		}
-	}
-	h.Add("Vary", "Cookie")
+	p.mark(h, new(marks))
 }
 
 // replace returns header with the session cookie set to session and no refresh

@@ -114,7 +114,7 @@ func TestCookieVariants(t *testing.T) {
 			}
 			assert.Len(t, res.Cookies(), want)
 			if want > 0 {
-				assert.Contains(t, res.Header.Values("Vary"), "Cookie")
+				assert.Contains(t, res.Header.Values("Vary"), "Cookie, Authorization")
 			}
 		})
 	}

@@ -65,6 +65,7 @@ func (x *refusals) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		x.answer(w, r, err)
 		return
 	}
+	w.Header().Set("Cache-Control", "no-store")
 	problem.AnnounceRetry(w.Header(), problem.Of(err))
 	x.handler(w, r, err)
 }

@@ -365,7 +365,7 @@ func TestLoginURL(t *testing.T) {
 	assert.Equal(t, "/signin?acr_values=stepup&lang=en&return_to=%2Fpay", res.Header.Get("Location"))
 	res = kittest.Serve(k.Require(descopehttp.MFA())(next), r)
 	assert.Equal(t, "/signin?acr_values=mfa&lang=en&return_to=%2Fpay", res.Header.Get("Location"))
-	assert.Contains(t, res.Header.Get("Vary"), "Sec-Fetch-Mode")
+	assert.Contains(t, res.Header.Values("Vary"), "Sec-Fetch-Mode, Accept")
 	assert.Equal(t, http.StatusSeeOther, kittest.Serve(k.RequireSession(next), navigate(http.MethodHead, "/app")).StatusCode)
 	kittest.RequireProblem(t, kittest.Serve(kittest.For(t, k.Project).RequireSession(next), navigate(http.MethodGet, "/app")), http.StatusUnauthorized, "no_session")
 

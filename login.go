@@ -76,6 +76,6 @@ func redirectToLogin(w http.ResponseWriter, r *http.Request, f *problem.Failure,
 	h := w.Header()
 	h.Set("Location", login.String())
 	h.Set("Cache-Control", "no-store")
-	h.Add("Vary", "Sec-Fetch-Mode, Accept, Cookie")
+	h.Add("Vary", "Sec-Fetch-Mode, Accept")
 	w.WriteHeader(http.StatusSeeOther)
 }

@@ -75,7 +75,9 @@ const (
 // is renewed first, and its new cookies are set before next runs. All other
 // requests are answered by Config.ErrorHandler or [Auth.WriteError].
 //
-// The ResponseWriter is passed on as it is, never wrapped.
+// The answer says that it depends on who asks: Vary names Cookie and Authorization, and
+// Cache-Control is private, before next runs. What next sets of its own wins, unless
+// cookies go along. The ResponseWriter is passed on as it is, never wrapped.
 func (a *Auth) RequireSession(next http.Handler) http.Handler {
 	return a.Require()(next)
 }
@@ -90,10 +92,11 @@ func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
 			v, err := a.authenticate(w, r, sessionRequired)
 			if err == nil {
 				var session *Session
-				r, session = v.admit(a, r)
+				r, session = v.admit(a, w, r)
 				err = checkGuards(r, session, guards)
 			}
 			if err != nil {
+				a.cookies.mark(w.Header(), new(marks))
 				a.refusals.refuse(w, r, err)
 				return
 			}
@@ -112,12 +115,15 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 		v, err := a.authenticate(w, r, sessionOptional)
 		switch {
 		case err == nil:
-			r, _ = v.admit(a, r)
+			r, _ = v.admit(a, w, r)
 		case problem.Of(err).Problem == problem.Unavailable && r.Method != http.MethodGet && r.Method != http.MethodHead:
+			a.cookies.mark(w.Header(), new(marks))
 			a.refusals.refuse(w, r, err)
 			return
 		default:
-			r = r.WithContext(&sessionContext{Context: r.Context(), owner: a, err: err})
+			c := &sessionContext{Context: r.Context(), owner: a, err: err}
+			a.cookies.mark(w.Header(), &c.marks)
+			r = r.WithContext(c)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -134,6 +140,9 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 // where a store hangs.
 func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	v, err := a.authenticate(w, r, sessionRequired)
+	if v.nested == nil {
+		a.cookies.mark(w.Header(), new(marks))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -263,12 +272,13 @@ func (a *Auth) outerSession(r *http.Request, bearer string, now time.Time) *Sess
 }
 
 // admit returns the request as the next handler sees it, and its session.
-func (v verdict) admit(a *Auth, r *http.Request) (*http.Request, *Session) {
+func (v verdict) admit(a *Auth, w http.ResponseWriter, r *http.Request) (*http.Request, *Session) {
 	if v.nested != nil {
 		return r, v.nested
 	}
 	raw := v.raw
 	c := &sessionContext{Context: r.Context(), owner: a, session: Session{shared: v.shared, token: &raw}, renewedWith: v.renewedWith}
+	a.cookies.mark(w.Header(), &c.marks)
 	r = r.WithContext(c)
 	if v.renewedWith != nil {
 		r.Header = a.cookies.replace(r.Header, v.raw)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -185,7 +186,7 @@ func TestRenewalBeforeNext(t *testing.T) {
 		}
 		assert.Equal(t, "no-store", res.Header.Get("CDN-Cache-Control"))
 		assert.Equal(t, "no-store", res.Header.Get("Surrogate-Control"))
-		assert.Contains(t, res.Header.Values("Vary"), "Cookie")
+		assert.Contains(t, res.Header.Values("Vary"), "Cookie, Authorization")
 
 		assert.Equal(t, "a=1; b=2; "+kittest.SessionCookie+"="+session.Value, seen.Header.Get("Cookie"))
 		assert.Equal(t, before, r.Header.Get("Cookie"), "the caller's request is left as it was")
@@ -884,4 +885,71 @@ func TestPlantedRefreshTokenOfUnknownKey(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An answer that depends on a cookie says so, over real HTTP: what a browser or a proxy
+// keeps of one user must not be shown to the next, nor a refusal to who has signed in.
+func TestAnswersSayThatTheyDependOnTheUser(t *testing.T) {
+	files := http.FileServerFS(fstest.MapFS{"statement": {Data: []byte("ada's"), ModTime: time.Now().Add(-24 * time.Hour)}})
+	shared := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		w.Header().Del("Vary")
+	})
+	refuse := func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusTeapot) }
+	k := kittest.New(t)
+	custom := kittest.For(t, k.Project, func(c *descopehttp.Config) { c.ErrorHandler = refuse })
+	native := kittest.For(t, k.Project, func(c *descopehttp.Config) { c.Tokens = descopehttp.InBody })
+	gzip := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Vary", "Accept-Encoding")
+		k.RequireSession(files).ServeHTTP(w, r)
+	})
+	decided := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := k.Authenticate(w, r); err != nil {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	const both = "Cookie, Authorization"
+	session := k.Project.SignIn(kittest.Ada).Session
+	dead := kittest.Expired(k.Project, kittest.Ada, "DSR")
+	for _, tt := range []struct {
+		name, cookie, bearer string
+		h                    http.Handler
+		status               int
+		vary, cache          []string
+	}{
+		{"signed in", "__Host-DS=" + session, "", k.RequireSession(files), 200, []string{both}, []string{"private"}},
+		{"bearer", "", session, k.RequireSession(files), 200, []string{both}, []string{"private"}},
+		{"refused", "", "", k.RequireSession(files), 401, []string{both}, []string{"no-store"}},
+		{"refused by a guard", "", session, k.Require(descopehttp.Role("none"))(files), 403, []string{both}, []string{"no-store"}},
+		{"refused by an ErrorHandler", "", "", custom.RequireSession(files), 418, []string{both}, []string{"no-store"}},
+		{"anonymous", "", "", k.LoadSession(files), 200, []string{both}, []string{"private"}},
+		{"greeted", "__Host-DS=" + session, "", k.LoadSession(files), 200, []string{both}, []string{"private"}},
+		{"nested", "__Host-DS=" + session, "", k.LoadSession(k.RequireSession(files)), 200, []string{both}, []string{"private"}},
+		{"beside others", "", session, gzip, 200, []string{"Accept-Encoding", both}, []string{"private"}},
+		{"Authenticate", "", session, decided, 200, []string{both}, []string{"private"}},
+		{"Authenticate, nobody", "", "", decided, 418, []string{both}, []string{"private"}},
+		{"in the body", "", session, native.RequireSession(files), 200, []string{"Authorization"}, []string{"private"}},
+		{"the handler's word", "__Host-DS=" + session, "", k.RequireSession(shared), 200, nil, []string{"public, max-age=60"}},
+		{"renewed, whatever the handler says", "__Host-DSR=" + k.Project.SignIn(kittest.Ada).Refresh, "", k.RequireSession(shared), 200, nil, []string{"public, max-age=60", "no-store"}},
+		{"a dead session in an ErrorHandler", "__Host-DSR=" + dead, "", custom.RequireSession(files), 418, []string{both}, []string{"no-store", "no-store"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := httptest.NewServer(tt.h)
+			defer srv.Close()
+			r, err := http.NewRequest(http.MethodGet, srv.URL+"/statement", nil)
+			require.NoError(t, err)
+			if tt.cookie != "" {
+				r.Header.Set("Cookie", tt.cookie)
+			}
+			if tt.bearer != "" {
+				kittest.WithBearer(r, tt.bearer)
+			}
+			res, err := http.DefaultClient.Do(r)
+			require.NoError(t, err)
+			defer res.Body.Close()
+			assert.Equal(t, tt.status, res.StatusCode)
+			assert.Equal(t, tt.vary, res.Header["Vary"])
+			assert.ElementsMatch(t, tt.cache, res.Header["Cache-Control"])
+		})
+	}
 }

@@ -86,7 +86,10 @@ func TestAllocations(t *testing.T) {
 		for _, way := range tt.ways {
 			w := kittest.Nothing{Fields: make(http.Header)}
 			r := requests[way]
-			allocs := testing.AllocsPerRun(1000, func() { handler.ServeHTTP(w, r) })
+			allocs := testing.AllocsPerRun(1000, func() {
+				clear(w.Fields) // as with every answer, nothing is set yet
+				handler.ServeHTTP(w, r)
+			})
 			t.Logf("%s %s: %v allocations", tt.name, way, allocs)
 			assert.LessOrEqual(t, allocs, tt.limit, "%s, %s", tt.name, way)
 		}
@@ -131,7 +134,7 @@ func TestRatios(t *testing.T) {
 			w := kittest.Nothing{Fields: make(http.Header)}
 			r := requests[way]
 			token, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(r.Header.Get("Cookie")+r.Header.Get("Authorization"), "Bearer "), kittest.SessionCookie+"="), ";")
-			got := ratio(func() { handler.ServeHTTP(w, r) }, floor(h, token), tt.n, 20, 301)
+			got := ratio(func() { clear(w.Fields); handler.ServeHTTP(w, r) }, floor(h, token), tt.n, 20, 301)
 			t.Logf("%s %s: %.3f of the bare check", tt.name, way, got)
 			assert.LessOrEqual(t, got, tt.limit, "%s, %s", tt.name, way)
 		}

@@ -151,7 +151,12 @@ type sessionContext struct {
 	err     error   // why there is no session
 
 	renewedWith *token.Token // that brought the session; nil if the request had it
+	marks       marks
 }
+
+// marks are the values of two header fields of the answer. They live where there is an
+// allocation already.
+type marks [2]string
 
 type sessionContextKey struct{}
 

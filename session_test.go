@@ -217,7 +217,7 @@ func (v *visitor) checkCookies(res *http.Response) {
 		assert.Empty(v.t, c.Domain, c.Name)
 		assert.NotZero(v.t, c.MaxAge, "%s would end with the browser", c.Name)
 		assert.Equal(v.t, "no-store", res.Header.Get("Cache-Control"))
-		assert.Contains(v.t, res.Header.Values("Vary"), "Cookie")
+		assert.Contains(v.t, res.Header.Values("Vary"), "Cookie, Authorization")
 		if c.MaxAge > 0 {
 			left := time.Until(expiryOf(v.t, v.cookie("DSR")))
 			assert.LessOrEqual(v.t, c.MaxAge, int((left+time.Second)/time.Second), "%s outlives the refresh token", c.Name)
