@@ -240,7 +240,7 @@ func New(cfg Config) (*Auth, error) {
 		log:          log,
 		refusals:     refusals{loginURL: login, handler: cfg.ErrorHandler, log: log},
 		csrf:         csrf,
-		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, log),
+		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, cfg.ProjectID, log),
 		api:          api,
 		keys:         keys,
 		renewer:      renewer,

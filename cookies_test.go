@@ -1,12 +1,16 @@
 package descopehttp_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -78,13 +82,17 @@ func TestCookieVariants(t *testing.T) {
 				assert.Equal(t, tt.sameSite, c.SameSite)
 				assert.InDelta(t, 28*24*time.Hour/time.Second, c.MaxAge, 2, "both as long as the refresh token")
 			}
+			plain := strings.HasPrefix(tt.refresh, "DS")
+			if plain && !tt.insecure {
+				names = append(names, "__Host-DSU")
+			}
 			assert.Len(t, set, len(names))
 
 			// A browser that has them, and with a Domain also those from before it
 			// was configured, and cookies that are not ours.
 			var before []*http.Cookie
 			for _, name := range names {
-				if tt.domain != "" {
+				if tt.domain != "" && name != "__Host-DSU" {
 					before = append(before, &http.Cookie{Name: name, Value: "old", Path: "/"})
 				}
 			}
@@ -109,8 +117,11 @@ func TestCookieVariants(t *testing.T) {
 				assert.Equal(t, "theme", left[0].Name)
 			}
 			want := len(names)
-			if tt.domain != "" {
-				want *= 2
+			switch {
+			case plain && tt.insecure:
+				want *= 2 // for the host alone and for its domain
+			case plain:
+				want += 2
 			}
 			assert.Len(t, res.Cookies(), want)
 			if want > 0 {
@@ -143,13 +154,15 @@ func TestDeletionsByTheMiddleware(t *testing.T) {
 					r.Header.Set("Cookie", strings.Join(pairs, "; "))
 					return r
 				}
-				scopes := 1
-				if tt.domain != "" {
-					scopes = 2
-				}
-				deleted := scopes
+				deleted := 1
 				if tt.session != "" {
-					deleted *= 2
+					deleted = 2
+				}
+				if strings.HasPrefix(tt.refresh, "DS") {
+					deleted *= 2 // for the host alone and for its domain
+					if !tt.insecure {
+						deleted++ // the marker
+					}
 				}
 				check := func(why string, res *http.Response) {
 					t.Helper()
@@ -465,7 +478,12 @@ func TestSignInCookies(t *testing.T) {
 					res := kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
 					body := kittest.RequireOK(t, res)
 					assert.Equal(t, []any{"", ""}, []any{body["sessionJwt"], body["refreshJwt"]}, "no script sees them")
-					require.Len(t, res.Cookies(), 2)
+					count := 2
+					if tt.cookies.PlainNames || tt.cookies.Domain != "" {
+						count++ // the marker
+						assert.NotNil(t, kittest.CookiesOf(res)["__Host-DSU"])
+					}
+					require.Len(t, res.Cookies(), count)
 					for name, drn := range map[string]string{tt.session: "DS", tt.refresh: "DSR"} {
 						c := kittest.CookiesOf(res)[name]
 						require.NotNil(t, c, name)
@@ -599,4 +617,216 @@ func TestRefreshTokenInTheHeaderBecomesACookie(t *testing.T) {
 	kittest.RequireOK(t, res)
 	require.Contains(t, kittest.CookiesOf(res), kittest.RefreshCookie)
 	assert.NotEqual(t, tokens.Refresh, kittest.CookiesOf(res)[kittest.RefreshCookie].Value)
+}
+
+// browserAt returns a browser that finds h at every https address.
+func browserAt(t *testing.T, h *http.Handler) *http.Client {
+	t.Helper()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*h).ServeHTTP(w, r) }))
+	t.Cleanup(srv.Close)
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	c := srv.Client()
+	c.Jar = jar
+	tr := c.Transport.(*http.Transport)
+	tr.TLSClientConfig.InsecureSkipVerify = true // a certificate of any name will do
+	tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, srv.Listener.Addr().String())
+	}
+	return c
+}
+
+// scopes is one browser in front of applications with other cookie policies.
+type scopes struct {
+	t       *testing.T
+	project *descopetest.Server
+	h       http.Handler
+	*http.Client
+}
+
+func newScopes(t *testing.T) *scopes {
+	s := &scopes{t: t, project: kittest.New(t).Project}
+	s.project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	s.project.Configure(func(c *descopetest.Settings) { c.AllowCodeReuse = true })
+	s.Client = browserAt(t, &s.h)
+	return s
+}
+
+// use starts the application anew with other cookies.
+func (s *scopes) use(c descopehttp.Cookies) {
+	k := kittest.For(s.t, s.project, func(cfg *descopehttp.Config) { cfg.Cookies = c })
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", k.Handler())
+	mux.Handle("/", k.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := descopehttp.SessionFromContext(r.Context())
+		io.WriteString(w, session.Subject())
+	})))
+	s.h = mux
+}
+
+func (s *scopes) post(host, path, body string) *http.Response {
+	s.t.Helper()
+	res, err := s.Post("https://"+host+"/auth"+path, "application/json", strings.NewReader(body))
+	require.NoError(s.t, err)
+	res.Body.Close()
+	return res
+}
+
+func (s *scopes) signIn(host, loginID string) *http.Response {
+	s.t.Helper()
+	res := s.post(host, kittest.VerifyPath, fmt.Sprintf(`{"loginId":%q,"code":%q}`, loginID, s.project.Code(loginID)))
+	require.Equal(s.t, http.StatusOK, res.StatusCode)
+	return res
+}
+
+// visits returns the status of a page, and whom it greets.
+func (s *scopes) visits(host string) (int, string) {
+	s.t.Helper()
+	res, err := s.Get("https://" + host + "/")
+	require.NoError(s.t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(s.t, err)
+	return res.StatusCode, string(body)
+}
+
+func (s *scopes) plant(host, domain, name, value string) {
+	u := &url.URL{Scheme: "https", Host: host, Path: "/"}
+	s.Jar.SetCookies(u, []*http.Cookie{{Name: name, Value: value, Path: "/", Domain: domain}})
+}
+
+func (s *scopes) subject(loginID string) string {
+	return kittest.SubjectOf(s.t, kittest.For(s.t, s.project), s.project.SignIn(loginID).Session)
+}
+
+const appHost, deepHost = "app.own.example", "a.b.c.d.own.example"
+
+// Cookies that an earlier configuration has set for a wider scope end with a logout, and
+// keep nobody from signing in.
+func TestFormerCookieScopes(t *testing.T) {
+	plain := descopehttp.Cookies{PlainNames: true}
+	for name, tt := range map[string]struct {
+		host          string
+		before, after descopehttp.Cookies
+	}{
+		"Domain taken away":   {appHost, descopehttp.Cookies{Domain: "own.example"}, plain},
+		"Domain narrowed":     {deepHost, descopehttp.Cookies{Domain: "own.example"}, descopehttp.Cookies{Domain: "c.d.own.example"}},
+		"Domain widened":      {deepHost, descopehttp.Cookies{Domain: "c.d.own.example"}, descopehttp.Cookies{Domain: "own.example"}},
+		"Domain added":        {appHost, plain, descopehttp.Cookies{Domain: "own.example"}},
+		"the host itself":     {appHost, descopehttp.Cookies{Domain: appHost}, plain},
+		"nothing has changed": {appHost, descopehttp.Cookies{Domain: "own.example"}, descopehttp.Cookies{Domain: "own.example"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScopes(t)
+			s.use(tt.before)
+			s.signIn(tt.host, kittest.Ada)
+			s.use(tt.after)
+			status, _ := s.visits(tt.host)
+			require.Equal(t, http.StatusOK, status)
+			s.post(tt.host, kittest.LogoutPath, "{}")
+			status, _ = s.visits(tt.host)
+			assert.Equal(t, http.StatusUnauthorized, status, "after a logout")
+
+			s.use(tt.before)
+			s.signIn(tt.host, kittest.Ada)
+			s.use(tt.after)
+			s.signIn(tt.host, kittest.Bob)
+			status, user := s.visits(tt.host)
+			assert.Equal(t, http.StatusOK, status, "another user has signed in")
+			assert.Equal(t, s.subject(kittest.Bob), user)
+			assert.Len(t, s.Jar.Cookies(&url.URL{Scheme: "https", Host: tt.host, Path: "/"}), 3, "of each name one is left")
+		})
+	}
+}
+
+// A neighbour's sessions on the parent domain are not ours to delete.
+func TestNeighboursSessionsLive(t *testing.T) {
+	s := newScopes(t)
+	s.use(descopehttp.Cookies{PlainNames: true})
+	s.plant(appHost, "own.example", "DS", kittest.New(t).Project.SignIn(kittest.Ada).Session+"x")
+	s.plant(appHost, "own.example", "DSR", "anything")
+	for _, answer := range []*http.Response{s.post(appHost, kittest.LogoutPath, "{}"), s.signIn(appHost, kittest.Ada)} {
+		for _, c := range answer.Cookies() {
+			assert.Empty(t, c.Domain, c.Name)
+		}
+	}
+	assert.Len(t, s.Jar.Cookies(&url.URL{Scheme: "https", Host: "other.own.example", Path: "/"}), 2)
+	status, user := s.visits(appHost)
+	assert.Equal(t, http.StatusOK, status)
+	assert.Equal(t, s.subject(kittest.Ada), user)
+}
+
+// Hosts that have no domain get no cookies for one.
+func TestScopesOfOddHosts(t *testing.T) {
+	for host, want := range map[string]int{
+		"own.example:8443": 1, "OWN.example": 1, "127.0.0.1:80": 0, "[::1]:80": 0, "::1": 0, "localhost": 0, "own.example.": 0,
+		"a..example": 0, "0x7f.1": 0, "a b.example": 0, "a;b.example": 0, "": 0, ":80": 0, "x.1": 0,
+		"a.b.c.d.e.f.g.example": 5, strings.Repeat("a.", 100) + "example": 5,
+	} {
+		k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies.PlainNames = true })
+		r := kittest.Post(kittest.LogoutPath, "{}")
+		r.Host = host
+		tokens := k.Project.SignIn(kittest.Ada)
+		r.Header.Set("Cookie", "DS="+tokens.Session+"; DSR="+tokens.Refresh)
+		domains, size := make(map[string]bool), 0
+		for _, c := range kittest.Serve(k.Handler(), r).Cookies() {
+			if size += len(c.Raw); c.Domain != "" {
+				domains[c.Domain] = true
+			}
+		}
+		assert.Len(t, domains, want, host)
+		assert.Less(t, size, 6<<10, host)
+	}
+}
+
+// Of cookies of two users those count that the marker names, which no neighbour can plant:
+// not the newest, and not those of who signed in here once.
+func TestMarkerSettlesAConflict(t *testing.T) {
+	s := newScopes(t)
+	s.use(descopehttp.Cookies{PlainNames: true})
+	s.signIn(appHost, kittest.Ada)
+	attacker := s.project.SignIn(kittest.Bob)
+	s.plant(appHost, "own.example", "DS", attacker.Session)
+	s.plant(appHost, "own.example", "DSR", attacker.Refresh)
+	status, user := s.visits(appHost)
+	assert.Equal(t, http.StatusOK, status)
+	assert.Equal(t, s.subject(kittest.Ada), user)
+
+	// A planted pair alone is no conflict, and makes no marker when it is renewed.
+	s.post(appHost, kittest.LogoutPath, "{}")
+	s.plant(appHost, "own.example", "DSR", attacker.Refresh)
+	status, user = s.visits(appHost)
+	assert.Equal(t, http.StatusOK, status)
+	assert.Equal(t, s.subject(kittest.Bob), user)
+	for _, c := range s.Jar.Cookies(&url.URL{Scheme: "https", Host: appHost, Path: "/"}) {
+		assert.NotEqual(t, "__Host-DSU", c.Name)
+	}
+
+	// Without a marker, and with one that names neither, nobody is let in.
+	for _, marker := range []string{"", "__Host-DSU=anything; "} {
+		r, err := http.NewRequest(http.MethodGet, "https://"+appHost+"/", nil)
+		require.NoError(t, err)
+		r.Header.Set("Cookie", marker+"DS="+s.project.SignIn(kittest.Ada).Session+"; DSR="+attacker.Refresh)
+		w := httptest.NewRecorder()
+		s.h.ServeHTTP(w, r)
+		kittest.RequireProblem(t, w.Result(), http.StatusUnauthorized, "conflicting_cookies")
+	}
+}
+
+// Junk before the good cookie does not keep its owner out.
+func TestJunkDoesNotCount(t *testing.T) {
+	for junk, want := range map[int]int{6: http.StatusOK, 15: http.StatusOK, 16: http.StatusUnauthorized} {
+		k := kittest.New(t)
+		tokens := k.Project.SignIn(kittest.Ada)
+		foreign := kittest.New(t, func(c *descopehttp.Config) {}).Project.SignIn(kittest.Ada).Session
+		srv := httptest.NewServer(k.RequireSession(new(kittest.Spy)))
+		r, err := http.NewRequest(http.MethodGet, srv.URL, nil)
+		require.NoError(t, err)
+		r.Header.Set("Cookie", strings.Repeat("__Host-DS=junk."+foreign[:20]+".x; ", junk)+"__Host-DS="+tokens.Session)
+		res, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		res.Body.Close()
+		srv.Close()
+		assert.Equal(t, want, res.StatusCode, "%d before it", junk)
+	}
 }

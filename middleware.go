@@ -34,6 +34,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/problem"
@@ -53,7 +54,7 @@ type Auth struct {
 	log          *slog.Logger
 	refusals     refusals
 	csrf         *http.CrossOriginProtection
-	cookies      *cookiePolicy
+	cookies      *cookie.Policy
 	api          *descope.Client
 	keys         *keySet
 	judge        *judge
@@ -96,7 +97,7 @@ func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
 				err = checkGuards(r, session, guards)
 			}
 			if err != nil {
-				a.cookies.mark(w.Header(), new(marks))
+				a.cookies.Mark(w.Header(), new(cookie.Marks))
 				a.refusals.refuse(w, r, err)
 				return
 			}
@@ -117,12 +118,12 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 		case err == nil:
 			r, _ = v.admit(a, w, r)
 		case problem.Of(err).Problem == problem.Unavailable && r.Method != http.MethodGet && r.Method != http.MethodHead:
-			a.cookies.mark(w.Header(), new(marks))
+			a.cookies.Mark(w.Header(), new(cookie.Marks))
 			a.refusals.refuse(w, r, err)
 			return
 		default:
 			c := &sessionContext{Context: r.Context(), owner: a, err: err}
-			a.cookies.mark(w.Header(), &c.marks)
+			a.cookies.Mark(w.Header(), &c.marks)
 			r = r.WithContext(c)
 		}
 		next.ServeHTTP(w, r)
@@ -141,7 +142,7 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	v, err := a.authenticate(w, r, sessionRequired)
 	if v.nested == nil {
-		a.cookies.mark(w.Header(), new(marks))
+		a.cookies.Mark(w.Header(), new(cookie.Marks))
 	}
 	if err != nil {
 		return nil, err
@@ -242,10 +243,10 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, p policy) (v
 	if err := a.checkOrigin(r); err != nil {
 		return verdict{}, err
 	}
-	values := a.cookies.read(r)
+	values := a.cookies.Read(r)
 	cookies := a.judge.present(&values, c.now)
 	if v := a.judge.usual(&cookies, c.now); v != nil {
-		return verdict{shared: v, raw: cookies.session.values[0]}, nil
+		return verdict{shared: v, raw: cookies.Session.Values[0]}, nil
 	}
 	return a.authenticateCookies(w, r, &cookies, c, p)
 }
@@ -264,8 +265,8 @@ func (a *Auth) outerSession(r *http.Request, bearer string, now time.Time) *Sess
 		}
 		return &c.session
 	}
-	values := a.cookies.read(r)
-	if values.session.n == 0 || slices.Contains(values.session.all(), c.session.Token()) {
+	values := a.cookies.Read(r)
+	if values.Session.N == 0 || slices.Contains(values.Session.All(), c.session.Token()) {
 		return &c.session
 	}
 	return nil
@@ -278,10 +279,10 @@ func (v verdict) admit(a *Auth, w http.ResponseWriter, r *http.Request) (*http.R
 	}
 	raw := v.raw
 	c := &sessionContext{Context: r.Context(), owner: a, session: Session{shared: v.shared, token: &raw}, renewedWith: v.renewedWith}
-	a.cookies.mark(w.Header(), &c.marks)
+	a.cookies.Mark(w.Header(), &c.marks)
 	r = r.WithContext(c)
 	if v.renewedWith != nil {
-		r.Header = a.cookies.replace(r.Header, v.raw)
+		r.Header = a.cookies.Replace(r.Header, v.raw)
 	}
 	return r, &c.session
 }
@@ -325,19 +326,19 @@ func mayRefreshUpgrade(r *http.Request) bool {
 // authenticateCookies judges the cookies of a request and renews the session if
 // it has expired, is gone or cannot be used, and there is a refresh token.
 func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, cookies *presented, c clock, p policy) (verdict, error) {
-	if cookies.refresh.n > 0 {
+	if cookies.Refresh.N > 0 {
 		_ = a.keys.readyBy(r.Context(), c.until) // without keys nothing could be told
 	}
 	judged := a.judge.cookies(r.Context(), cookies, c, fetchIfFloorAllows)
 	switch {
 	case judged.conflict:
-		a.deleteUnfit(w, p)
+		a.deleteUnfit(w, r, p)
 		return verdict{}, problem.ConflictingCookies.Because("cookies of more than one user")
 	case judged.session != nil:
 		return a.renewAhead(w, r, &judged, c), nil
 	case judged.refresh == nil:
 		if judged.refreshExpired {
-			a.deleteUnfit(w, p) // nothing can renew these
+			a.deleteUnfit(w, r, p) // nothing can renew these
 		}
 		return verdict{}, judged.err
 	case isUpgrade(r) && !mayRefreshUpgrade(r):
@@ -348,25 +349,41 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, cooki
 	h, err := a.renewer.Refresh(ctx, judged.refresh, false)
 	if err != nil {
 		if problem.Of(err).DeleteCookies {
-			a.deleteUnfit(w, p)
+			a.deleteUnfit(w, r, p)
 		}
 		return verdict{}, err
 	}
-	return a.take(w, h, judged.refresh), nil
+	return a.take(w, r, h, judged.refresh), nil
 }
 
-func (a *Auth) deleteUnfit(w http.ResponseWriter, p policy) {
+func (a *Auth) deleteUnfit(w http.ResponseWriter, r *http.Request, p policy) {
 	if p.deletesUnfit {
-		a.cookies.delete(w)
+		a.deleteCookies(w, r)
 	}
 }
 
+// deleteCookies removes the cookies in every form in which this configuration or an
+// earlier one may have set them. Those of a wider scope may be a neighbour's: they go only
+// where a token of this project was presented.
+func (a *Auth) deleteCookies(w http.ResponseWriter, r *http.Request) {
+	a.cookies.Delete(w, a.formerScopes(r))
+}
+
+// formerScopes returns the domains for which cookies are to be deleted besides.
+func (a *Auth) formerScopes(r *http.Request) []string {
+	values := a.cookies.Read(r)
+	if !a.judge.isOurs(&values) {
+		return nil
+	}
+	return a.cookies.Scopes(r.Host)
+}
+
 // take sets the cookies of a renewed session, unless newer ones are in use.
-func (a *Auth) take(w http.ResponseWriter, h renew.Handout, presented *token.Token) verdict {
+func (a *Auth) take(w http.ResponseWriter, r *http.Request, h renew.Handout, presented *token.Token) verdict {
 	if h.Late {
-		a.cookies.forbidCaching(w)
+		a.cookies.ForbidCaching(w)
 	} else {
-		a.cookies.write(w, h.Token, h.Refresh, h.Until)
+		a.cookies.Write(w, r, &cookie.Fresh{Session: h.Token, Refresh: h.Refresh, Until: h.Until, User: h.Session.Claims.User()})
 	}
 	return verdict{shared: &verified{Verified: h.Session}, raw: h.Token, renewedWith: presented}
 }
@@ -385,5 +402,5 @@ func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judged
 	if !ok {
 		return current
 	}
-	return a.take(w, h, judged.refresh)
+	return a.take(w, r, h, judged.refresh)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -151,12 +152,8 @@ type sessionContext struct {
 	err     error   // why there is no session
 
 	renewedWith *token.Token // that brought the session; nil if the request had it
-	marks       marks
+	marks       cookie.Marks
 }
-
-// marks are the values of two header fields of the answer. They live where there is an
-// allocation already.
-type marks [2]string
 
 type sessionContextKey struct{}
 

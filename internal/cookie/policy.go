@@ -1,0 +1,160 @@
+// Package cookie reads and writes the session cookies, and is the one that does.
+//
+// A [Policy] says how they are named and scoped. Under plain names a browser may hold
+// several of one name, from an earlier configuration or from a neighbour host: scope.go
+// knows where they can stand, and marker.go whose browser it is.
+package cookie
+
+import (
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Browsers drop a cookie whose name and value are longer together
+// (RFC 6265bis, section 5.6).
+const maxSize = 4096
+
+// A Policy is the compiled form of the root's Config.Cookies.
+type Policy struct {
+	ProjectID        string
+	Session, Refresh string // names; Session is "" where no session cookie is used
+	Marker           string // its name, or ""
+	Domain           string
+	Secure           bool
+	SameSite         http.SameSite
+	Vary             string // what an answer that was judged depends on
+	Log              *slog.Logger
+}
+
+// A Fresh is what is written of a renewed or new session.
+type Fresh struct {
+	Session, Refresh string // tokens; Refresh is "" if the client's own stays in force
+	// Until is when the refresh token expires. Both cookies live as long: a session cookie
+	// that went with its own token would take along the only hint that there is something
+	// to refresh.
+	Until  time.Time
+	User   string
+	SignIn bool     // the user has just proved who they are
+	Scopes []string // domains for which other cookies are deleted first
+}
+
+// Write sets the cookies of a renewed or new session, in the answer to r.
+func (p *Policy) Write(w http.ResponseWriter, r *http.Request, f *Fresh) {
+	if p.Refresh == "" {
+		return
+	}
+	p.ForbidCaching(w)
+	p.expireScopes(w, f.Scopes)
+	if p.Session != "" {
+		p.setOrExpire(w, p.Session, f.Session, f.Until)
+	}
+	if f.Refresh != "" {
+		p.setOrExpire(w, p.Refresh, f.Refresh, f.Until)
+		p.writeMarker(w, r, f)
+	}
+}
+
+// setOrExpire deletes the old cookie where a browser would drop the new one
+// without a word.
+func (p *Policy) setOrExpire(w http.ResponseWriter, name, value string, until time.Time) {
+	if len(name)+len(value) <= maxSize {
+		p.set(w, name, value, until)
+		return
+	}
+	p.Log.Error("descopehttp: a token is too large for a cookie, and the session will not last. "+
+		"Leave claims out of the project's JWT template, or use another delivery", slog.String("cookie", name))
+	p.expire(w, name)
+}
+
+// Delete removes the cookies, and those for the domains in scopes too.
+func (p *Policy) Delete(w http.ResponseWriter, scopes []string) {
+	if p.Refresh == "" {
+		return
+	}
+	p.ForbidCaching(w)
+	p.expireScopes(w, scopes)
+	for _, name := range p.names() {
+		p.expire(w, name)
+	}
+	if p.Marker != "" {
+		p.expireMarker(w)
+	}
+}
+
+func (p *Policy) names() []string {
+	if p.Session == "" {
+		return []string{p.Refresh}
+	}
+	return []string{p.Session, p.Refresh}
+}
+
+func (p *Policy) expire(w http.ResponseWriter, name string) {
+	c := p.cookie(name, "")
+	c.MaxAge = -1
+	http.SetCookie(w, c)
+	if p.Domain != "" {
+		c.Domain = "" // the host-only one, set before Domain was configured
+		http.SetCookie(w, c)
+	}
+}
+
+func (p *Policy) set(w http.ResponseWriter, name, value string, until time.Time) {
+	c := p.cookie(name, value)
+	c.MaxAge = maxAge(until)
+	http.SetCookie(w, c)
+}
+
+// maxAge is used rather than Expires: it does not depend on the browser's clock.
+func maxAge(until time.Time) int {
+	if seconds := int(time.Until(until) / time.Second); seconds > 0 {
+		return seconds
+	}
+	return -1
+}
+
+func (p *Policy) cookie(name, value string) *http.Cookie {
+	return &http.Cookie{
+		Name:     name,
+		Value:    value,
+		Path:     "/",
+		Domain:   p.Domain,
+		Secure:   p.Secure,
+		HttpOnly: true,
+		SameSite: p.SameSite,
+	}
+}
+
+// Marks are the values of two header fields of an answer, to be kept where there is an
+// allocation already.
+type Marks [2]string
+
+// Mark says that an answer depends on who asks: without Vary a browser shows what it
+// keeps of one user to the next, and a proxy to everybody (RFC 9111, section 4.1). What
+// a handler sets later wins.
+func (p *Policy) Mark(h http.Header, m *Marks) {
+	if vary := h["Vary"]; len(vary) == 0 {
+		m[0] = p.Vary
+		h["Vary"] = m[0:1:1]
+	} else if !slices.Contains(vary, p.Vary) {
+		h["Vary"] = append(vary, p.Vary)
+	}
+	if len(h["Cache-Control"]) == 0 {
+		m[1] = "private"
+		h["Cache-Control"] = m[1:2:2]
+	}
+}
+
+// ForbidCaching keeps an answer with somebody's cookies out of every cache, whatever a
+// handler says of it. A key that is not canonical is out of reach for Set and Del, such
+// as those of http.FileServer; on the wire the lines are one field, and of what that says
+// the strictest counts (RFC 9111, section 4.2.1; RFC 9110, section 5.3).
+func (p *Policy) ForbidCaching(w http.ResponseWriter) {
+	h := w.Header()
+	h["cache-control"] = []string{"no-store"}
+	h.Set("Cache-Control", "no-store")
+	h.Set("CDN-Cache-Control", "no-store")
+	h.Set("Surrogate-Control", "no-store")
+	p.Mark(h, new(Marks))
+}
