@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
@@ -132,6 +133,7 @@ func (a *Auth) Me(w http.ResponseWriter, r *http.Request) { a.serve(routes[desco
 // or a panic always finds the answer still open.
 func (a *Auth) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 	defer a.recoverFlow(w, r)
+	a.cookies.Mark(w.Header(), new(cookie.Marks))
 	flow := &flow{w: w, r: r}
 	flow.restart()
 	defer func() { flow.cancel() }()

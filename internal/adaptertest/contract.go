@@ -54,15 +54,18 @@ type want struct {
 }
 
 var (
-	served  = want{status: 200, ran: 1}
+	served  = want{status: 200, ran: 1, header: dependent}
 	renewed = want{status: 200, ran: 1, cookies: set, header: uncached}
+
+	// dependent are those that say that an answer depends on who asks.
+	dependent = []string{"Vary", "Cache-Control"}
 
 	// uncached are the headers without which a proxy might keep an answer with
 	// somebody's cookies.
 	uncached = []string{"Cdn-Cache-Control", "Surrogate-Control", "Vary"}
 )
 
-func refused(status int, code string) want { return want{status: status, code: code} }
+func refused(status int, code string) want { return want{status: status, code: code, header: dependent} }
 
 func (w want) with(cookies string) want {
 	w.cookies = cookies
