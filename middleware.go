@@ -93,7 +93,9 @@ func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
 			v, err := a.authenticate(w, r, sessionRequired)
 			if err == nil {
 				var session *Session
+				outer := r
 				r, session = v.admit(a, w, r)
+				defer giveBack(outer, r)
 				err = checkGuards(r, session, guards)
 			}
 			if err != nil {
@@ -113,10 +115,11 @@ func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
 // on the absence of a user, are answered 503.
 func (a *Auth) LoadSession(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		outer := r
 		v, err := a.authenticate(w, r, sessionOptional)
 		switch {
 		case err == nil:
-			r, _ = v.admit(a, w, r)
+			r, _ = v.admit(a, w, outer)
 		case problem.Of(err).Problem == problem.Unavailable && r.Method != http.MethodGet && r.Method != http.MethodHead:
 			a.cookies.Mark(w.Header(), new(cookie.Marks))
 			a.refusals.refuse(w, r, err)
@@ -126,6 +129,7 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 			a.cookies.Mark(w.Header(), &c.marks)
 			r = r.WithContext(c)
 		}
+		defer giveBack(outer, r)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -285,6 +289,14 @@ func (v verdict) admit(a *Auth, w http.ResponseWriter, r *http.Request) (*http.R
 		r.Header = a.cookies.Replace(r.Header, v.raw)
 	}
 	return r, &c.session
+}
+
+// giveBack hands what was read of a request's body, and the pattern that it matched, to
+// whoever holds the request from before: net/http removes the files of an upload by it, and
+// loggers name the route. The rest stays inside.
+func giveBack(outer, inner *http.Request) {
+	outer.Form, outer.PostForm, outer.MultipartForm = inner.Form, inner.PostForm, inner.MultipartForm
+	outer.Pattern = inner.Pattern
 }
 
 // checkOrigin refuses what another site sends with this user's cookies. A

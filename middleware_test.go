@@ -1,11 +1,15 @@
 package descopehttp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -951,6 +955,63 @@ func TestAnswersSayThatTheyDependOnTheUser(t *testing.T) {
 			assert.Equal(t, tt.status, res.StatusCode)
 			assert.Equal(t, tt.vary, res.Header["Vary"])
 			assert.ElementsMatch(t, tt.cache, res.Header["Cache-Control"])
+		})
+	}
+}
+
+// What a handler has read of a request is given back to whoever holds it from before: files
+// of uploads are removed, also after a panic and after a refusal by a guard, and a logger
+// outside finds the pattern. The session and its context stay inside.
+func TestWhatWasReadIsGivenBack(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	k := kittest.New(t)
+	read := func(r *http.Request) { assert.NoError(t, r.ParseMultipartForm(1)) }
+	page := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { read(r) })
+	panics := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { read(r); panic(http.ErrAbortHandler) })
+	guard := func(r *http.Request, _ *descopehttp.Session) error { read(r); return descopehttp.ErrForbidden }
+	for name, tt := range map[string]struct {
+		h  http.Handler
+		as bool // somebody
+	}{
+		"RequireSession":      {k.RequireSession(page), true},
+		"LoadSession":         {k.LoadSession(page), true},
+		"LoadSession, nobody": {k.LoadSession(page), false},
+		"nested":              {k.LoadSession(k.RequireSession(page)), true},
+		"panic":               {k.RequireSession(panics), true},
+		"guard":               {k.Require(guard)(page), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mux := http.NewServeMux()
+			mux.Handle("POST /upload/{id}", tt.h)
+			outside := make(chan *http.Request, 1)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer func() { _ = recover(); outside <- r }() // net/http itself cleans up after no panic
+				k.LoadSession(mux).ServeHTTP(w, r)
+			}))
+			var body bytes.Buffer
+			m := multipart.NewWriter(&body)
+			f, err := m.CreateFormFile("f", "photo.jpg")
+			require.NoError(t, err)
+			_, _ = f.Write(make([]byte, 11<<20))
+			require.NoError(t, m.Close())
+			r, err := http.NewRequest(http.MethodPost, srv.URL+"/upload/7", &body)
+			require.NoError(t, err)
+			r.Header.Set("Content-Type", m.FormDataContentType())
+			if tt.as {
+				kittest.WithBearer(r, k.Project.SignIn(kittest.Ada).Session)
+			}
+			if res, err := http.DefaultClient.Do(r); err == nil {
+				res.Body.Close()
+			}
+			srv.Close()
+			seen := <-outside
+			assert.Equal(t, "POST /upload/{id}", seen.Pattern)
+			require.NotNil(t, seen.MultipartForm)
+			_, ok := descopehttp.SessionFromContext(seen.Context())
+			assert.False(t, ok)
+			left, err := filepath.Glob(filepath.Join(os.TempDir(), "multipart-*"))
+			require.NoError(t, err)
+			assert.Empty(t, left)
 		})
 	}
 }

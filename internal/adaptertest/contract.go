@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing/fstest"
@@ -65,7 +67,9 @@ var (
 	uncached = []string{"Cdn-Cache-Control", "Surrogate-Control", "Vary"}
 )
 
-func refused(status int, code string) want { return want{status: status, code: code, header: dependent} }
+func refused(status int, code string) want {
+	return want{status: status, code: code, header: dependent}
+}
 
 func (w want) with(cookies string) want {
 	w.cookies = cookies
@@ -243,6 +247,10 @@ func answerClauses() []clause {
 				instead: refused(401, "no_session"),
 			}.run},
 
+		{name: "upload", rule: "the file that an upload went to is gone with its request, whichever copy of the request the page has read it from",
+			layers: slices.Concat(optional, required), serve: readUpload, visit: upload},
+		{name: "form", rule: "a page reads a form and its path as it would without the kit",
+			layers: required, serve: readForm, visit: sendForm},
 		{name: "error of the page", rule: "the framework's error handler runs, and runs once",
 			layers: required,
 			serve:  func(*visitor, http.ResponseWriter, *http.Request, inner) error { return errInner },
@@ -255,6 +263,63 @@ func answerClauses() []clause {
 			},
 			visit: visit{present: renewable, want: want{status: 404, ran: 1, cookies: set, header: uncached}}.run},
 	}
+}
+
+// readUpload has no memory to spare: the file goes to the disk.
+func readUpload(v *visitor, w http.ResponseWriter, r *http.Request, _ inner) error {
+	if err := r.ParseMultipartForm(1); err != nil {
+		return err
+	}
+	file, err := r.MultipartForm.File["photo"][0].Open()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	onDisk, ok := file.(*os.File)
+	if !ok {
+		return errors.New("the upload is not on the disk")
+	}
+	v.uploaded <- onDisk.Name()
+	_, err = io.Copy(w, file)
+	return err
+}
+
+func upload(v *visitor) error {
+	const boundary = "a-boundary"
+	q := request{method: http.MethodPost, path: page, header: append(cookiesOf(ann)(v.project), "Content-Type: multipart/form-data; boundary="+boundary),
+		body: "--" + boundary + "\r\nContent-Disposition: form-data; name=\"photo\"; filename=\"photo.jpg\"\r\n\r\n" +
+			strings.Repeat("x", 11<<20) + "\r\n--" + boundary + "--\r\n"}
+	a, err := v.send(q) // eleven megabytes are not written down
+	switch {
+	case err != nil:
+		return err
+	case a.status != 200 || len(a.body) != 11<<20:
+		return fmt.Errorf("an upload is answered %d with %d bytes", a.status, len(a.body))
+	}
+	name, err := wait(v.uploaded, "the page has read no upload")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		os.Remove(name)
+		return fmt.Errorf("the file of an upload is left behind: %v", err)
+	}
+	return nil
+}
+
+func readForm(_ *visitor, w http.ResponseWriter, r *http.Request, in inner) error {
+	_, err := fmt.Fprintf(w, "%s %s %s %s\n", r.FormValue("a"), r.PostFormValue("b"), r.FormValue("c"), in.param("name"))
+	return err
+}
+
+func sendForm(v *visitor) error {
+	q := request{method: http.MethodPost, path: page + "?c=from%20the%20query", body: "a=1&b=two%20words",
+		header: append(cookiesOf(ann)(v.project), "Content-Type: application/x-www-form-urlencoded")}
+	a, err := v.ask(q)
+	if want := "1 two words from the query one\n"; err == nil && string(a.body) != want {
+		err = fmt.Errorf("a form is read as %q, want %q", a.body, want)
+	}
+	return err
 }
 
 func errorHandlerClauses() (clauses []clause) {

@@ -79,17 +79,19 @@ type visitor struct {
 
 	// Events. The channels have room for more than an honest adapter sends, so
 	// that a handler that runs too often does not hang.
-	arrived chan struct{} // a request reached the application
-	started chan struct{} // the page runs
-	ended   chan error    // the page saw its context end, or did not
+	arrived  chan struct{} // a request reached the application
+	started  chan struct{} // the page runs
+	uploaded chan string   // the file that the page has read an upload from
+	ended    chan error    // the page saw its context end, or did not
 }
 
 func newVisitor(s *Site, project *descopetest.Server, gate *gate) *visitor {
 	return &visitor{
 		site: s, project: project, gate: gate,
-		arrived: make(chan struct{}, 1000),
-		started: make(chan struct{}, 10),
-		ended:   make(chan error, 10),
+		arrived:  make(chan struct{}, 1000),
+		started:  make(chan struct{}, 10),
+		uploaded: make(chan string, 10),
+		ended:    make(chan error, 10),
 	}
 }
 
