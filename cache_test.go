@@ -290,6 +290,7 @@ func TestPoliciesApplyOnHits(t *testing.T) {
 	}
 	upgrade := func(r *http.Request) *http.Request {
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Connection", "keep-alive, Upgrade")
 		r.Header.Set("Upgrade", "websocket")
 		return r
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
+	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
 // Config says which Descope project signs people in and how this server
@@ -98,11 +99,16 @@ type Config struct {
 	Limits Limits
 
 	// LoginURL, if set, is where the middleware sends a browser that navigates to
-	// a page without a session, in place of a 401: a path of this server, such
-	// as "/signin", or an https URL. The way back is added as the query
+	// a page, or sends a form, without a session, in place of a 401: a path of this
+	// server as the browser sees it, such as "/signin", or an https URL (http to a loopback
+	// address). The way back is added as the query
 	// parameter "return_to"; read it with [ReturnTo]. With "acr_values" the user
-	// is signed in and has to step up.
+	// is signed in and has to step up. htmx gets a 401 with HX-Redirect.
 	LoginURL string
+
+	// PathPrefix is what a proxy in front cuts off every path, such as "/shop", to be put in
+	// front of "return_to". Prefixes that this server's own router cuts off are known.
+	PathPrefix string
 
 	// StepUpForUpdate makes the update flow ask for a step-up before it replaces
 	// the user's key. Without it, whoever holds a refresh token can bind their
@@ -210,6 +216,9 @@ func New(cfg Config) (*Auth, error) {
 	}
 	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
 	login := errs.loginURL(cfg.LoginURL)
+	if p := cfg.PathPrefix; p != "" && (!visit.IsLocalPath(p) || strings.HasSuffix(p, "/") || strings.ContainsAny(p, "?#")) {
+		errs.add("PathPrefix", "must be a path such as /shop, without a slash at its end")
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
@@ -238,7 +247,7 @@ func New(cfg Config) (*Auth, error) {
 		loginOptions: cfg.LoginOptions,
 		stepUpUpdate: cfg.StepUpForUpdate,
 		log:          log,
-		refusals:     refusals{loginURL: login, handler: cfg.ErrorHandler, log: log},
+		refusals:     refusals{loginURL: login, pathPrefix: cfg.PathPrefix, handler: cfg.ErrorHandler, log: log},
 		csrf:         csrf,
 		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, cfg.ProjectID, log),
 		api:          api,
@@ -337,8 +346,9 @@ func (errs *configErrors) loginURL(s string) *url.URL {
 		return nil
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Fragment != "" || !isLocalPath(s) && (u.Scheme != "https" || u.Hostname() == "" || u.User != nil) {
-		errs.add("LoginURL", "must be a path of this server or an https URL")
+	secure := err == nil && (u.Scheme == "https" && u.Hostname() != "" || u.Scheme == "http" && isLoopback(u.Hostname()))
+	if err != nil || u.Fragment != "" || !visit.IsLocalPath(s) && (!secure || u.User != nil) {
+		errs.add("LoginURL", "must be a path of this server, an https URL, or http to a loopback address")
 		return nil
 	}
 	return u

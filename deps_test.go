@@ -32,10 +32,11 @@ var arrows = map[string]struct{ own, others string }{
 	"internal/descope": {own: "problem token fading calm", others: "go-json-experiment/json golang.org/x/time"},
 	"internal/guess":   {own: "problem descope fading calm", others: "golang.org/x/text golang.org/x/time"},
 	"internal/tasks":   {},
+	"internal/visit":   {},
 	"internal/renew":   {own: "problem token descope fading calm tasks", others: "go-json-experiment/json golang.org/x/time"},
 
 	"": {
-		own:    "problem token cookie descope guess renew tasks",
+		own:    "problem token cookie visit descope guess renew tasks",
 		others: "go-json-experiment/json golang-jwt/jwt/v5 MicahParks/jwkset MicahParks/keyfunc/v3 maypok86/otter/v2",
 	},
 

@@ -1,10 +1,6 @@
 package descopehttp
 
 import (
-	"log/slog"
-	"net/http"
-	"net/url"
-
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
@@ -38,34 +34,3 @@ var (
 	// limit says when to try again.
 	ErrUnavailable = problem.ErrUnavailable
 )
-
-// refusals answers requests that the middleware does not let through.
-type refusals struct {
-	loginURL *url.URL // nil without
-	handler  func(http.ResponseWriter, *http.Request, error)
-	log      *slog.Logger
-}
-
-// answer is the default.
-func (x *refusals) answer(w http.ResponseWriter, r *http.Request, err error) {
-	f := problem.Of(err)
-	if x.loginURL != nil && f.Status == http.StatusUnauthorized && isNavigation(r) {
-		redirectToLogin(w, r, f, *x.loginURL)
-		return
-	}
-	problem.Write(w, f)
-}
-
-// refuse has Config.ErrorHandler answer, if there is one.
-func (x *refusals) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if x.log.Enabled(r.Context(), slog.LevelDebug) {
-		x.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", problem.Of(err).Error()))
-	}
-	if x.handler == nil {
-		x.answer(w, r, err)
-		return
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	problem.AnnounceRetry(w.Header(), problem.Of(err))
-	x.handler(w, r, err)
-}

@@ -1,8 +1,10 @@
 package descopehttp_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -315,7 +317,7 @@ func TestSessionAccessors(t *testing.T) {
 }
 
 func TestReturnTo(t *testing.T) {
-	for _, back := range []string{"/", "/app", "/app/?q=1&r=//x", "/a%20b", "/app?u=https://x.example", "/app/..%2f", "/" + strings.Repeat("a", 2047)} {
+	for _, back := range []string{"/", "/app", "/app/?q=1&r=//x", "/a%20b", "/app?u=https://x.example", `/a?b=\c`, "/app/..%2f", "/" + strings.Repeat("a", 2047)} {
 		r := kittest.Get("/signin")
 		r.URL.RawQuery = "return_to=" + url.QueryEscape(back)
 		assert.Equal(t, back, descopehttp.ReturnTo(r))
@@ -326,7 +328,7 @@ func TestReturnTo(t *testing.T) {
 		"HTTPS://evil.example", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x", "mailto:x@y",
 		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "\t//evil.example", "\n//evil.example", " //evil.example",
 		"/\x00/evil.example", "\x00/", "/\x7f", "/a\x0b", "/%09/evil.example\t", "//evil.example/%2f..", "//user@evil.example", "//evil.example:443",
-		`/a\b`, `/a?b=\c`, "/%5c%5cevil.example", "/%2f/evil.example", "/%zz", ".//evil.example", "../", "?//evil.example", "#//evil.example",
+		`/a\b`, "/%5c%5cevil.example", "/%2f/evil.example", "/%zz", ".//evil.example", "../", "?//evil.example", "#//evil.example",
 		"/app\r\nSet-Cookie: a=b", "//[::1]/", "//0x7f000001", "/" + string(make([]byte, 3000)), "/" + strings.Repeat("a", 2048), "file:///etc/passwd", "ftp://x", "@evil.example", ":evil",
 	}
 	require.GreaterOrEqual(t, len(evil), 40)
@@ -376,7 +378,11 @@ func TestLoginURL(t *testing.T) {
 		"JSON":           func(r *http.Request) { r.Header.Set("Accept", "application/json, text/html") },
 		"anything":       func(r *http.Request) { r.Header.Set("Accept", "*/*") },
 		"POST":           func(r *http.Request) { r.Method = http.MethodPost; r.Header.Set("Accept", "text/html") },
-		"upgrade":        func(r *http.Request) { r.Header.Set("Upgrade", "websocket"); r.Header.Set("Accept", "text/html") },
+		"upgrade": func(r *http.Request) {
+			r.Header.Set("Connection", "upgrade")
+			r.Header.Set("Upgrade", "websocket")
+			r.Header.Set("Accept", "text/html")
+		},
 	} {
 		r := kittest.Get("/app")
 		edit(r)
@@ -415,4 +421,139 @@ func staysOnOrigin(location string) bool {
 	base := &url.URL{Scheme: "https", Host: "own.example", Path: "/signin"}
 	u, err := base.Parse(cleaned)
 	return err == nil && u.Scheme == "https" && u.Host == "own.example"
+}
+
+// onWire sends a request over real HTTP, without following where the answer leads.
+func onWire(t *testing.T, h http.Handler, method, target string, header ...string) *http.Response {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	r, err := http.NewRequest(method, srv.URL, nil)
+	require.NoError(t, err)
+	r.URL.Opaque = target // as it is, unescaped
+	r.Host = "app.example"
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultTransport.RoundTrip(r)
+	require.NoError(t, err)
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	res.Body.Close()
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return res
+}
+
+// return_to is what the browser has asked for, whatever routers and proxies have cut off.
+func TestReturnToIsTheBrowsersAddress(t *testing.T) {
+	for name, tt := range map[string]struct {
+		login, prefix, target, want string
+	}{
+		"a prefix that the router cuts off": {"/signin", "", "/app/orders?id=7", "/signin?return_to=%2Fapp%2Forders%3Fid%3D7"},
+		"and one that a proxy cuts off":     {"/shop/signin", "/shop", "/app/orders", "/shop/signin?return_to=%2Fshop%2Fapp%2Forders"},
+		"escaped":                           {"/signin", "", "/app/a%2Fb%20c", "/signin?return_to=%2Fapp%2Fa%252Fb%2520c"},
+		"a backslash in the query":          {"/signin", "", `/app/x?q=a\b`, `/signin?return_to=%2Fapp%2Fx%3Fq%3Da%5Cb`},
+		"a backslash in the path":           {"/signin", "", `/app/\evil.example`, "/signin"},
+		"absolute":                          {"/signin", "", "http://app.example/app/x", "/signin?return_to=%2Fapp%2Fx"},
+		"another host's login page":         {"http://127.0.0.1:9/app/x", "", "/app/x", "http://127.0.0.1:9/app/x?return_to=%2Fapp%2Fx"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL, c.PathPrefix = tt.login, tt.prefix })
+			mux := http.NewServeMux()
+			mux.Handle("/app/", http.StripPrefix("/app", k.RequireSession(new(kittest.Spy))))
+			res := onWire(t, mux, http.MethodGet, tt.target, "Sec-Fetch-Mode", "navigate", "X-Forwarded-Prefix", "/evil")
+			assert.Equal(t, http.StatusSeeOther, res.StatusCode)
+			assert.Equal(t, tt.want, res.Header.Get("Location"))
+		})
+	}
+	r := kittest.Get(`/signin?return_to=%2Fapp%2Fx%3Fq%3Da%5Cb`)
+	assert.Equal(t, `/app/x?q=a\b`, descopehttp.ReturnTo(r))
+	for _, prefix := range []string{"shop", "//shop", "/shop/", "/", "/shop?x", `/\shop`} {
+		_, err := descopehttp.New(descopehttp.Config{ProjectID: kittest.ProjectID, PathPrefix: prefix})
+		assert.ErrorContains(t, err, "PathPrefix", prefix)
+	}
+}
+
+// A login page that asks for a session itself is not a redirect to itself for ever.
+func TestLoginPageBehindTheMiddleware(t *testing.T) {
+	for _, login := range []string{"/signin", "/signin?lang=en", "https://app.example/signin"} {
+		k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = login })
+		for range 3 {
+			res := onWire(t, k.RequireSession(new(kittest.Spy)), http.MethodGet, "/signin?return_to=%2F", "Sec-Fetch-Mode", "navigate")
+			p := kittest.RequireProblem(t, res, http.StatusUnauthorized, "login_page_protected")
+			assert.Contains(t, p.ErrorMessage, "mistake")
+		}
+		assert.Equal(t, 1, strings.Count(k.Logs.String(), "Config.LoginURL"), "once")
+	}
+}
+
+// What a browser is about to show as a page goes to the login page, and nothing else.
+func TestWhatIsAPageView(t *testing.T) {
+	const (
+		nowhere = "" // a problem document
+		home    = "/signin"
+		form    = "application/x-www-form-urlencoded"
+	)
+	k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = "/signin" })
+	h := k.RequireSession(new(kittest.Spy))
+	for name, tt := range map[string]struct {
+		method string
+		header []string
+		want   string
+	}{
+		"link":                         {"GET", []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}, "/signin?return_to=%2Fcomments"},
+		"frame":                        {"GET", []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"}, "/signin?return_to=%2Fcomments"},
+		"form":                         {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form, "Referer", "https://app.example/posts/7?page=2#new"}, "/signin?return_to=%2Fposts%2F7%3Fpage%3D2"},
+		"form with a file":             {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", "multipart/form-data; boundary=x", "Referer", "http://app.example/posts"}, "/signin?return_to=%2Fposts"},
+		"form, older browser":          {"POST", []string{"Accept", "text/html, */*", "Content-Type", form + "; charset=utf-8"}, home},
+		"form of another site":         {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form, "Referer", "https://evil.example/posts"}, home},
+		"form, odd referer":            {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form, "Referer", `https://app.example//evil.example`}, home},
+		"form that is none":            {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", "application/json"}, nowhere},
+		"PUT":                          {"PUT", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form}, nowhere},
+		"download":                     {"GET", []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "empty"}, nowhere},
+		"prefetch":                     {"GET", []string{"Sec-Fetch-Mode", "navigate", "Sec-Purpose", "prefetch;prerender"}, nowhere},
+		"prefetch, older browser":      {"GET", []string{"Accept", "text/html", "Purpose", "prefetch"}, nowhere},
+		"script":                       {"GET", []string{"Accept", "text/html, */*", "X-Requested-With", "XMLHttpRequest"}, nowhere},
+		"fetch":                        {"POST", []string{"Sec-Fetch-Mode", "cors", "Content-Type", form, "Accept", "text/html"}, nowhere},
+		"an offer of another protocol": {"GET", []string{"Sec-Fetch-Mode", "navigate", "Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c"}, "/signin?return_to=%2Fcomments"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res := onWire(t, h, tt.method, "/comments", tt.header...)
+			assert.Equal(t, tt.want, res.Header.Get("Location"))
+			if tt.want == nowhere {
+				kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
+				return
+			}
+			assert.Equal(t, http.StatusSeeOther, res.StatusCode)
+			assert.Equal(t, "no-store", res.Header.Get("Cache-Control"))
+		})
+	}
+
+	res := onWire(t, h, http.MethodPost, "/part", "HX-Request", "true", "HX-Current-URL", "https://app.example/list?page=2", "Sec-Fetch-Mode", "cors")
+	assert.Equal(t, "/signin?return_to=%2Flist%3Fpage%3D2", res.Header.Get("HX-Redirect"))
+	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
+	res = onWire(t, h, http.MethodGet, "/part", "HX-Request", "true", "HX-Current-URL", "https://evil.example/list")
+	assert.Equal(t, "/signin", res.Header.Get("HX-Redirect"))
+}
+
+// An offer of another protocol is no upgrade, and some proxies write one into every
+// request: the session is renewed as ever. A WebSocket handshake renews nothing.
+func TestOffersAreNoUpgrades(t *testing.T) {
+	for name, tt := range map[string]struct {
+		header []string
+		status int
+	}{
+		"h2c":                      {[]string{"Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c"}, http.StatusOK},
+		"TLS":                      {[]string{"Connection", "upgrade", "Upgrade", "TLS/1.3, HTTP/1.1"}, http.StatusOK},
+		"empty":                    {[]string{"Connection", "upgrade", "Upgrade", ""}, http.StatusOK},
+		"a proxy that always does": {[]string{"Connection", "close", "Upgrade", "websocket"}, http.StatusOK},
+		"WebSocket":                {[]string{"Connection", "keep-alive, Upgrade", "Upgrade", "WebSocket"}, http.StatusUnauthorized},
+		"WebSocket or something":   {[]string{"Connection", "Upgrade", "Upgrade", "h2c, websocket"}, http.StatusUnauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := kittest.New(t)
+			header := append(tt.header, "Cookie", kittest.RefreshCookie+"="+k.Project.SignIn(kittest.Ada).Refresh, "Sec-Fetch-Site", "same-origin")
+			assert.Equal(t, tt.status, onWire(t, k.RequireSession(new(kittest.Spy)), http.MethodGet, "/", header...).StatusCode)
+		})
+	}
 }

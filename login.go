@@ -1,69 +1,66 @@
 package descopehttp
 
 import (
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
-const (
-	returnToParam = "return_to"
-	maxReturnTo   = 2048 // bytes
-)
+const returnToParam = "return_to"
 
 // ReturnTo returns the way back that the middleware added to Config.LoginURL:
-// the path, with its query, of the page that asked for a session. It is always a
+// the path, with its query, of the page that asked for a session, or of the page with the
+// form that was sent. It is always a
 // path of this server. Whatever else a link to the login page may carry, such as
 // "//evil.example", comes back as "/": a login page that sends people where a
 // link says lends its name to any site.
 func ReturnTo(r *http.Request) string {
-	if back := r.URL.Query().Get(returnToParam); isLocalPath(back) {
+	if back := r.URL.Query().Get(returnToParam); visit.IsLocalPath(back) {
 		return back
 	}
 	return "/"
 }
 
-// isLocalPath reports whether every browser reads s as a path of the same
-// origin. Browsers take a backslash for a slash, and drop tabs and line breaks
-// before they look (WHATWG URL, section 4.4).
-func isLocalPath(s string) bool {
-	if len(s) > maxReturnTo || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") {
-		return false
+// sendToLogin answers a page view with 303 (RFC 9110, section 15.4.4), and htmx with what it
+// takes for one. It answers nothing, and returns the failure to answer with, where
+// neither would help.
+func (x *refusals) sendToLogin(w http.ResponseWriter, r *http.Request, f *problem.Failure) *problem.Failure {
+	isPage := visit.IsPageView(r)
+	if x.loginURL == nil || f.Status != http.StatusUnauthorized || !isPage && !visit.IsHTMX(r) {
+		return f
 	}
-	if strings.Contains(s, `\`) {
-		return false
+	asked := visit.Asked(r, x.pathPrefix)
+	if path, _, _ := strings.Cut(asked, "?"); path == x.loginURL.Path && (x.loginURL.Host == "" || x.loginURL.Host == r.Host) {
+		x.looped.Do(func() {
+			x.log.LogAttrs(r.Context(), slog.LevelError, "descopehttp: the page of Config.LoginURL is behind the middleware, and nobody can sign in there. Take it out")
+		})
+		return problem.LoginPage.Because("the login page asks for a session")
 	}
-	u, err := url.Parse(s) // which refuses control characters
-	return err == nil && !strings.HasPrefix(u.Path, "//") && !strings.Contains(u.Path, `\`)
+	back := asked
+	if !isPage || r.Method == http.MethodPost {
+		back = visit.Shown(r)
+	}
+	h := w.Header()
+	h.Add("Vary", "Sec-Fetch-Mode, Accept")
+	if !isPage {
+		h.Set("HX-Redirect", x.loginAddress(f, back))
+		return f
+	}
+	h.Set("Location", x.loginAddress(f, back))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
 }
 
-// isNavigation reports whether a browser is about to show the answer as a page.
-// A script's request is answered with a problem document: it could do nothing
-// with the login page.
-func isNavigation(r *http.Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead || isUpgrade(r) {
-		return false
-	}
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
-	}
-	// Older browsers: a navigation asks for HTML before anything else.
-	first, _, _ := strings.Cut(r.Header.Get("Accept"), ",")
-	return strings.TrimSpace(first) == "text/html"
-}
-
-// isUpgrade reports whether the answer will be written by another library, to a client that
-// goes on in another protocol.
-func isUpgrade(r *http.Request) bool {
-	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
-}
-
-// redirectToLogin answers 303 (RFC 9110, section 15.4.4).
-func redirectToLogin(w http.ResponseWriter, r *http.Request, f *problem.Failure, login url.URL) {
+func (x *refusals) loginAddress(f *problem.Failure, back string) string {
+	login := *x.loginURL
 	q := login.Query()
-	if back := r.URL.RequestURI(); isLocalPath(back) {
+	if visit.IsLocalPath(back) {
 		q.Set(returnToParam, back)
 	}
 	switch f.Problem {
@@ -73,9 +70,35 @@ func redirectToLogin(w http.ResponseWriter, r *http.Request, f *problem.Failure,
 		q.Set("acr_values", "mfa")
 	}
 	login.RawQuery = q.Encode()
-	h := w.Header()
-	h.Set("Location", login.String())
-	h.Set("Cache-Control", "no-store")
-	h.Add("Vary", "Sec-Fetch-Mode, Accept")
-	w.WriteHeader(http.StatusSeeOther)
+	return login.String()
+}
+
+// refusals answers requests that the middleware does not let through.
+type refusals struct {
+	loginURL   *url.URL // nil without
+	pathPrefix string
+	handler    func(http.ResponseWriter, *http.Request, error)
+	log        *slog.Logger
+	looped     sync.Once // the login page was refused, and it was logged
+}
+
+// answer is the default.
+func (x *refusals) answer(w http.ResponseWriter, r *http.Request, err error) {
+	if f := x.sendToLogin(w, r, problem.Of(err)); f != nil {
+		problem.Write(w, f)
+	}
+}
+
+// refuse has Config.ErrorHandler answer, if there is one.
+func (x *refusals) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if x.log.Enabled(r.Context(), slog.LevelDebug) {
+		x.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", problem.Of(err).Error()))
+	}
+	if x.handler == nil {
+		x.answer(w, r, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	problem.AnnounceRetry(w.Header(), problem.Of(err))
+	x.handler(w, r, err)
 }

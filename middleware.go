@@ -40,6 +40,7 @@ import (
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
+	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
 // An Auth signs people in with one Descope project and judges their requests.
@@ -303,7 +304,7 @@ func giveBack(outer, inner *http.Request) {
 // WebSocket handshake is a GET that another site can send, and what it opens is
 // not safe: it is judged like a POST.
 func (a *Auth) checkOrigin(r *http.Request) error {
-	if isUpgrade(r) {
+	if visit.IsUpgrade(r) {
 		post := *r
 		post.Method = http.MethodPost
 		r = &post
@@ -353,7 +354,7 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, cooki
 			a.deleteUnfit(w, r, p) // nothing can renew these
 		}
 		return verdict{}, judged.err
-	case isUpgrade(r) && !mayRefreshUpgrade(r):
+	case visit.IsUpgrade(r) && !mayRefreshUpgrade(r):
 		return verdict{}, problem.SessionExpired.Because("an upgrade request does not refresh")
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)
@@ -405,7 +406,7 @@ func (a *Auth) take(w http.ResponseWriter, r *http.Request, h renew.Handout, pre
 // ends.
 func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judgedCookies, c clock) verdict {
 	current := verdict{shared: judged.session, raw: judged.token}
-	if judged.refresh == nil || !renew.IsDue(&judged.session.Claims, c.now) || isUpgrade(r) || current.session().StepUp() {
+	if judged.refresh == nil || !renew.IsDue(&judged.session.Claims, c.now) || visit.IsUpgrade(r) || current.session().StepUp() {
 		return current
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)

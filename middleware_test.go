@@ -359,13 +359,13 @@ func TestCrossOrigin(t *testing.T) {
 		{"WebSocket of another site", "GET", "cross-site", foreign, "websocket", false},
 		{"WebSocket of another site, old browser", "GET", "", foreign, "websocket", false},
 		{"WebSocket of a trusted origin", "GET", "cross-site", trusted, "websocket", true},
-		{"other upgrade of another site", "GET", "cross-site", foreign, "h2c", false},
+		{"an offer beside a GET of another site", "GET", "cross-site", foreign, "h2c", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			request := func() *http.Request {
 				r := httptest.NewRequest(tt.method, "http://example.com/", nil)
 				r.Host = "example.com"
-				for name, value := range map[string]string{"Sec-Fetch-Site": tt.site, "Origin": tt.origin, "Upgrade": tt.upgrade} {
+				for name, value := range map[string]string{"Sec-Fetch-Site": tt.site, "Origin": tt.origin, "Upgrade": tt.upgrade, "Connection": "upgrade"} {
 					if value != "" {
 						r.Header.Set(name, value)
 					}
@@ -418,6 +418,7 @@ func TestUpgradeStartsNoRefresh(t *testing.T) {
 		k := kittest.New(t)
 		tokens := k.Project.SignIn(kittest.Ada)
 		r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
+		r.Header.Set("Connection", "keep-alive, Upgrade")
 		r.Header.Set("Upgrade", "websocket")
 		h := k.RequireSession(new(kittest.Spy))
 		assert.Equal(t, http.StatusOK, kittest.Serve(h, r).StatusCode)

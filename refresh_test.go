@@ -1323,6 +1323,7 @@ func TestNotRenewedAhead(t *testing.T) {
 		h := k.RequireSession(new(kittest.Spy))
 		kittest.Elapse(10*time.Minute - 10*time.Second)
 		upgrade := kittest.WithCookies(kittest.Get("/"), plain.Session, plain.Refresh)
+		upgrade.Header.Set("Connection", "Upgrade")
 		upgrade.Header.Set("Upgrade", "websocket")
 		for name, r := range map[string]*http.Request{
 			"bearer":           kittest.WithBearer(kittest.Get("/"), plain.Session),

@@ -68,6 +68,7 @@ const words = {
   invalid_token: "Your session is not valid here.",
   invalid_refresh_token: "Your session is not valid here.",
   foreign_project: "Your session belongs to another project.",
+  login_page_protected: "The sign-in page asks for a session itself. Whoever runs this site has to mend that.",
   conflicting_cookies: "This browser held sessions of more than one user. To be safe, none of them was used.",
   stale_token: "This page is older than what your browser has by now. Load it again.",
   other_user: "This browser held sessions of more than one user. To be safe, none of them was used.",

@@ -695,7 +695,7 @@ func hijack(_ *visitor, w http.ResponseWriter, _ *http.Request, _ inner) error {
 		return err
 	}
 	defer conn.Close()
-	io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n")
+	io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n")
 	for _, cookie := range w.Header()["Set-Cookie"] {
 		io.WriteString(rw, "Set-Cookie: "+cookie+"\r\n")
 	}
@@ -720,7 +720,7 @@ func shakeHands(present func(*descopetest.Server) []string, cookies string) func
 
 func upgrading(present func(*descopetest.Server) []string) func(*descopetest.Server) []string {
 	return func(p *descopetest.Server) []string {
-		return append(present(p), "Connection: Upgrade", "Upgrade: test")
+		return append(present(p), "Connection: Upgrade", "Upgrade: websocket")
 	}
 }
 

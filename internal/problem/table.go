@@ -43,6 +43,8 @@ var (
 		detail: "This needs the refresh token of a signed-in user."}
 	InvalidRefreshToken = &Problem{is: ErrInvalidToken, Status: 401, Code: "invalid_refresh_token", errorCode: "E061005",
 		detail: "The refresh token is not a valid one of this project.", challenge: challengeInvalidToken}
+	LoginPage = &Problem{is: ErrNoSession, Status: 401, Code: "login_page_protected", errorCode: "E061004",
+		detail: "The sign-in page of this site asks for a session itself. That is a mistake in the server's set-up."}
 	InvalidCode = &Problem{Status: 401, Code: "invalid_code", errorCode: "E061102",
 		detail: "The code is not valid for this user."}
 	CrossOrigin = &Problem{is: ErrCrossOrigin, Status: 403, Code: "cross_origin", errorCode: "E061004",

@@ -1,0 +1,118 @@
+// Package visit tells what kind of request somebody sends: who shows the answer, whether it
+// is the start of another protocol, and which address a browser has asked for.
+package visit
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// IsUpgrade reports whether the answer will be written by another library, to a client that
+// goes on in another protocol: a WebSocket handshake (RFC 6455, section 4.1), or CONNECT.
+// Upgrade: h2c and the like are offers that net/http does not take up, and some proxies
+// write them into every request.
+func IsUpgrade(r *http.Request) bool {
+	return r.Method == http.MethodConnect || len(r.Header["Upgrade"]) > 0 && hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
+}
+
+// hasToken looks for a token in lists separated by commas (RFC 9110, section 5.6.1).
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(item), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// IsPageView reports whether a browser is about to show the answer as a page: that of a
+// link, or of a form that was sent. Downloads, prefetches and scripts could do nothing with
+// a login page.
+func IsPageView(r *http.Request) bool {
+	switch h := r.Header; {
+	case IsUpgrade(r) || h.Get("X-Requested-With") != "" || IsHTMX(r) || isPrefetch(h):
+		return false
+	case r.Method == http.MethodPost:
+		if !isForm(h) {
+			return false
+		}
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return false
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate" && r.Header.Get("Sec-Fetch-Dest") != "empty"
+	}
+	// Older browsers: a navigation asks for HTML before anything else.
+	first, _, _ := strings.Cut(r.Header.Get("Accept"), ",")
+	first, _, _ = strings.Cut(first, ";")
+	return strings.TrimSpace(first) == "text/html"
+}
+
+func isPrefetch(h http.Header) bool {
+	return strings.Contains(h.Get("Sec-Purpose"), "prefetch") || h.Get("Purpose") == "prefetch"
+}
+
+// isForm reports whether the body is of a type that a form without a script has
+// (WHATWG HTML, section 4.10.22.6).
+func isForm(h http.Header) bool {
+	mediaType, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return slices.Contains([]string{"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"}, strings.ToLower(strings.TrimSpace(mediaType)))
+}
+
+// IsHTMX reports whether htmx has sent the request: it shows the answer as a part of a page
+// and goes elsewhere if HX-Redirect says so.
+func IsHTMX(r *http.Request) bool { return r.Header.Get("HX-Request") == "true" }
+
+// Asked returns the path with its query that the browser has asked for, as far as the request
+// shows it: net/http keeps it where routers cut prefixes off. prefix is what a proxy has
+// cut off before. It is "" for what is no path.
+func Asked(r *http.Request, prefix string) string {
+	asked := r.RequestURI
+	if u, err := url.Parse(asked); err == nil && u.Host != "" && u.Scheme != "" {
+		asked = u.RequestURI() // absolute-form (RFC 9112, section 3.2.2)
+	}
+	if asked == "" { // a request that was made by hand
+		asked = r.URL.RequestURI()
+	}
+	if !strings.HasPrefix(asked, "/") {
+		return ""
+	}
+	return prefix + asked
+}
+
+// Shown returns the path of the page that the user looks at, where the answer to r is not to
+// be a page of its own: the Referer's of a form, and what htmx says. It is "" if that is none of
+// this server's.
+func Shown(r *http.Request) string {
+	address := r.Header.Get("Referer")
+	if IsHTMX(r) {
+		address = r.Header.Get("HX-Current-URL")
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Host != r.Host {
+		return ""
+	}
+	return u.RequestURI()
+}
+
+// maxPath bounds a path that is handed around in a query, in bytes.
+const maxPath = 2048
+
+// IsLocalPath reports whether every browser reads s as a path of the same
+// origin. Browsers take a backslash for a slash, but for the query, and drop tabs and line
+// breaks before they look (WHATWG URL, section 4.4).
+func IsLocalPath(s string) bool {
+	if len(s) > maxPath || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") {
+		return false
+	}
+	path, _, _ := strings.Cut(s, "?")
+	if strings.Contains(path, `\`) {
+		return false
+	}
+	u, err := url.Parse(s) // which refuses control characters
+	return err == nil && !strings.HasPrefix(u.Path, "//") && !strings.Contains(u.Path, `\`)
+}
