@@ -147,6 +147,7 @@ func (a *Auth) signUpFlow(f *flow) error {
 	if err := f.decode(&req); err != nil {
 		return err
 	}
+	req.LoginID = descope.CleanLoginID(req.LoginID)
 	if err := req.Check(); err != nil {
 		return err
 	}
@@ -179,6 +180,7 @@ func (a *Auth) verifyFlow(f *flow) error {
 	if err := f.decode(&in); err != nil {
 		return err
 	}
+	in.LoginID, in.Code = descope.CleanLoginID(in.LoginID), descope.CleanCode(in.Code)
 	if err := descope.CheckLoginID(in.LoginID); err != nil {
 		return err
 	}
@@ -275,6 +277,7 @@ func (a *Auth) updateFlow(f *flow) error {
 	if err := f.decode(&req); err != nil {
 		return err
 	}
+	req.LoginID = descope.CleanLoginID(req.LoginID)
 	if err := descope.CheckLoginID(req.LoginID); err != nil {
 		return err
 	}

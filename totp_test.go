@@ -1,9 +1,12 @@
 package descopehttp_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -389,4 +392,66 @@ func TestUpdateWithoutLoginIDs(t *testing.T) {
 		assert.Equal(t, http.StatusBadGateway, res.StatusCode, body)
 		assert.NotContains(t, tap.Paths(), kittest.UpdatePath)
 	}
+}
+
+// Codes and login ids come as fingers and phones type them, over real HTTP.
+func TestAsFingersType(t *testing.T) {
+	k := kittest.New(t)
+	k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+	srv := httptest.NewServer(k.Handler())
+	defer srv.Close()
+	post := func(path string, body map[string]string, header ...string) int {
+		encoded, err := json.Marshal(body)
+		require.NoError(t, err)
+		r, err := http.NewRequest(http.MethodPost, srv.URL+path, bytes.NewReader(encoded))
+		require.NoError(t, err)
+		r.Header.Set("Content-Type", "application/json")
+		for _, value := range header {
+			r.Header.Set("Authorization", value)
+		}
+		res, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		res.Body.Close()
+		return res.StatusCode
+	}
+	shifted := func(code string, zero rune) string {
+		return strings.Map(func(r rune) rune { return zero + r - '0' }, code)
+	}
+	for name, typed := range map[string]func(string) string{
+		"grouped":              func(c string) string { return c[:3] + " " + c[3:] },
+		"no-break space":       func(c string) string { return c[:3] + "\u00a0" + c[3:] },
+		"narrow space":         func(c string) string { return c[:3] + "\u202f" + c[3:] },
+		"hyphen":               func(c string) string { return c[:3] + "-" + c[3:] },
+		"dash":                 func(c string) string { return c[:3] + "\u2013" + c[3:] },
+		"line break":           func(c string) string { return c + "\r\n" },
+		"full width":           func(c string) string { return shifted(c, '\uff10') },
+		"Arabic-Indic":         func(c string) string { return shifted(c, '\u0660') },
+		"Devanagari":           func(c string) string { return shifted(c, '\u0966') },
+		"mathematical, double": func(c string) string { return shifted(c, '\U0001d7d8') },
+		"marks":                func(c string) string { return "\u200e\u2068" + c[:3] + "\u200b\ufe0f" + c[3:] + "\u2069\ufeff" },
+	} {
+		code := typed(k.Project.Code(kittest.Ada))
+		assert.Equal(t, http.StatusOK, post(kittest.VerifyPath, map[string]string{"loginId": kittest.Ada, "code": code}), name)
+	}
+	for _, code := range []string{"12a456", "\u2460\u2461\u2462\u2463\u2464\u2465", "\u00b2\u00b3\u00b2\u00b3\u00b2\u00b3", "1.2345", "------"} {
+		assert.Equal(t, http.StatusBadRequest, post(kittest.VerifyPath, map[string]string{"loginId": kittest.Ada, "code": code}), code)
+	}
+
+	tokens := k.Project.SignIn(kittest.Ada)
+	for _, id := range []string{kittest.Ada + " ", "\t" + kittest.Ada, "\u200b" + kittest.Ada + "\u00a0", kittest.Ada + "\ufeff", "\u2068" + kittest.Ada + "\u2069\r\n"} {
+		assert.Equal(t, http.StatusOK, post(kittest.VerifyPath, map[string]string{"loginId": id, "code": k.Project.Code(kittest.Ada)}), "%q", id)
+		assert.Equal(t, http.StatusOK, post(kittest.UpdatePath, map[string]string{"loginId": id}, "Bearer "+k.Project.ProjectID()+":"+tokens.Refresh), "%q", id)
+	}
+	require.Equal(t, http.StatusOK, post(kittest.SignUpPath, map[string]string{"loginId": " new@example.com\u200b"}))
+	assert.True(t, k.Project.HasUser("new@example.com"))
+	for _, id := range []string{"", " ", "\u200b\u2060"} {
+		assert.Equal(t, http.StatusBadRequest, post(kittest.VerifyPath, map[string]string{"loginId": id, "code": "123456"}), "%q", id)
+	}
+
+	// Spellings of one login id share one limit.
+	last := 0
+	for i := range 11 {
+		last = post(kittest.VerifyPath, map[string]string{"loginId": strings.Repeat("\u200b", i) + "nobody@example.com" + strings.Repeat("\u00a0", i), "code": "000000"})
+	}
+	assert.Equal(t, http.StatusTooManyRequests, last)
 }

@@ -313,7 +313,7 @@ func (a *Attempts) key(parts ...string) countKey {
 // foldLoginID makes the spellings of one login id equal, for counting only: what
 // Descope would take for the same user must not have counts of its own.
 func foldLoginID(id string) string {
-	return strings.ToLower(norm.NFKC.String(strings.TrimSpace(id)))
+	return strings.ToLower(norm.NFKC.String(descope.CleanLoginID(id)))
 }
 
 // networkOf returns what stands for one client: an IPv4 address, or the /64 that
