@@ -310,7 +310,7 @@ func (a *Auth) checkOrigin(r *http.Request) error {
 		r = &post
 	}
 	if a.csrf.Check(r) != nil {
-		return problem.CrossOrigin.Because("cross-origin request")
+		return problem.CrossOrigin.Because("cross-origin request; an origin that may send it belongs in Config.TrustedOrigins")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -188,7 +189,7 @@ func TestFlowAuthorization(t *testing.T) {
 		{"session token for the refresh token", []string{"Bearer " + project + ":" + adas.Session}, "", "invalid_refresh_token"},
 		{"session token in the refresh cookie", nil, adas.Session, "no_refresh_token"},
 		{"session token as bearer", []string{"Bearer " + adas.Session}, adas.Refresh, "foreign_project"},
-		{"refresh token as bearer", []string{"Bearer " + adas.Refresh}, adas.Refresh, "foreign_project"},
+		{"refresh token as bearer", []string{"Bearer " + adas.Refresh}, adas.Refresh, kittest.Ada},
 		{"another project", []string{"Bearer P2otherotherotherotherotherother:" + adas.Refresh}, adas.Refresh, "foreign_project"},
 		{"our id and more", []string{"Bearer " + project + "x:" + adas.Refresh}, adas.Refresh, "foreign_project"},
 		{"id in another case", []string{"Bearer " + strings.ToLower(project)}, adas.Refresh, "foreign_project"},
@@ -427,4 +428,49 @@ func TestAbortInAFlow(t *testing.T) {
 	assert.PanicsWithValue(t, http.ErrAbortHandler, func() {
 		kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Bob+`","code":"123456"}`))
 	})
+}
+
+// Native pages, from a file or in a web view, have no origin: without cookies that is no
+// matter. The flows take the refresh token alone, over real HTTP.
+func TestNativePages(t *testing.T) {
+	for delivery, ok := range map[descopehttp.Delivery]bool{descopehttp.InBody: true, descopehttp.InCookies: false, descopehttp.SessionInBody: false} {
+		k := kittest.New(t, func(c *descopehttp.Config) { c.Tokens = delivery })
+		k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+		call := func(method, path, body string, header ...string) *http.Response {
+			header = append(header, "Content-Type", "application/json")
+			srv := httptest.NewServer(k.Handler())
+			defer srv.Close()
+			r, err := http.NewRequest(method, srv.URL+path, strings.NewReader(body))
+			require.NoError(t, err)
+			for i := 0; i < len(header); i += 2 {
+				r.Header.Set(header[i], header[i+1])
+			}
+			res, err := http.DefaultClient.Do(r)
+			require.NoError(t, err)
+			res.Body = io.NopCloser(bytes.NewReader(kittest.BodyOf(t, res)))
+			return res
+		}
+		signIn := `{"loginId":"` + kittest.Ada + `","code":"` + k.Project.Code(kittest.Ada) + `"}`
+		for _, from := range [][]string{{"Origin", "null", "Sec-Fetch-Site", "cross-site"}, {"Origin", "null"}, {"Origin", "file://"}, {"Origin", "capacitor://localhost"}} {
+			res := call(http.MethodPost, kittest.VerifyPath, signIn, from...)
+			if !ok {
+				kittest.RequireProblem(t, res, http.StatusForbidden, "cross_origin")
+				assert.Contains(t, k.Logs.String(), "TrustedOrigins")
+				continue
+			}
+			assert.NotEmpty(t, kittest.RequireOK(t, res)["refreshJwt"], from)
+			assert.Empty(t, res.Cookies())
+		}
+
+		tokens := k.Project.SignIn(kittest.Ada)
+		bearer := func(token string) []string { return []string{"Authorization", "Bearer " + token} }
+		kittest.RequireOK(t, call(http.MethodGet, kittest.MePath, "", bearer(tokens.Refresh)...))
+		kittest.RequireOK(t, call(http.MethodPost, kittest.RefreshPath, "", bearer(tokens.Refresh)...))
+		for _, wrong := range []string{tokens.Session, tokens.Refresh + ":x", "x.y.z", kittest.New(t).Project.SignIn(kittest.Ada).Session} {
+			kittest.RequireProblem(t, call(http.MethodPost, kittest.LogoutPath, "{}", bearer(wrong)...), http.StatusUnauthorized, "foreign_project")
+		}
+		kittest.RequireProblem(t, call(http.MethodGet, kittest.MePath, "", bearer(tokens.Refresh[:len(tokens.Refresh)-8]+"AAAAAAAA")...), http.StatusUnauthorized, "invalid_refresh_token")
+		kittest.RequireOK(t, call(http.MethodPost, kittest.LogoutPath, "{}", bearer(tokens.Refresh)...))
+		assert.False(t, k.Project.Honours(tokens.Refresh))
+	}
 }

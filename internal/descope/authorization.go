@@ -1,10 +1,14 @@
 package descope
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // authorization joins project id, token and management key the way Descope's
@@ -39,12 +43,15 @@ func SessionBearer(h http.Header, projectID string) (string, error) {
 
 // RefreshBearer returns the refresh token in the Authorization header, or "". In the
 // flows the header is that of Descope's clients, "Bearer <projectId>[:<refreshJwt>]
-// [:<key>]", never a session token. A management key is dropped; ours is added
-// when Descope is called.
+// [:<key>]", or has the refresh token alone, never a session token. A management key is
+// dropped; ours is added when Descope is called.
 func RefreshBearer(h http.Header, projectID string) (string, error) {
 	value, ok, err := bearerValue(h)
 	if !ok {
 		return "", err
+	}
+	if isRefreshToken(value) {
+		return value, nil
 	}
 	parts := strings.Split(value, ":")
 	if parts[0] != projectID || len(parts) > 3 {
@@ -54,6 +61,19 @@ func RefreshBearer(h http.Header, projectID string) (string, error) {
 		return parts[1], nil
 	}
 	return "", nil
+}
+
+// isRefreshToken looks at what a token says it is. What it is worth is judged later.
+func isRefreshToken(value string) bool {
+	parts := strings.Split(value, ".")
+	if len(value) > token.MaxSize || len(parts) != 3 || strings.Contains(value, ":") {
+		return false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var claims struct {
+		DRN string `json:"drn"`
+	}
+	return err == nil && json.Unmarshal(payload, &claims) == nil && claims.DRN == token.RefreshDRN
 }
 
 // bearerValue returns what follows "Bearer " (RFC 6750, section 2.1; the scheme
