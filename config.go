@@ -73,8 +73,9 @@ type Config struct {
 
 	// ClientIP returns the address of the client, for the limits on guessing. The
 	// default is the address of the connection, which behind a proxy is the
-	// proxy's: all clients then share one limit, so set it there, from a header
-	// that the proxy writes itself.
+	// proxy's: all clients then share one limit, so set it there, to what
+	// [ClientIPFromHeader] returns. The zero Addr is an address that cannot be told: it is
+	// logged once a minute.
 	ClientIP func(*http.Request) netip.Addr
 
 	// LoginOptions, if set, may edit the options of a sign-in before they go to
@@ -135,6 +136,16 @@ type Config struct {
 	// Logger receives what an operator should know. It is never given a token,
 	// a code, a key or a QR code. The default is [slog.Default].
 	Logger *slog.Logger
+}
+
+// ClientIPFromHeader returns a Config.ClientIP for a server behind proxies, which believes
+// the header name, such as X-Forwarded-For or X-Real-IP, from trusted peers only: from the
+// right, the first address counts that is not one of trusted. With or without a port, it
+// must parse: an entry that does not is "cannot be told", never skipped. It panics without
+// trusted, and on Forwarded (RFC 7239), which is of another form. The function is safe for
+// concurrent use.
+func ClientIPFromHeader(name string, trusted ...netip.Prefix) func(*http.Request) netip.Addr {
+	return guess.FromHeader(name, trusted)
 }
 
 // A Secret is a string that does not print: not with %+v, nor in JSON, nor in a

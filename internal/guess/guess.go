@@ -101,7 +101,8 @@ type Limits struct {
 // concurrent use.
 type Attempts struct {
 	Config
-	warn rate.Sometimes
+	warn     rate.Sometimes
+	warnAddr rate.Sometimes
 
 	// What memory counts; with a store, while that is away.
 	guesses, days, wrong, signUps, pendings counters
@@ -118,6 +119,7 @@ func New(cfg Config) *Attempts {
 	return &Attempts{
 		Config:   cfg,
 		warn:     rate.Sometimes{Interval: time.Minute},
+		warnAddr: rate.Sometimes{Interval: time.Minute},
 		guesses:  newCounters(cfg.countsIn(guessWindow), guessWindow),
 		days:     newCounters(cfg.countsIn(guessDay), guessDay),
 		wrong:    newCounters(cfg.countsIn(guessWindow), guessWindow),
@@ -138,7 +140,7 @@ func New(cfg Config) *Attempts {
 // network, whatever login ids are tried from there.
 func (a *Attempts) Guess(r *http.Request, loginID string) (done func(context.Context, error), err error) {
 	id := foldLoginID(loginID)
-	network := networkOf(a.ClientIP(r))
+	network := a.Network(r)
 	here := a.key("known", id, network)
 	day := a.key("day", id)
 	if a.isKnown(r.Context(), here) {
@@ -165,7 +167,7 @@ func (a *Attempts) Guess(r *http.Request, loginID string) (done func(context.Con
 // SignUp counts a sign-up from the client's network. It returns what to call with
 // the outcome: a call that was not made is given back.
 func (a *Attempts) SignUp(r *http.Request) (done func(context.Context, error), err error) {
-	taken, err := a.take(r.Context(), quota{&a.signUps, a.key("signup", networkOf(a.ClientIP(r))), cmp.Or(a.SignUps, signUpsPerNetwork)})
+	taken, err := a.take(r.Context(), quota{&a.signUps, a.key("signup", a.Network(r)), cmp.Or(a.SignUps, signUpsPerNetwork)})
 	if err != nil {
 		return nil, err
 	}
@@ -180,12 +182,9 @@ func (a *Attempts) SignUp(r *http.Request) (done func(context.Context, error), e
 // be told to come back: a flood of invented kids is answered 401. One from so many
 // networks that there is no room to count them is not, as the key may be new.
 func (a *Attempts) Pending(r *http.Request) bool {
-	count, _, _ := a.pendings.add(a.key("pending", networkOf(a.ClientIP(r))), 1, time.Now())
+	count, _, _ := a.pendings.add(a.key("pending", a.Network(r)), 1, time.Now())
 	return count <= pendingPerNetwork
 }
-
-// Network names the client's network.
-func (a *Attempts) Network(r *http.Request) string { return networkOf(a.ClientIP(r)) }
 
 // isKnown reports whether the login id has signed in from the network.
 func (a *Attempts) isKnown(ctx context.Context, key countKey) bool {
@@ -314,6 +313,18 @@ func (a *Attempts) key(parts ...string) countKey {
 // Descope would take for the same user must not have counts of its own.
 func foldLoginID(id string) string {
 	return strings.ToLower(norm.NFKC.String(descope.CleanLoginID(id)))
+}
+
+// Network returns what stands for the client of a request. All whose address cannot be told
+// share one limit, which an operator should know.
+func (a *Attempts) Network(r *http.Request) string {
+	addr := a.ClientIP(r)
+	if !addr.IsValid() {
+		a.warnAddr.Do(func() {
+			a.Log.LogAttrs(r.Context(), slog.LevelWarn, "descopehttp: the address of a client cannot be told, and all such clients share one limit on guessing; see Config.ClientIP and ClientIPFromHeader")
+		})
+	}
+	return networkOf(addr)
 }
 
 // networkOf returns what stands for one client: an IPv4 address, or the /64 that

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -359,5 +360,63 @@ func TestClassroom(t *testing.T) {
 			require.Equal(t, http.StatusOK, post(kittest.VerifyPath, `{"loginId":"`+who+`","code":"`+k.Project.Code(who)+`"}`))
 			kittest.Elapse(5 * time.Second)
 		}
+	})
+}
+
+// A header is believed from trusted proxies only, from the right, and what does not parse is
+// never skipped.
+func TestClientIPFromHeader(t *testing.T) {
+	lan, ip6 := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")
+	const none = "invalid IP"
+	for name, tt := range map[string]struct {
+		peer  string
+		lines []string
+		want  string
+	}{
+		"one proxy":                   {"10.0.0.1:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		"the client's own words":      {"10.0.0.1:1", []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
+		"two proxies":                 {"10.0.0.1:1", []string{"203.0.113.7, 10.0.0.2"}, "203.0.113.7"},
+		"two lines":                   {"10.0.0.1:1", []string{"198.51.100.1", "203.0.113.7,10.0.0.2"}, "203.0.113.7"},
+		"a stranger's header":         {"198.51.100.9:1", []string{"203.0.113.7"}, "198.51.100.9"},
+		"with a port":                 {"10.0.0.1:1", []string{"203.0.113.7:50000"}, "203.0.113.7"},
+		"in brackets":                 {"10.0.0.1:1", []string{"[2001:db8::7]"}, "2001:db8::7"},
+		"in brackets with a port":     {"10.0.0.1:1", []string{"[2001:db8::7]:443"}, "2001:db8::7"},
+		"mapped":                      {"[::ffff:10.0.0.1]:1", []string{"::ffff:203.0.113.7"}, "203.0.113.7"},
+		"over IPv6":                   {"[fd00::1]:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		"nobody but proxies":          {"10.0.0.1:1", []string{"10.0.0.3"}, "10.0.0.3"},
+		"junk":                        {"10.0.0.1:1", []string{"203.0.113.7, unknown"}, none},
+		"junk behind a trusted proxy": {"10.0.0.1:1", []string{"junk, 10.0.0.2"}, none},
+		"an empty entry":              {"10.0.0.1:1", []string{"203.0.113.7,"}, none},
+		"no header":                   {"10.0.0.1:1", nil, none},
+		"a socket without addresses":  {"@", []string{"203.0.113.7"}, none},
+	} {
+		r := kittest.Get("/")
+		r.RemoteAddr, r.Header["X-Forwarded-For"] = tt.peer, tt.lines
+		assert.Equal(t, tt.want, descopehttp.ClientIPFromHeader("X-Forwarded-For", lan, ip6)(r).String(), name)
+	}
+	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("X-Real-IP") })
+	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("forwarded", lan) })
+}
+
+// Clients whose address cannot be told share one limit: that is logged, once a minute.
+func TestUnknownAddressIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t, func(c *descopehttp.Config) {
+			c.ClientIP = func(r *http.Request) netip.Addr { a, _ := netip.ParseAddr(r.Header.Get("X-Real-IP")); return a }
+		})
+		lines := func() int { return strings.Count(k.Logs.String(), "ClientIPFromHeader") }
+		guess := func() {
+			r := kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`)
+			r.Header.Set("X-Real-IP", "203.0.113.7:50000")
+			kittest.Serve(k.Handler(), r)
+		}
+		for range 5 {
+			guess()
+		}
+		assert.Equal(t, 1, lines())
+		kittest.Elapse(time.Minute)
+		guess()
+		assert.Equal(t, 2, lines())
+		assert.NotContains(t, k.Logs.String(), "203.0.113.7")
 	})
 }
