@@ -49,7 +49,7 @@ type Cookies struct {
 // newCookiePolicy returns the policy, whose names are empty for a delivery that
 // uses no cookies.
 func newCookiePolicy(c Cookies, delivery Delivery, projectID string, log *slog.Logger) *cookie.Policy {
-	p := &cookie.Policy{
+	p := cookie.New(cookie.Policy{
 		ProjectID: projectID,
 		Session:   "__Host-" + token.SessionDRN,
 		Refresh:   "__Host-" + token.RefreshDRN,
@@ -58,7 +58,7 @@ func newCookiePolicy(c Cookies, delivery Delivery, projectID string, log *slog.L
 		SameSite:  c.SameSite,
 		Vary:      "Cookie, Authorization",
 		Log:       log,
-	}
+	})
 	if c.PlainNames || c.Domain != "" || c.InsecureHTTP {
 		p.Session, p.Refresh = token.SessionDRN, token.RefreshDRN
 		if p.Secure {

@@ -830,3 +830,66 @@ func TestJunkDoesNotCount(t *testing.T) {
 		assert.Equal(t, want, res.StatusCode, "%d before it", junk)
 	}
 }
+
+// Cookies that no browser keeps are named in the log, once, and not one line a request.
+func TestCookiesThatNobodyKeeps(t *testing.T) {
+	for name, tt := range map[string]struct {
+		header   []string
+		insecure bool // Cookies.InsecureHTTP
+		host     string
+		warned   bool
+	}{
+		"Origin":            {[]string{"Origin", "http://app.example"}, false, "app.example", true},
+		"Origin, https":     {[]string{"Origin", "https://app.example", "X-Forwarded-Proto", "http"}, false, "app.example", false},
+		"Origin, loopback":  {[]string{"Origin", "http://127.0.0.1:8080"}, false, "127.0.0.1:8080", false},
+		"Origin, localhost": {[]string{"Origin", "http://localhost:8080"}, false, "localhost:8080", false},
+		"a proxy":           {[]string{"X-Forwarded-Proto", "http"}, false, "app.example:80", true},
+		"a proxy, https":    {[]string{"X-Forwarded-Proto", "https"}, false, "app.example", false},
+		"a proxy, loopback": {[]string{"X-Forwarded-Proto", "http"}, false, "[::1]:80", false},
+		"nobody tells":      {nil, false, "app.example", false},
+		"not Secure":        {[]string{"Origin", "http://app.example"}, true, "app.example", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies.InsecureHTTP = tt.insecure })
+			k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+			srv := httptest.NewServer(k.Handler())
+			defer srv.Close()
+			for range 3 {
+				r, err := http.NewRequest(http.MethodPost, srv.URL+kittest.VerifyPath, strings.NewReader(`{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+				require.NoError(t, err)
+				r.Host = tt.host
+				r.Header.Set("Content-Type", "application/json")
+				for i := 0; i < len(tt.header); i += 2 {
+					r.Header.Set(tt.header[i], tt.header[i+1])
+				}
+				res, err := http.DefaultClient.Do(r)
+				require.NoError(t, err)
+				res.Body.Close()
+				require.Equal(t, http.StatusOK, res.StatusCode)
+			}
+			want := 0
+			if tt.warned {
+				want = 1
+			}
+			assert.Equal(t, want, strings.Count(k.Logs.String(), "InsecureHTTP"))
+		})
+	}
+
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) {
+			s.AllowCodeReuse = true
+			s.EditClaims = func(_ string, claims map[string]any) { claims["pad"] = strings.Repeat("x", 5000) }
+		})
+		signIn := func() {
+			require.Equal(t, http.StatusOK, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).StatusCode)
+		}
+		for range 3 {
+			signIn()
+		}
+		assert.Equal(t, 1, strings.Count(k.Logs.String(), "too large"))
+		kittest.Elapse(time.Minute)
+		signIn()
+		assert.Equal(t, 2, strings.Count(k.Logs.String(), "too large"))
+	})
+}

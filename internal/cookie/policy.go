@@ -26,6 +26,14 @@ type Policy struct {
 	SameSite         http.SameSite
 	Vary             string // what an answer that was judged depends on
 	Log              *slog.Logger
+
+	warnings *warnings
+}
+
+// New returns p, ready for use.
+func New(p Policy) *Policy {
+	p.warnings = newWarnings()
+	return &p
 }
 
 // A Fresh is what is written of a renewed or new session.
@@ -45,6 +53,7 @@ func (p *Policy) Write(w http.ResponseWriter, r *http.Request, f *Fresh) {
 	if p.Refresh == "" {
 		return
 	}
+	p.warnInsecure(r)
 	p.ForbidCaching(w)
 	p.expireScopes(w, f.Scopes)
 	if p.Session != "" {
@@ -63,8 +72,7 @@ func (p *Policy) setOrExpire(w http.ResponseWriter, name, value string, until ti
 		p.set(w, name, value, until)
 		return
 	}
-	p.Log.Error("descopehttp: a token is too large for a cookie, and the session will not last. "+
-		"Leave claims out of the project's JWT template, or use another delivery", slog.String("cookie", name))
+	p.warnTooLarge(name)
 	p.expire(w, name)
 }
 
