@@ -130,7 +130,7 @@ type Config struct {
 	// ErrorHandler, if set, answers requests that the middleware refuses, in
 	// place of [Auth.WriteError]. The next handler is never called after it.
 	// Cookies that the refusal deletes, Cache-Control: no-store, and Retry-After where
-	// waiting helps, are in the header already. The flows do not use it: their clients expect JSON.
+	// waiting helps, are in the header already. One that writes nothing is a 500. The flows do not use it: their clients expect JSON.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Logger receives what an operator should know. It is never given a token,

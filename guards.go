@@ -80,8 +80,11 @@ func MFA() Guard {
 }
 
 // AnyOf returns a Guard that is content when one of guards is. Otherwise it
-// returns the error of the first; without guards it refuses everybody.
+// returns the error of the first; without guards it refuses everybody. It panics if one
+// is nil.
 func AnyOf(guards ...Guard) Guard {
+	guards = slices.Clone(guards)
+	mustNotBeNil(guards)
 	return func(r *http.Request, s *Session) error {
 		first := ErrForbidden
 		for i, guard := range guards {
@@ -94,6 +97,13 @@ func AnyOf(guards ...Guard) Guard {
 			}
 		}
 		return first
+	}
+}
+
+// mustNotBeNil finds a mistake when routes are made, not at the first request.
+func mustNotBeNil(guards []Guard) {
+	if slices.ContainsFunc(guards, func(g Guard) bool { return g == nil }) {
+		panic("descopehttp: a guard is nil")
 	}
 }
 

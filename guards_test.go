@@ -557,3 +557,53 @@ func TestOffersAreNoUpgrades(t *testing.T) {
 		})
 	}
 }
+
+// A guard that is nil is found when routes are made.
+func TestNilGuardPanics(t *testing.T) {
+	k := kittest.New(t)
+	assert.Panics(t, func() { k.Require(nil) })
+	assert.Panics(t, func() { k.Require(descopehttp.StepUp(), nil) })
+	assert.Panics(t, func() { descopehttp.AnyOf(descopehttp.StepUp(), nil) })
+	assert.NotPanics(t, func() { k.Require() })
+}
+
+// An ErrorHandler that writes nothing does not open the route with an empty 200. What it can
+// do with its writer is what any handler can.
+func TestErrorHandlerThatWritesNothing(t *testing.T) {
+	control := func(w http.ResponseWriter) *http.ResponseController { return http.NewResponseController(w) }
+	for name, tt := range map[string]struct {
+		handle func(http.ResponseWriter)
+		status int
+		body   string
+	}{
+		"nothing":       {func(http.ResponseWriter) {}, 500, "internal"},
+		"a header":      {func(w http.ResponseWriter) { w.Header().Set("X-A", "1") }, 500, "internal"},
+		"an early hint": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusEarlyHints) }, 500, "internal"},
+		"a status":      {func(w http.ResponseWriter) { w.WriteHeader(http.StatusTeapot) }, 418, ""},
+		"a body":        {func(w http.ResponseWriter) { io.WriteString(w, "no") }, 200, "no"},
+		"a flush":       {func(w http.ResponseWriter) { assert.NoError(t, control(w).Flush()) }, 200, ""},
+		"a deadline": {func(w http.ResponseWriter) {
+			assert.NoError(t, control(w).SetWriteDeadline(time.Now().Add(time.Minute)))
+			w.WriteHeader(418)
+		}, 418, ""},
+		"a connection of its own": {func(w http.ResponseWriter) {
+			conn, _, err := control(w).Hijack()
+			if assert.NoError(t, err) {
+				io.WriteString(conn, "HTTP/1.1 418 Hijacked\r\nContent-Length: 2\r\n\r\nno")
+				conn.Close()
+			}
+		}, 418, "no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := kittest.New(t, func(c *descopehttp.Config) {
+				c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { tt.handle(w) }
+			})
+			next := new(kittest.Spy)
+			res := onWire(t, k.RequireSession(next), http.MethodGet, "/")
+			assert.Equal(t, tt.status, res.StatusCode)
+			assert.Contains(t, string(kittest.BodyOf(t, res)), tt.body)
+			assert.Equal(t, tt.status == 500, strings.Contains(k.Logs.String(), "ErrorHandler has written no answer"))
+			assert.Zero(t, next.Calls)
+		})
+	}
+}

@@ -100,5 +100,9 @@ func (x *refusals) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	problem.AnnounceRetry(w.Header(), problem.Of(err))
-	x.handler(w, r, err)
+	n := &problem.Noting{ResponseWriter: w}
+	if x.handler(n, r, err); !n.Answered {
+		x.log.LogAttrs(r.Context(), slog.LevelError, "descopehttp: Config.ErrorHandler has written no answer")
+		problem.Write(w, problem.Internal.Because("no answer of the ErrorHandler"))
+	}
 }

@@ -87,8 +87,11 @@ func (a *Auth) RequireSession(next http.Handler) http.Handler {
 // Require returns a middleware like [Auth.RequireSession] that also asks every
 // guard; all must agree. It authenticates by itself, so that used alone, nested
 // or in the wrong order it can only close a route, never open one. Inside
-// another middleware of the same Auth it uses the session found there.
+// another middleware of the same Auth it uses the session found there. It panics if a guard
+// is nil.
 func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
+	guards = slices.Clone(guards)
+	mustNotBeNil(guards)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			v, err := a.authenticate(w, r, sessionRequired)

@@ -30,8 +30,8 @@ func TestOuterMiddlewareSeesTheRefusal(t *testing.T) {
 		{"Require", nil, refusing, true, http.StatusForbidden, `"code":"forbidden"`},
 		{"RequireSession with an ErrorHandler", bare, descopegin.RequireSession, false, http.StatusNotFound, ""},
 		{"Require with an ErrorHandler", bare, refusing, true, http.StatusNotFound, ""},
-		{"RequireSession with an ErrorHandler that writes nothing", silent, descopegin.RequireSession, false, http.StatusOK, ""},
-		{"Require with an ErrorHandler that writes nothing", silent, refusing, true, http.StatusOK, ""},
+		{"RequireSession with an ErrorHandler that writes nothing", silent, descopegin.RequireSession, false, http.StatusInternalServerError, `"code":"internal"`},
+		{"Require with an ErrorHandler that writes nothing", silent, refusing, true, http.StatusInternalServerError, `"code":"internal"`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -344,7 +344,7 @@ var errorHandlers = []struct {
 	{"writes a status only", http.StatusNotFound, func(w http.ResponseWriter, _ *http.Request, _ error) {
 		w.WriteHeader(http.StatusNotFound)
 	}},
-	{"writes nothing", http.StatusOK, func(http.ResponseWriter, *http.Request, error) {}},
+	{"writes nothing", http.StatusInternalServerError, func(http.ResponseWriter, *http.Request, error) {}},
 }
 
 // askEscaped compares nothing with net/http: what a parameter is, and whether
