@@ -90,7 +90,6 @@ func (a *Auth) RequireSession(next http.Handler) http.Handler {
 // another middleware of the same Auth it uses the session found there. It panics if a guard
 // is nil.
 func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
-	guards = slices.Clone(guards)
 	mustNotBeNil(guards)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
+)
+
+// nginxConfig has the lines of docs/production.md, and a cache in front of /cached/ that keeps
+// whatever it may.
+const nginxConfig = `daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
+events { worker_connections 64; }
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+	proxy_cache_path %[1]s/cache keys_zone=c:1m;
+	proxy_set_header Host $http_host;
+	proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+	proxy_set_header X-Forwarded-Proto $scheme;
+	server {
+		listen %[2]s;
+		location / { proxy_pass http://%[3]s; proxy_buffer_size 32k; proxy_buffers 8 32k; }
+		location /small/ { proxy_pass http://%[3]s/; proxy_buffer_size 1k; proxy_buffers 8 1k; proxy_busy_buffers_size 2k; }
+		location /cached/ { proxy_pass http://%[3]s; proxy_cache c; proxy_cache_valid 200 1m; proxy_ignore_headers Set-Cookie; add_header X-Cache $upstream_cache_status; }
+	}
+}`
+
+// startNginx runs nginx in front of h and returns its address.
+func startNginx(t *testing.T, h http.Handler) string {
+	t.Helper()
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		kittest.Missing(t, "needs nginx: install the package nginx")
+	}
+	behind := httptest.NewServer(h)
+	t.Cleanup(behind.Close)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := free.Addr().String()
+	require.NoError(t, free.Close())
+	folder := t.TempDir()
+	require.NoError(t, os.Chmod(folder, 0o777))
+	config := filepath.Join(folder, "nginx.conf")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, nginxConfig, folder, addr, behind.Listener.Addr()), 0o644))
+	var said kittest.LogBuffer
+	cmd := exec.Command(path, "-p", folder, "-c", config, "-e", "stderr", "-g", "user root;")
+	if os.Getuid() != 0 {
+		cmd.Args = cmd.Args[:len(cmd.Args)-2]
+	}
+	cmd.Stdout, cmd.Stderr = &said, &said
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(said.String())
+		}
+	})
+	deadline := time.After(patience)
+	for {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+			return "http://" + addr
+		}
+		select {
+		case <-deadline:
+			require.FailNow(t, "nginx does not listen", said.String())
+		case <-time.After(interval):
+		}
+	}
+}
+
+func ask(t *testing.T, method, address, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, address, strings.NewReader(body))
+	require.NoError(t, err)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultTransport.RoundTrip(r)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	read, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res, string(read)
+}
+
+// A cache in front keeps no page of one user for another, nor one that came with cookies, even
+// where it is told to overlook those and the handler says that all may see it.
+func TestNginxCachesNothingOfAUser(t *testing.T) {
+	k := kittest.New(t)
+	mux := http.NewServeMux()
+	greet := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s, ok := descopehttp.SessionFromContext(r.Context()); ok {
+			io.WriteString(w, "hello "+s.Subject())
+		}
+	})
+	shared := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		greet(w, r)
+	})
+	files := http.FileServerFS(fstest.MapFS{"cached/static": {Data: []byte("for all"), ModTime: time.Now().Add(-time.Hour)}})
+	mux.Handle("/cached/greeting", k.LoadSession(greet))
+	mux.Handle("/cached/shared", k.LoadSession(shared))
+	mux.Handle("/cached/static", files)
+	site := startNginx(t, mux)
+
+	// The cache works, or the rest would show nothing.
+	ask(t, "GET", site+"/cached/static", "")
+	res, _ := ask(t, "GET", site+"/cached/static", "")
+	require.Equal(t, "HIT", res.Header.Get("X-Cache"))
+
+	for _, path := range []string{"/cached/greeting", "/cached/shared"} {
+		tokens := k.Project.SignIn(kittest.Ada)
+		_, page := ask(t, "GET", site+path, "", "Cookie", kittest.RefreshCookie+"="+tokens.Refresh) // renewed
+		require.Contains(t, page, "hello U")
+		_, page = ask(t, "GET", site+path, "", "Cookie", kittest.SessionCookie+"="+tokens.Session)
+		require.Contains(t, page, "hello U")
+		for range 2 {
+			res, page := ask(t, "GET", site+path, "")
+			assert.Empty(t, page, "%s is shown to a stranger (%s)", path, res.Header.Get("X-Cache"))
+			assert.Empty(t, res.Cookies())
+		}
+	}
+}
+
+// The lines of docs/production.md: the client's address, a Host with its port, and room for
+// the cookies of a sign-in.
+func TestNginxLines(t *testing.T) {
+	byHeader := descopehttp.ClientIPFromHeader("X-Forwarded-For", netip.MustParsePrefix("127.0.0.1/32"))
+	var seen netip.Addr
+	k := kittest.New(t, func(c *descopehttp.Config) {
+		c.Cookies.InsecureHTTP = true
+		c.ClientIP = func(r *http.Request) netip.Addr { seen = byHeader(r); return netip.MustParseAddr("203.0.113.9") }
+	})
+	site := startNginx(t, k.Handler())
+	signIn := fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Ada, k.Project.Code(kittest.Ada))
+	header := []string{"Content-Type", "application/json", "X-Forwarded-For", "203.0.113.7"}
+	res, body := ask(t, "POST", site+kittest.VerifyPath, signIn, append(header, "Origin", site)...)
+	assert.Equal(t, http.StatusOK, res.StatusCode, "Origin and Host are one, port included: %s", body)
+	assert.Len(t, res.Cookies(), 2)
+	assert.Equal(t, "203.0.113.7", seen.String(), "nginx is trusted; of what the client itself has written, the rightmost counts that is not")
+
+	// Too small a buffer loses a sign-in that was good.
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	res, _ = ask(t, "POST", site+"/small"+kittest.VerifyPath, fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Bob, k.Project.Code(kittest.Bob)), header...)
+	assert.Equal(t, http.StatusBadGateway, res.StatusCode)
+}
