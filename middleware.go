@@ -81,7 +81,7 @@ const (
 // Cache-Control is private, before next runs. What next sets of its own wins, unless
 // cookies go along. The ResponseWriter is passed on as it is, never wrapped.
 func (a *Auth) RequireSession(next http.Handler) http.Handler {
-	return a.Require()(next)
+	return a.protect(next, nil)
 }
 
 // Require returns a middleware like [Auth.RequireSession] that also asks every
@@ -91,24 +91,26 @@ func (a *Auth) RequireSession(next http.Handler) http.Handler {
 // is nil.
 func (a *Auth) Require(guards ...Guard) func(next http.Handler) http.Handler {
 	mustNotBeNil(guards)
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			v, err := a.authenticate(w, r, sessionRequired)
-			if err == nil {
-				var session *Session
-				outer := r
-				r, session = v.admit(a, w, r)
-				defer giveBack(outer, r)
-				err = checkGuards(r, session, guards)
-			}
-			if err != nil {
-				a.cookies.Mark(w.Header(), new(cookie.Marks))
-				a.refusals.refuse(w, r, err)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
+	return func(next http.Handler) http.Handler { return a.protect(next, guards) }
+}
+
+func (a *Auth) protect(next http.Handler, guards []Guard) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, err := a.authenticate(w, r, sessionRequired)
+		if err == nil {
+			var session *Session
+			outer := r
+			r, session = v.admit(a, w, r)
+			defer giveBack(outer, r)
+			err = checkGuards(r, session, guards)
+		}
+		if err != nil {
+			a.cookies.Mark(w.Header(), new(cookie.Marks))
+			a.refusals.refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // LoadSession returns a handler that always calls next, with a session if the
