@@ -162,3 +162,70 @@ func exampleAuth() *descopehttp.Auth {
 	}
 	return auth
 }
+
+// A front end on another port is another origin: its requests need a CORS middleware around
+// the flows and the protected routes, outermost, so that preflights, which carry no cookies,
+// pass before the session is asked for; and TrustedOrigins for what changes something.
+func Example_frontEndOnAnotherPort() {
+	const frontEnd = "http://localhost:5173"
+	project := descopetest.NewServer()
+	project.AddUser(descopetest.User{LoginID: "ada@example.com"})
+	auth, err := descopehttp.New(descopehttp.Config{
+		ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client(),
+		TrustedOrigins: []string{frontEnd},
+		Cookies:        descopehttp.Cookies{InsecureHTTP: true}, // development only
+	})
+	if err != nil {
+		panic(err)
+	}
+	cors := func(next http.Handler) http.Handler { // or a library's
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Add("Vary", "Origin")
+			if r.Header.Get("Origin") != frontEnd {
+				next.ServeHTTP(w, r)
+				return
+			}
+			h := w.Header()
+			h.Set("Access-Control-Allow-Origin", frontEnd) // never "*" with credentials
+			h.Set("Access-Control-Allow-Credentials", "true")
+			if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+				h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+				h.Set("Access-Control-Allow-Headers", "Content-Type, Authorization")
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", auth.Handler())
+	mux.Handle("/api/", auth.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })))
+	server := httptest.NewServer(cors(mux))
+	defer server.Close()
+
+	tokens := project.SignIn("ada@example.com")
+	ask := func(method, path, origin string, preflight bool) {
+		r, _ := http.NewRequest(method, server.URL+path, nil)
+		r.Header.Set("Origin", origin)
+		if preflight {
+			r.Header.Set("Access-Control-Request-Method", "POST")
+		} else {
+			r.Header.Set("Cookie", "DS="+tokens.Session)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			panic(err)
+		}
+		res.Body.Close()
+		fmt.Println(method, path, origin, res.StatusCode, res.Header["Access-Control-Allow-Origin"], res.Header["Vary"])
+	}
+	ask("OPTIONS", "/auth/v1/auth/totp/verify", frontEnd, true)
+	ask("OPTIONS", "/api/orders", frontEnd, true)
+	ask("POST", "/api/orders", frontEnd, false)
+	ask("POST", "/api/orders", "http://localhost:9999", false)
+	// Output:
+	// OPTIONS /auth/v1/auth/totp/verify http://localhost:5173 204 [http://localhost:5173] [Origin]
+	// OPTIONS /api/orders http://localhost:5173 204 [http://localhost:5173] [Origin]
+	// POST /api/orders http://localhost:5173 200 [http://localhost:5173] [Origin Cookie, Authorization]
+	// POST /api/orders http://localhost:9999 403 [] [Origin Cookie, Authorization]
+}

@@ -328,7 +328,7 @@ func TestReturnTo(t *testing.T) {
 		"HTTPS://evil.example", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x", "mailto:x@y",
 		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "\t//evil.example", "\n//evil.example", " //evil.example",
 		"/\x00/evil.example", "\x00/", "/\x7f", "/a\x0b", "/%09/evil.example\t", "//evil.example/%2f..", "//user@evil.example", "//evil.example:443",
-		`/a\b`, "/%5c%5cevil.example", "/%2f/evil.example", "/%zz", ".//evil.example", "../", "?//evil.example", "#//evil.example",
+		`/a\b`, "/%5c%5cevil.example", "/%2f/evil.example", `/a/../\evil.example`, "/a/../%5cevil.example", "/%2F%2Fevil.example", "/%zz", ".//evil.example", "../", "?//evil.example", "#//evil.example",
 		"/app\r\nSet-Cookie: a=b", "//[::1]/", "//0x7f000001", "/" + string(make([]byte, 3000)), "/" + strings.Repeat("a", 2048), "file:///etc/passwd", "ftp://x", "@evil.example", ":evil",
 	}
 	require.GreaterOrEqual(t, len(evil), 40)
@@ -451,6 +451,7 @@ func TestReturnToIsTheBrowsersAddress(t *testing.T) {
 	}{
 		"a prefix that the router cuts off": {"/signin", "", "/app/orders?id=7", "/signin?return_to=%2Fapp%2Forders%3Fid%3D7"},
 		"and one that a proxy cuts off":     {"/shop/signin", "/shop", "/app/orders", "/shop/signin?return_to=%2Fshop%2Fapp%2Forders"},
+		"a query with odd parts":            {"/signin", "", "/app/search?q=hello&&x=%26&y", "/signin?return_to=%2Fapp%2Fsearch%3Fq%3Dhello%26%26x%3D%2526%26y"},
 		"escaped":                           {"/signin", "", "/app/a%2Fb%20c", "/signin?return_to=%2Fapp%2Fa%252Fb%2520c"},
 		"a backslash in the query":          {"/signin", "", `/app/x?q=a\b`, `/signin?return_to=%2Fapp%2Fx%3Fq%3Da%5Cb`},
 		"a backslash in the path":           {"/signin", "", `/app/\evil.example`, "/signin"},
