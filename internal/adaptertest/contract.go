@@ -251,6 +251,31 @@ func answerClauses() []clause {
 			layers: slices.Concat(optional, required), serve: readUpload, visit: upload},
 		{name: "form", rule: "a page reads a form and its path as it would without the kit",
 			layers: required, serve: readForm, visit: sendForm},
+		{name: "to the login page, under a prefix", rule: "the way back is what the browser has asked for, whoever cuts prefixes off",
+			layers: required,
+			config: func(c *descopehttp.Config) { c.LoginURL, c.PathPrefix = "/shop/signin", "/shop" },
+			around: func(_ *descopehttp.Auth, h http.Handler) http.Handler { return http.StripPrefix("/inner", h) },
+			visit: func(v *visitor) error {
+				q := request{method: http.MethodGet, path: "/inner" + page + "?q=1", header: []string{"Sec-Fetch-Mode: navigate"}}
+				a, err := v.ask(q)
+				const location = "/shop/signin?return_to=%2Fshop%2Finner%2Fapp%2Facme%2Fpages%2Fone%3Fq%3D1"
+				if err == nil && a.header.Get("Location") != location {
+					err = fmt.Errorf("sent to %q, want %q", a.header.Get("Location"), location)
+				}
+				return err
+			}},
+		{name: "a form after the session", rule: "its sender is led to the login page and back to the page with the form",
+			layers: required,
+			config: func(c *descopehttp.Config) { c.LoginURL = "/signin" },
+			visit: func(v *visitor) error {
+				q := request{method: http.MethodPost, path: page, body: "a=1", header: []string{"Sec-Fetch-Mode: navigate",
+					"Content-Type: application/x-www-form-urlencoded", "Referer: http://app.example/form?q=1"}}
+				a, err := v.ask(q)
+				if location := "/signin?return_to=%2Fform%3Fq%3D1"; err == nil && a.header.Get("Location") != location {
+					err = fmt.Errorf("sent to %q, want %q", a.header.Get("Location"), location)
+				}
+				return err
+			}},
 		{name: "error of the page", rule: "the framework's error handler runs, and runs once",
 			layers: required,
 			serve:  func(*visitor, http.ResponseWriter, *http.Request, inner) error { return errInner },
