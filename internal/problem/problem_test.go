@@ -57,6 +57,12 @@ var problemCases = []problemCase{
 	{"missing_permission", "missing_permission", guardProblem(descopehttp.Permission("secret permission"))},
 	{"step_up_required", "step_up_required", guardProblem(descopehttp.StepUp())},
 	{"mfa_required", "mfa_required", guardProblem(descopehttp.MFA())},
+	{"login_page_protected", "login_page_protected", func(t *testing.T) *http.Response {
+		k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = "/signin" })
+		r := kittest.Get("/signin")
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		return kittest.Serve(k.RequireSession(new(kittest.Spy)), r)
+	}},
 	{"foreign_login_id", "foreign_login_id", flowProblem(func(k *kittest.Kit) *http.Request {
 		return kittest.SignedInPost(k.Project.SignIn(kittest.Bob), kittest.UpdatePath, `{"loginId":"`+kittest.Ada+`"}`)
 	})},
