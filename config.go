@@ -127,10 +127,17 @@ type Config struct {
 	// one, each replica counts by itself.
 	AttemptStore AttemptStore
 
+	// EndsSession and WrongCode, if set, say of an error answer of Descope what the kit
+	// does not know: that the refresh token is dead for good, or that the code or the
+	// user is wrong. Both are given the HTTP status and Descope's errorCode, are asked
+	// before what the kit knows, and may be called by several goroutines at once.
+	EndsSession, WrongCode func(status int, code string) bool
+
 	// ErrorHandler, if set, answers requests that the middleware refuses, in
 	// place of [Auth.WriteError]. The next handler is never called after it.
 	// Cookies that the refusal deletes, Cache-Control: no-store, and Retry-After where
-	// waiting helps, are in the header already. One that writes nothing is a 500. The flows do not use it: their clients expect JSON.
+	// waiting helps, are in the header already. One that writes nothing is a 500. The
+	// flows do not use it: their clients expect JSON.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Logger receives what an operator should know. It is never given a token,
@@ -247,6 +254,8 @@ func New(cfg Config) (*Auth, error) {
 		HTTPClient:    cfg.HTTPClient,
 		ManagementKey: cfg.AuthManagementKey.value,
 		Limits:        cfg.Limits.calls(),
+		Rules:         descope.Rules{EndsSession: cfg.EndsSession, WrongCode: cfg.WrongCode},
+		Log:           log,
 	})
 	keys := newKeySet(api, rules, log)
 	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log, Limits: cfg.Limits.guesses()})

@@ -266,10 +266,10 @@ func verifyFailure(err error, presented *token.Token) error {
 		return &problem.Failure{Problem: problem.SessionEnded, Reason: "Descope refused the refresh token", Cause: err}
 	}
 	var refused *descope.Refusal
-	if errors.As(err, &refused) && !refused.Malformed() {
-		return &problem.Failure{Problem: problem.InvalidCode, Reason: "Descope refused the sign-in with " + refused.Code, Cause: err}
+	if !errors.As(err, &refused) || refused.Meaning == descope.Malformed || refused.Meaning == descope.TooManyAttempts || !refused.IsGuess() {
+		return err // flowFailure knows these
 	}
-	return err
+	return &problem.Failure{Problem: problem.InvalidCode, Reason: "Descope refused the sign-in with " + refused.Code, Cause: err}
 }
 
 func (a *Auth) updateFlow(f *flow) error {

@@ -1,6 +1,7 @@
 package descopehttp
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -71,6 +72,7 @@ type keySet struct {
 
 	mu      sync.Mutex                      // guards all below
 	began   time.Time                       // when the last fetch began
+	reason  string                          // why the last fetch brought none; "" if it did
 	fetch   chan struct{}                   // of the fetch under way, closed when it ends; nil if there is none
 	retired []*token.Key                    // that have left the set, the oldest first
 	absent  map[[sha256.Size]byte]time.Time // hash of an unknown kid → when it was first seen
@@ -276,7 +278,7 @@ func (s *keySet) unavailable(reason string, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait := max(time.Until(s.began.Add(keyFetchFloor)), pendingKeyRetry)
-	return &problem.Failure{Problem: problem.Unavailable, Reason: reason, RetryAfter: wait, Cause: cause}
+	return &problem.Failure{Problem: problem.Unavailable, Reason: cmp.Or(s.reason, reason), RetryAfter: wait, Cause: cause}
 }
 
 // startFetch starts a fetch if none is under way and the floor allows one. It returns
@@ -343,6 +345,12 @@ func (s *keySet) replace(began time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), keyFetchTimeout)
 	defer cancel()
 	body, err := s.api.Keys(ctx)
+	s.mu.Lock()
+	s.reason = ""
+	if err != nil {
+		s.reason = problem.Of(err).Reason
+	}
+	s.mu.Unlock()
 	if err != nil {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: key set could not be fetched", slog.String("reason", problem.Of(err).Reason))
 		return

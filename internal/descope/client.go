@@ -19,13 +19,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/time/rate"
 
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/token"
@@ -42,6 +45,8 @@ type Client struct {
 	limit       time.Duration // of a call that spends nothing
 	gates       [classes]*gate
 	strangers   *strangerBudget
+	rules       Rules
+	evidence    evidence
 }
 
 // Config says how to reach Descope.
@@ -51,6 +56,8 @@ type Config struct {
 	HTTPClient    *http.Client  // copied; nil: one over a clone of http.DefaultTransport
 	ManagementKey func() string // a func, so that nothing prints it
 	Limits        Limits
+	Rules         Rules
+	Log           *slog.Logger // nil: nothing is told
 }
 
 // New returns a Client. It makes no call.
@@ -66,6 +73,8 @@ func New(cfg Config) *Client {
 		limit:       limitOf(cfg.HTTPClient),
 		gates:       newGates(cfg.Limits),
 		strangers:   newStrangerBudget(),
+		rules:       cfg.Rules,
+		evidence:    evidence{log: cfg.Log, line: rate.Sometimes{Interval: time.Minute}},
 	}
 }
 
@@ -99,6 +108,11 @@ func (c *Client) Keys(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
 	res, err := c.send(ctx, c.keyClient, http.MethodGet, pathKeys+c.projectID, "", nil, maxKeySetSize)
+	var refused *Refusal
+	if errors.As(err, &refused) && refused.Meaning == NoProject {
+		c.evidence.tell(refused)
+		return nil, problem.Unavailable.Because("Descope knows no project of this ProjectID")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +179,7 @@ func (c *Client) call(ctx context.Context, class Class, method, path string, t *
 	} else {
 		g.leave(time.Now(), err)
 	}
+	c.evidence.note(class, time.Now(), err)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +224,7 @@ func (c *Client) send(ctx context.Context, client *http.Client, method, path, to
 	case int64(len(content)) > limit:
 		return nil, problem.Unavailable.Because("Descope's answer is too large")
 	case resp.StatusCode != http.StatusOK:
-		return nil, statusFailure(resp, content)
+		return nil, c.rules.statusFailure(resp, content)
 	}
 	return &response{body: content, cookies: resp.Cookies()}, nil
 }

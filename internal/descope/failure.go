@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -17,40 +16,52 @@ import (
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
-// Error codes of Descope that decide something here.
-const (
-	codeInvalidToken = "E061005" // the refresh token is not a valid one
-	codeTokenRevoked = "E064001" // the refresh token was ended by a logout
-	codeUserExists   = "E062107"
-	codeBadRequest   = "E0110" // prefix: the request itself is malformed
-)
-
 // A Refusal is a 4xx of Descope's own: JSON with an error code. It says
 // something about the request. Any other answer says something about the way to
 // Descope and is "cannot tell".
 type Refusal struct {
-	Status int
-	Code   string // E and digits, so that it may be logged
+	Status  int
+	Code    string // E and digits, so that it may be logged
+	Meaning Meaning
+
+	othersPass bool // sign-ins of others were answered meanwhile
 }
 
 // Error names the code.
 func (e *Refusal) Error() string { return "descopehttp: Descope answered " + e.Code }
 
-// UserExists reports whether a sign-up was refused because there is such a user.
-func (e *Refusal) UserExists() bool { return e.Code == codeUserExists }
+// IsGuess reports whether a sign-in was refused for its code or its user, or may have been:
+// only what speaks of neither is no guess.
+func (e *Refusal) IsGuess() bool {
+	switch e.Meaning {
+	case Unknown, NoProject, Caller, TokenRefused:
+		return false
+	}
+	return true
+}
 
-// Malformed reports whether Descope could make nothing of the request, whoever it is
-// about.
-func (e *Refusal) Malformed() bool { return strings.HasPrefix(e.Code, codeBadRequest) }
+// Counts reports whether it uses up a guess. What is not known to speak of the user is no
+// guess, unless others sign in meanwhile: then it is this user's, and a code that nobody
+// here knows may be Descope's word for a wrong one.
+func (e *Refusal) Counts() bool { return e.IsGuess() || e.othersPass }
 
 // IsLogout reports whether the token was refused because it was ended by a logout.
-func (e *Refusal) IsLogout() bool { return e != nil && e.Code == codeTokenRevoked }
+func (e *Refusal) IsLogout() bool { return e != nil && e.Meaning == TokenRevoked }
+
+// MeaningOf returns what Descope said with err, Unknown if it said nothing.
+func MeaningOf(err error) Meaning {
+	var refused *Refusal
+	if errors.As(err, &refused) {
+		return refused.Meaning
+	}
+	return Unknown
+}
 
 // EndsSession reports whether err is a refusal that is known to mean that the refresh
 // token will never work again.
 func EndsSession(err error) bool {
-	var refused *Refusal
-	return errors.As(err, &refused) && (refused.Code == codeInvalidToken || refused.Code == codeTokenRevoked)
+	m := MeaningOf(err)
+	return m == TokenInvalid || m == TokenRevoked
 }
 
 // A Failure is a call that brought no answer of Descope's own. It wraps what a client
@@ -119,25 +130,37 @@ var errorCodePattern = regexp.MustCompile(`^E[0-9]{4,9}$`)
 
 // statusFailure tells an answer other than a 200 that is about the request from one
 // that is about the way.
-func statusFailure(resp *http.Response, content []byte) error {
+func (r Rules) statusFailure(resp *http.Response, content []byte) error {
 	status := resp.StatusCode
 	f := &Failure{problem.Unavailable.Because("Descope answered " + strconv.Itoa(status)), Reached}
 	f.RetryAfter = retryAfter(resp.Header)
-	if status == http.StatusTooManyRequests {
+	code := ""
+	if status/100 == 4 {
+		code = errorCode(content)
+	}
+	switch meaning := r.meaningOf(status, code); {
+	case meaning == RateLimit:
 		f.Reason, f.Cause = "Descope asks for fewer calls (429)", ErrLimit
 		return f
-	}
-	var body struct {
-		ErrorCode string `json:"errorCode"`
-	}
-	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if status/100 == 4 && json.Unmarshal(content, &body, lenient) == nil && errorCodePattern.MatchString(body.ErrorCode) {
-		return &Refusal{Status: status, Code: body.ErrorCode}
+	case code != "":
+		return &Refusal{Status: status, Code: code, Meaning: meaning}
 	}
 	if isGatewayTrouble(status) {
 		f.Reach = Unreached
 	}
 	return f
+}
+
+// errorCode returns Descope's code in an answer, or "": then it is not Descope's own.
+func errorCode(content []byte) string {
+	var body struct {
+		ErrorCode string `json:"errorCode"`
+	}
+	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if json.Unmarshal(content, &body, lenient) != nil || !errorCodePattern.MatchString(body.ErrorCode) {
+		return ""
+	}
+	return body.ErrorCode
 }
 
 // isGatewayTrouble tells an outage from an answer to one odd request. What a

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func TestWhatAStatusMeans(t *testing.T) {
 		{530, ``, "", true},
 		{531, ``, "", false},
 	} {
-		err := statusFailure(&http.Response{StatusCode: tt.status, Header: http.Header{}}, []byte(tt.body))
+		err := Rules{}.statusFailure(&http.Response{StatusCode: tt.status, Header: http.Header{}}, []byte(tt.body))
 		var refused *Refusal
 		if tt.code != "" {
 			if assert.ErrorAs(t, err, &refused, "%d %s", tt.status, tt.body) {
@@ -66,9 +67,38 @@ func TestWhatAStatusMeans(t *testing.T) {
 		assert.Contains(t, f.Error(), strconv.Itoa(tt.status))
 		assert.NotErrorIs(t, err, ErrLimit)
 	}
-	err := statusFailure(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"7"}}}, []byte(`{"errorCode":"E061005"}`))
-	assert.ErrorIs(t, err, ErrLimit, "never a refusal, whatever the body says")
-	assert.Equal(t, 7*time.Second, problem.Of(err).RetryAfter)
+	for _, body := range []string{``, `<html>`, `{}`, `{"errorCode":"E130429"}`} {
+		err := Rules{}.statusFailure(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"7"}}}, []byte(body))
+		assert.ErrorIs(t, err, ErrLimit, body)
+		assert.Equal(t, 7*time.Second, problem.Of(err).RetryAfter)
+	}
+	err := Rules{}.statusFailure(&http.Response{StatusCode: 429, Header: http.Header{}}, []byte(`{"errorCode":"E061005"}`))
+	assert.NotErrorIs(t, err, ErrLimit, "about this token, and nobody else's trouble")
+	assert.True(t, EndsSession(err))
+}
+
+// exampleOf returns a code that fits a row's.
+func exampleOf(code string) string {
+	prefix, open := strings.CutSuffix(code, "…")
+	if open {
+		return prefix + "E069999"[len(prefix):]
+	}
+	return code
+}
+
+// Every row of the table is reached, at every status that it speaks of.
+func TestMeanings(t *testing.T) {
+	for i, r := range meanings {
+		code := exampleOf(r.code)
+		for _, status := range []int{400, 401, 403, 404, 409, 429} {
+			if r.status == 0 && status != 404 && status != 429 || r.status == status {
+				assert.Equal(t, r.meaning, meaningOf(status, code), "row %d, %d %s", i, status, code)
+			}
+		}
+	}
+	assert.Equal(t, Unknown, meaningOf(400, "E069999"))
+	assert.Equal(t, Unknown, meaningOf(403, "E112102"))
+	assert.Equal(t, Unknown, meaningOf(401, ""))
 }
 
 func TestRetryAfterOfDescope(t *testing.T) {

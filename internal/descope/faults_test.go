@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -282,7 +283,7 @@ func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 			{Status: 409, Body: `{"errorCode":"E062107"}`},
 			{Status: 418, Body: `{"errorCode":"E061102"}`},
 			{Status: 429, Body: `{"errorCode":"E061103"}`},
-			{Status: 429, Body: `{"errorCode":"E061005"}`},
+			{Status: 429, Body: `{"errorCode":"E130429"}`},
 			{Status: 451, Body: "<html>"},
 		} {
 			about := fmt.Sprintf("%s, %d %s", c.Path, fault.Status, fault.Body)
@@ -378,4 +379,96 @@ func TestPanicInTheBodyOfAnAnswer(t *testing.T) {
 		assert.Equal(t, http.StatusOK, me().StatusCode)
 		assert.NotContains(t, k.Logs.String(), "marker-of-the-transport")
 	})
+}
+
+// signIn tries to sign somebody in with the right code.
+func signIn(k *kittest.Kit, loginID string) *http.Response {
+	return kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, fmt.Sprintf(`{"loginId":%q,"code":%q}`, loginID, k.Project.Code(loginID))))
+}
+
+// What Descope says of one user by a 429 of another code than the limit's is nobody else's.
+func TestOnlyTheRateLimitClosesTheGate(t *testing.T) {
+	for body, closes := range map[string]bool{
+		`{"errorCode":"E061103"}`: false, `{"errorCode":"E069999"}`: false, `{"errorCode":"E130429"}`: true, ``: true, `<html>`: true,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			k := kittest.New(t)
+			k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+			k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 429, Body: body})
+			kittest.RequireProblem(t, signIn(k, kittest.Ada), http.StatusTooManyRequests, "too_many_requests")
+			want := http.StatusOK
+			if closes {
+				want = http.StatusTooManyRequests
+			}
+			assert.Equal(t, want, signIn(k, kittest.Bob).StatusCode, body)
+		})
+	}
+}
+
+// Nobody is told "wrong code" for what an operator has to mend, no guess is spent, and the
+// first line says where to look.
+func TestConfigurationIsNoWrongCode(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault descopetest.Fault
+		field string
+	}{
+		"management key": {descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`}, "Config.AuthManagementKey"},
+		"project":        {descopetest.Fault{Status: 404, Body: `{"errorCode":"E011001"}`}, "Config.ProjectID"},
+		"TOTP disabled":  {descopetest.Fault{Status: 403, Body: `{"errorCode":"E069999"}`}, "console"},
+		"unknown":        {descopetest.Fault{Status: 400, Body: `{"errorCode":"E112102"}`}, "console"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := kittest.New(t)
+				tt.fault.Times = -1
+				k.Project.Fail(kittest.VerifyPath, tt.fault)
+				for range 15 { // more than there are guesses
+					kittest.RequireProblem(t, signIn(k, kittest.Ada), http.StatusBadGateway, "unavailable")
+				}
+				assert.Equal(t, 1, strings.Count(k.Logs.String(), "level=ERROR"))
+				assert.Contains(t, k.Logs.String(), tt.field)
+				k.Project.Reset()
+				assert.Equal(t, http.StatusOK, signIn(k, kittest.Ada).StatusCode)
+			})
+		})
+	}
+}
+
+// A code that is not known here may be Descope's word for a wrong one: it counts while
+// others sign in.
+func TestUnknownCodesAreNoFreeGuesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t)
+		k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+		k.Project.Configure(func(s *descopetest.Settings) {
+			s.WrongCode = descopetest.Failure{Status: 401, Code: "E069999"}
+		})
+		guess := func() int {
+			return kittest.Serve(k.Handler(), kittest.Post(kittest.VerifyPath, fmt.Sprintf(`{"loginId":%q,"code":"0000000"}`, kittest.Ada))).StatusCode
+		}
+		assert.Equal(t, http.StatusBadGateway, guess())
+		kittest.Elapse(time.Second)
+		require.Equal(t, http.StatusOK, signIn(k, kittest.Bob).StatusCode)
+		kittest.Elapse(time.Second)
+		for range 10 {
+			assert.Equal(t, http.StatusBadGateway, guess())
+		}
+		assert.Equal(t, http.StatusTooManyRequests, guess())
+	})
+}
+
+// Who knows more than the kit says so.
+func TestWrongCodeByConfig(t *testing.T) {
+	k := kittest.New(t, func(c *descopehttp.Config) {
+		c.WrongCode = func(status int, code string) bool { return status == 403 && code == "E069999" }
+	})
+	k.Project.Fail(kittest.VerifyPath, descopetest.Fault{Status: 403, Body: `{"errorCode":"E069999"}`})
+	kittest.RequireProblem(t, signIn(k, kittest.Ada), http.StatusUnauthorized, "invalid_code")
+}
+
+func TestReadySaysThatThereIsNoProject(t *testing.T) {
+	k := kittest.New(t)
+	k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 404, Body: `{"errorCode":"E011001"}`})
+	assert.ErrorContains(t, k.Ready(t.Context()), "Descope knows no project")
+	assert.Contains(t, k.Logs.String(), "Config.ProjectID")
 }

@@ -38,7 +38,7 @@ func TestGateTriesOneCall(t *testing.T) {
 	require.Error(t, enter(), "it failed")
 	now = now.Add(gatePause)
 	require.NoError(t, enter())
-	g.leave(now, &Refusal{Code: codeInvalidToken})
+	g.leave(now, &Refusal{Code: "E061005", Meaning: TokenInvalid})
 	for range 10 {
 		require.NoError(t, enter(), "a refusal is an answer")
 	}

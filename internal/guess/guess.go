@@ -158,7 +158,7 @@ func (a *Attempts) Guess(r *http.Request, loginID string) (done func(context.Con
 			a.noteKnown(ctx, here)
 		}
 		var refused *descope.Refusal
-		if !errors.As(outcome, &refused) && problem.Of(outcome).Problem != problem.OtherUser {
+		if (!errors.As(outcome, &refused) || !refused.Counts()) && problem.Of(outcome).Problem != problem.OtherUser {
 			a.giveBack(ctx, taken)
 		}
 	}, nil

@@ -45,7 +45,7 @@ func (g guesser) guess(r *http.Request, loginID string, outcome error) bool {
 
 // What Descope said to a wrong code, and what the gate says to most of a flood.
 var (
-	wrongCode = &descope.Refusal{Status: http.StatusUnauthorized, Code: "E061102"}
+	wrongCode = &descope.Refusal{Status: http.StatusUnauthorized, Code: "E061102", Meaning: descope.WrongCode}
 	gateShut  = &descope.Failure{Failure: problem.Unavailable.Because(""), Reach: descope.Unsent}
 )
 
