@@ -211,7 +211,7 @@ func flowFailure(rt *route, err error) *problem.Failure {
 	switch {
 	case rt.class != descope.Anonymous && descope.EndsSession(err):
 		return &problem.Failure{Problem: problem.SessionEnded, Reason: "Descope refused the refresh token", Cause: err}
-	case rt.endsClients:
+	case rt.endsClients, rt.class != descope.Anonymous && descope.MayEndSession(err):
 		return &problem.Failure{Problem: problem.OddRefusal, Reason: "Descope refused the call", Cause: err}
 	case refused.Meaning == descope.UserExists:
 		return &problem.Failure{Problem: problem.UserExists, Cause: err}

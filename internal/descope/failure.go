@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -62,6 +63,27 @@ func MeaningOf(err error) Meaning {
 func EndsSession(err error) bool {
 	m := MeaningOf(err)
 	return m == TokenInvalid || m == TokenRevoked
+}
+
+// MayEndSession reports whether err is a refusal that is about the refresh token or about
+// who calls, and that does not say which: one of Descope's codes for authentication, with
+// a status for it. Whether other calls are answered tells the two apart.
+func MayEndSession(err error) bool {
+	var refused *Refusal
+	return errors.As(err, &refused) && !EndsSession(err) && strings.HasPrefix(refused.Code, "E06") &&
+		(refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden)
+}
+
+// IsOver reports whether err, of a logout, says that there is nothing left to end: the
+// token or its user is refused, and not who calls.
+func (c *Client) IsOver(err error) bool {
+	switch MeaningOf(err) {
+	case TokenInvalid, TokenRevoked, TokenRefused, WrongCode:
+		return true
+	case Caller:
+		return MayEndSession(err) && c.AnsweredSince(time.Now().Add(-time.Minute))
+	}
+	return false
 }
 
 // A Failure is a call that brought no answer of Descope's own. It wraps what a client

@@ -289,6 +289,7 @@ func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 			about := fmt.Sprintf("%s, %d %s", c.Path, fault.Status, fault.Body)
 			k := kittest.NewForFlows(t, new(kittest.Wiretap))
 			tokens := k.Project.SignIn(kittest.Bob)
+			fault.Times = -1
 			k.Project.Fail(c.Upstream, fault)
 			res := kittest.Serve(k.Handler(), c.Request(k, tokens))
 			assert.Contains(t, []int{502, 504}, res.StatusCode, about)
@@ -471,4 +472,72 @@ func TestReadySaysThatThereIsNoProject(t *testing.T) {
 	k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 404, Body: `{"errorCode":"E011001"}`})
 	assert.ErrorContains(t, k.Ready(t.Context()), "Descope knows no project")
 	assert.Contains(t, k.Logs.String(), "Config.ProjectID")
+}
+
+// A sign-in that Descope refuses with a code that may be the configuration's ends when
+// other calls are answered, and only then; the browser's client is never stuck with it.
+func TestRefusedWithAnotherCode(t *testing.T) {
+	for _, status := range []int{401, 403} {
+		for _, code := range []string{"E061004", "E061002", "E061301", "E062504", "E069999"} {
+			for _, others := range []bool{true, false} {
+				synctest.Test(t, func(t *testing.T) {
+					about := fmt.Sprintf("%d %s, others answered: %v", status, code, others)
+					k := kittest.New(t)
+					k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+					b := kittest.SignIn(k, kittest.Ada)
+					page := k.RequireSession(new(kittest.Spy))
+					kittest.Elapse(kittest.Past)
+					k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: status, Body: `{"errorCode":"` + code + `"}`, Times: -1})
+					res := b.Do(page, kittest.Get("/"))
+					assert.Equal(t, 401, res.StatusCode, about)
+					assert.Empty(t, res.Cookies(), about)
+					kittest.RequireProblem(t, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")), http.StatusBadGateway, "refresh_refused")
+					assert.Equal(t, 1, strings.Count(k.Logs.String(), "level=ERROR"), about)
+					assert.Contains(t, k.Logs.String(), "AuthManagementKey", about)
+					kittest.Elapse(5 * time.Second)
+					if others {
+						require.Equal(t, http.StatusOK, signIn(k, kittest.Bob).StatusCode)
+						kittest.Elapse(6 * time.Second)
+						res := b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}"))
+						kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
+						assert.NotEmpty(t, res.Cookies(), about)
+						return
+					}
+					kittest.Elapse(30 * time.Second)
+					kittest.RequireProblem(t, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")), http.StatusBadGateway, "refresh_refused")
+					kittest.Elapse(30 * time.Second)
+					res = b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}"))
+					kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_ended")
+					assert.Empty(t, res.Cookies(), about)
+					res = b.Do(page, kittest.Get("/"))
+					assert.Equal(t, 401, res.StatusCode, about)
+					assert.Empty(t, res.Cookies(), about)
+					k.Project.Reset() // an operator has mended it
+					kittest.Elapse(time.Minute)
+					assert.Equal(t, http.StatusOK, b.Do(page, kittest.Get("/")).StatusCode, about)
+				})
+			}
+		}
+	}
+}
+
+// A logout has nothing left to do where Descope refuses the token for a reason of its own.
+func TestLogoutOfARefusedToken(t *testing.T) {
+	for body, want := range map[string]int{
+		`{"errorCode":"E061002"}`: 200, `{"errorCode":"E069999"}`: 200, `{"errorCode":"E061005"}`: 200, `{"errorCode":"E062108"}`: 200,
+		`{"errorCode":"E061004"}`: 502, // it may be the management key
+		`{"errorCode":"E112102"}`: 400, `<html>`: 502,
+	} {
+		k := kittest.New(t)
+		b := kittest.SignIn(k, kittest.Ada)
+		k.Project.Fail("/v1/auth/logout", descopetest.Fault{Status: 401, Body: body})
+		res := b.Do(k.Handler(), kittest.Post("/v1/auth/logout", "{}"))
+		assert.Equal(t, want, res.StatusCode, body)
+		assert.NotEmpty(t, res.Cookies(), body)
+	}
+	k := kittest.New(t)
+	b := kittest.SignIn(k, kittest.Ada)
+	require.Equal(t, http.StatusOK, signIn(k, kittest.Ada).StatusCode) // so it is not
+	k.Project.Fail("/v1/auth/logout", descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`})
+	kittest.RequireOK(t, b.Do(k.Handler(), kittest.Post("/v1/auth/logout", "{}")))
 }

@@ -378,7 +378,8 @@ func (r *Renewer) judgeFailure(ctx context.Context, c *claim, l *line, t *token.
 	if r.learn(ctx, l, t) {
 		return nil // another replica's: a store that lost the lease lets two of them call
 	}
-	mayBeSpent := descope.EndsSession(err) && r.mayBeSpent(ctx, c)
+	mayEnd := descope.MayEndSession(err)
+	mayBeSpent := (mayEnd || descope.EndsSession(err)) && r.mayBeSpent(ctx, c)
 	now := time.Now()
 	var refused *descope.Refusal
 	isRefusal := errors.As(err, &refused)
@@ -390,6 +391,8 @@ func (r *Renewer) judgeFailure(ctx context.Context, c *claim, l *line, t *token.
 		l.trouble.until = now.Add(refusalConfirms)
 	case descope.EndsSession(err):
 		err = l.refuse(now, refused)
+	case mayEnd:
+		err = r.doubt(ctx, l, now, refused)
 	case isRefusal:
 		r.oddRefusals.Do(func() {
 			r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses refreshes for a reason that is not about the session; cookies are kept",
@@ -423,6 +426,24 @@ func (l *line) refuse(now time.Time, refused *descope.Refusal) error {
 		p = problem.SessionEnded
 	}
 	return &problem.Failure{Problem: p, Reason: "Descope refused the refresh token", RetryAfter: max(l.trouble.until.Sub(now), time.Second), DeleteCookies: confirmed}
+}
+
+// doubt notes a refusal of newest that may be about the configuration. Other calls that
+// are answered show that it is not; without any an operator has to look, and the browser,
+// which can do no more, is told after a while that it is over.
+func (r *Renewer) doubt(ctx context.Context, l *line, now time.Time, refused *descope.Refusal) error {
+	confirmed, givenUp := l.trouble.doubt(now, r.api.AnsweredSince)
+	if !confirmed {
+		r.oddRefusals.Do(func() {
+			r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses a refresh token for a reason that may be the sign-in's, or that of Config.AuthManagementKey and Config.ProjectID; cookies are kept until another call shows which",
+				slog.Int("status", refused.Status), slog.String("errorCode", refused.Code))
+		})
+	}
+	p := problem.OddRefusal
+	if givenUp {
+		p = problem.SessionEnded
+	}
+	return &problem.Failure{Problem: p, Reason: "Descope refused the refresh token with " + refused.Code, RetryAfter: max(l.trouble.until.Sub(now), time.Second), DeleteCookies: confirmed, Cause: refused}
 }
 
 // isOfThisToken reports whether a failure was an answer to this very call, so that

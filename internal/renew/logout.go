@@ -192,7 +192,7 @@ func (r *Renewer) revoke(ctx context.Context, s *signIn, d debt) error {
 	ctx, cancel := context.WithTimeout(ctx, revokeBudget)
 	defer cancel()
 	_, err := r.api.Post(ctx, descope.Session, descope.PathLogout, d.Token, struct{}{})
-	if descope.EndsSession(err) {
+	if r.api.IsOver(err) {
 		err = nil
 		if r.shared != nil && s != nil && !d.isOver {
 			if next, storeErr := r.markOne(ctx, d.Token, s); next == nil && (storeErr != nil || r.shared.wasAway(time.Now())) {

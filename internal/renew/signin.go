@@ -200,6 +200,7 @@ const (
 	refusalWindow   = time.Minute      // a confirmed refusal is told from here
 	minTroubleWait  = time.Second
 	maxTroubleWait  = 30 * time.Second
+	oddRefusalGives = time.Minute // how long a refusal that may be about the configuration waits for evidence
 	maxTroubleAsked = time.Minute // that a Retry-After of Descope is honoured
 )
 
@@ -217,6 +218,29 @@ func (x *trouble) refuse(now time.Time, final bool) (confirmed bool) {
 	}
 	x.until = x.refused.Add(refusalConfirms)
 	return false
+}
+
+// doubt notes a refusal of newest that is about its sign-in or about all of them. It
+// returns whether that is the sign-in's own by now, for good, and whether flows are told
+// so without anybody knowing.
+func (x *trouble) doubt(now time.Time, answered func(since time.Time) bool) (confirmed, givenUp bool) {
+	if x.refused.IsZero() {
+		x.refused = now
+	}
+	waited := now.Sub(x.refused)
+	switch {
+	case waited >= refusalConfirms && answered(x.refused):
+		x.until = now.Add(refusalWindow)
+		return true, true
+	case waited < refusalConfirms:
+		x.until = x.refused.Add(refusalConfirms)
+	default:
+		x.delay(now, 0)
+		if waited < oddRefusalGives {
+			x.until = earlier(x.until, x.refused.Add(oddRefusalGives))
+		}
+	}
+	return false, waited >= oddRefusalGives
 }
 
 // delay notes an answer that was none.
