@@ -10,6 +10,25 @@ import (
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
+// asJSON returns an object or an array as strict JSON. Descope's envelopes are taken
+// leniently, because the call may have spent a token: of a duplicate name the last
+// counts, and half a character becomes U+FFFD. The tokens inside are judged strictly.
+func asJSON(body []byte) (jsontext.Value, bool) {
+	v := jsontext.Value(body)
+	if kind := v.Kind(); kind != '{' && kind != '[' {
+		return nil, false
+	}
+	if v.IsValid() {
+		return v, true
+	}
+	var content any
+	if json.Unmarshal(body, &content, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil {
+		return nil, false
+	}
+	strict, err := json.Marshal(content, json.Deterministic(true))
+	return strict, err == nil
+}
+
 // CheckNewKey checks that an answer to a sign-up or an update has a key in it. The
 // error is "cannot tell".
 func (a *Answer) CheckNewKey() error {
