@@ -166,6 +166,7 @@ func (s *keySet) verify(ctx context.Context, t *token.Token, c clock, fetch fetc
 		}
 	}
 	if err := t.Verify(key); err != nil {
+		s.startFetch(c.now, fetchIfFloorAllows) // for those who come after: another key may have this kid now
 		return nil, err
 	}
 	s.rules.Remember(t, key)

@@ -60,9 +60,13 @@ func ParseKeySet(body []byte) map[string]*Key {
 	return keys
 }
 
+// onlyAlg is by kty and crv.
+var onlyAlg = map[string]string{"RSA": "RS256", "ECP-256": "ES256", "ECP-384": "ES384"}
+
 // parseKey decodes one JWK that is meant for verifying signatures, or returns nil. use and
-// key_ops are heeded where they are there (RFC 7517, sections 4.2 and 4.3); alg must be
-// there, because a key that is good for any algorithm lets the token choose.
+// key_ops are heeded where they are there (RFC 7517, sections 4.2 and 4.3). Without alg a
+// key is for the one algorithm that its kind and size allow: a key that is good for
+// several would let the token choose.
 // Only the members named here reach jwkset: given an x5u, it would fetch that URL.
 func parseKey(raw jsontext.Value) *Key {
 	var k struct {
@@ -82,6 +86,9 @@ func parseKey(raw jsontext.Value) *Key {
 	}
 	if k.USE != "" && k.USE != "sig" || k.KeyOps != nil && !slices.Contains(k.KeyOps, "verify") {
 		return nil
+	}
+	if k.ALG == "" {
+		k.ALG = onlyAlg[k.KTY+k.CRV]
 	}
 	jwk, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
 		KTY: jwkset.KTY(k.KTY), KID: k.KID, ALG: jwkset.ALG(k.ALG),

@@ -77,8 +77,7 @@ func TestWycheproofSignatures(t *testing.T) {
 	assert.Equal(t, map[string]int{"valid": 10, "invalid": 266}, verdicts)
 }
 
-// The keys of 353 to 356 have no alg either, which is reason enough to skip them.
-// With one, use and key_ops have to be the reason.
+// Whatever alg says, use and key_ops have to be the reason.
 func TestWycheproofKeysForEncryption(t *testing.T) {
 	var vectors []jwsVector
 	readVectors(t, "rs256-es256.json", &vectors)
