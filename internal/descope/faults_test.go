@@ -592,3 +592,50 @@ func TestEmptyAnswers(t *testing.T) {
 		assert.Equal(t, want, b.Do(k.Handler(), r).StatusCode, path)
 	}
 }
+
+// What stands in the way, or speaks of the request, never ends a session, also while
+// Descope answers everybody else.
+func TestNoVerdictNeverEndsASession(t *testing.T) {
+	for name, fault := range map[string]descopetest.Fault{
+		"429 HTML":               {Status: 429, Body: "<html><body>Please try again later</body></html>"},
+		"408 HTML":               {Status: 408, Body: "<html><body>Please try again later</body></html>"},
+		"429 of somebody":        {Status: 429, Body: `{"errcode":"M_UNKNOWN","error":"Server is unavailable"}`},
+		"422, a code of its own": {Status: 422, Body: `{"errorCode":"E011003"}`},
+		"403 of a firewall":      {Status: 403, Body: "<html>blocked</html>"},
+		"401 of a proxy":         {Status: 401, Body: `{"error":"invalid_client"}`},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			k := kittest.New(t)
+			k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+			b := kittest.SignIn(k, kittest.Ada)
+			kittest.Elapse(kittest.Past)
+			fault.Times = -1
+			k.Project.Fail(kittest.RefreshPath, fault)
+			for range 5 {
+				res := b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}"))
+				assert.Contains(t, []int{502, 504}, res.StatusCode, name)
+				assert.Empty(t, res.Cookies(), name)
+				kittest.Elapse(31 * time.Second)
+				assert.Equal(t, http.StatusOK, signIn(k, kittest.Bob).StatusCode, name)
+			}
+			k.Project.Reset()
+			kittest.Elapse(time.Minute)
+			kittest.RequireOK(t, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")))
+		})
+	}
+}
+
+// A 401 of another call after a refresh that went well is no reason to refresh again and
+// again, and a wrong code is none to refresh at all.
+func TestNoLoopOfRefreshes(t *testing.T) {
+	k := kittest.New(t)
+	b := kittest.SignIn(k, kittest.Ada)
+	k.Project.Fail(kittest.MePath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E069999"}`, Times: -1})
+	kittest.RequireProblem(t, b.Do(k.Handler(), kittest.Get(kittest.MePath)), http.StatusBadGateway, "refresh_refused")
+	assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+	assert.Equal(t, 2, k.Project.Requests(kittest.MePath))
+
+	wrong := kittest.Post(kittest.VerifyPath, fmt.Sprintf(`{"loginId":%q,"code":"0000000"}`, kittest.Ada))
+	kittest.RequireProblem(t, b.Do(k.Handler(), wrong), http.StatusUnauthorized, "invalid_code")
+	assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+}
