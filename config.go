@@ -2,6 +2,7 @@ package descopehttp
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -397,3 +398,27 @@ func storeOf(s RefreshStore) renew.Store {
 	}
 	return s
 }
+
+// renewKeys are the keys as renewing needs them.
+type renewKeys struct{ *keySet }
+
+// Ready implements [renew.Keys].
+func (k renewKeys) Ready(ctx context.Context) error { return k.ready(ctx) }
+
+// Filter implements [renew.Keys].
+func (k renewKeys) Filter(ctx context.Context, t *token.Token) error {
+	err := k.filter(ctx, t)
+	t.Unverified = err == errKeyNotHeld
+	if t.Unverified {
+		return nil
+	}
+	return err
+}
+
+// VerifyAnswer implements [renew.Keys].
+func (k renewKeys) VerifyAnswer(ctx context.Context, t *token.Token) (*token.Key, error) {
+	return k.verify(ctx, t, clockFor(keyFetchTimeout), fetchPastFloor)
+}
+
+// Trusts implements [renew.Keys].
+func (k renewKeys) Trusts(key *token.Key, now time.Time) bool { return k.trusts(key, now) }

@@ -72,7 +72,6 @@ type keySet struct {
 
 	mu      sync.Mutex                      // guards all below
 	began   time.Time                       // when the last fetch began
-	reason  string                          // why the last fetch brought none; "" if it did
 	fetch   chan struct{}                   // of the fetch under way, closed when it ends; nil if there is none
 	retired []*token.Key                    // that have left the set, the oldest first
 	absent  map[[sha256.Size]byte]time.Time // hash of an unknown kid → when it was first seen
@@ -279,7 +278,7 @@ func (s *keySet) unavailable(reason string, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait := max(time.Until(s.began.Add(keyFetchFloor)), pendingKeyRetry)
-	return &problem.Failure{Problem: problem.Unavailable, Reason: cmp.Or(s.reason, reason), RetryAfter: wait, Cause: cause}
+	return &problem.Failure{Problem: problem.Unavailable, Reason: cmp.Or(s.api.KeysTrouble(), reason), RetryAfter: wait, Cause: cause}
 }
 
 // startFetch starts a fetch if none is under way and the floor allows one. It returns
@@ -346,12 +345,6 @@ func (s *keySet) replace(began time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), keyFetchTimeout)
 	defer cancel()
 	body, err := s.api.Keys(ctx)
-	s.mu.Lock()
-	s.reason = ""
-	if err != nil {
-		s.reason = problem.Of(err).Reason
-	}
-	s.mu.Unlock()
 	if err != nil {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: key set could not be fetched", slog.String("reason", problem.Of(err).Reason))
 		return
@@ -439,27 +432,3 @@ func (s *keySet) noteAbsent(kid string, now time.Time) time.Time {
 	}
 	return now
 }
-
-// renewKeys are the keys as renewing needs them.
-type renewKeys struct{ *keySet }
-
-// Ready implements [renew.Keys].
-func (k renewKeys) Ready(ctx context.Context) error { return k.ready(ctx) }
-
-// Filter implements [renew.Keys].
-func (k renewKeys) Filter(ctx context.Context, t *token.Token) error {
-	err := k.filter(ctx, t)
-	t.Unverified = err == errKeyNotHeld
-	if t.Unverified {
-		return nil
-	}
-	return err
-}
-
-// VerifyAnswer implements [renew.Keys].
-func (k renewKeys) VerifyAnswer(ctx context.Context, t *token.Token) (*token.Key, error) {
-	return k.verify(ctx, t, clockFor(keyFetchTimeout), fetchPastFloor)
-}
-
-// Trusts implements [renew.Keys].
-func (k renewKeys) Trusts(key *token.Key, now time.Time) bool { return k.trusts(key, now) }

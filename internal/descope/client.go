@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -46,6 +47,7 @@ type Client struct {
 	gates       [classes]*gate
 	strangers   *strangerBudget
 	rules       Rules
+	noKeys      atomic.Pointer[string] // why the last call of Keys brought none
 	evidence    evidence
 }
 
@@ -105,6 +107,24 @@ const (
 // Keys fetches the project's key set (RFC 7517, section 5). It is of no class: whoever
 // calls it sees to it that it is seldom. The error is a [*Failure] or a [*Refusal].
 func (c *Client) Keys(ctx context.Context) ([]byte, error) {
+	body, err := c.fetchKeys(ctx)
+	reason := ""
+	if err != nil {
+		reason = problem.Of(err).Reason
+	}
+	c.noKeys.Store(&reason)
+	return body, err
+}
+
+// KeysTrouble returns why the last call of Keys brought none, or "".
+func (c *Client) KeysTrouble() string {
+	if reason := c.noKeys.Load(); reason != nil {
+		return *reason
+	}
+	return ""
+}
+
+func (c *Client) fetchKeys(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
 	res, err := c.send(ctx, c.keyClient, http.MethodGet, pathKeys+c.projectID, "", nil, maxKeySetSize)
