@@ -705,7 +705,6 @@ func TestAnswersAreVerified(t *testing.T) {
 			"session as refresh token": `{"sessionJwt":"` + h.With(nil) + `","refreshJwt":"` + h.With(nil) + `"}`,
 			"forged session":           `{"sessionJwt":"` + h.With(nil) + `x"}`,
 			"no session":               `{"sessionJwt":"","refreshJwt":"` + tokens.Refresh + `"}`,
-			"sessionJwt twice":         `{"sessionJwt":"` + h.With(nil) + `","sessionJwt":"` + h.With(nil) + `"}`,
 			"wrong type":               `{"sessionJwt":7}`,
 			"an array":                 `[]`,
 		} {
@@ -713,6 +712,7 @@ func TestAnswersAreVerified(t *testing.T) {
 			res := kittest.Serve(h.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh))
 			kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
 			assert.Empty(t, res.Cookies(), name)
+			kittest.Elapse(time.Minute) // else the next is answered from memory
 		}
 	})
 }

@@ -62,7 +62,7 @@ func (r *Renewer) Follow(ctx context.Context, t *token.Token, call func(context.
 		}
 		answer, err := call(ctx, newest)
 		r.endAsking(l)
-		if !descope.EndsSession(err) && !descope.MayEndSession(err) {
+		if !descope.EndsSession(err) {
 			return answer, err
 		}
 		if r.learn(ctx, l, newest) || r.hasMoved(l, newest) {

@@ -223,7 +223,7 @@ func (c *claim) put(ctx context.Context, a *arrival) (v *record, ended bool, err
 	if c.shared == nil {
 		return nil, false, nil
 	}
-	return c.shared.put(ctx, c.owner, a, c.over)
+	return c.shared.put(ctx, c.owner, a, c.over && !a.rotated()) // a link takes no other link's place
 }
 
 func (s *shared) put(ctx context.Context, owner string, a *arrival, over bool) (v *record, ended bool, err error) {
