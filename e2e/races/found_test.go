@@ -59,6 +59,12 @@ var found = []struct {
 		at(608*sec, asking(ask{Kind: askPage, Replica: onlyA, Old: 3}, ask{Kind: askPage, Replica: onlyB})),
 		at(45*sec, asking(ask{Kind: askPage, Replica: onlyB, Old: 2})),
 	}},
+	{name: "a page that has read the store when somebody logs out elsewhere", replicas: 2, browsers: 1, wire: 5 * ms, script: []step{
+		at(2*time.Minute, asking(ask{Kind: askPage, Replica: onlyA, Old: 1})),
+		at(sec, asking(ask{Kind: askPage, Replica: onlyB, Old: 2})),
+		at(sec, storeTrouble{onlyB, storeSlow, 2}),
+		at(ms, asking(ask{Kind: askPage, Replica: onlyB, Old: 3}, ask{Kind: askLogout, Replica: onlyA, In: 5 * ms, Old: 1})),
+	}},
 	{name: "a failed logout that is repeated", replicas: 1, browsers: 1, wire: 20 * ms, script: []step{
 		at(0, upstreamFault{logoutPath, descopetest.Fault{Delay: 12 * sec, Times: 2}}),
 		at(0, asking(ask{Kind: askLogout, Old: 1})),
