@@ -230,8 +230,8 @@ func New(cfg Config) (*Auth, error) {
 	errs.checkTokens(&cfg)
 	errs.checkCookies(&cfg.Cookies)
 	errs.checkBaseURL(cfg.BaseURL)
-	for _, name := range cfg.Limits.negative() {
-		errs.add("Limits."+name, "must not be negative")
+	if l := cfg.Limits; min(l.SessionCalls, l.AccountCalls, l.SecondFactorCalls, l.SignInCalls, l.GuessesPerLogin, l.GuessesPerDay, l.GuessesPerNetwork, l.SignUpsPerNetwork) < 0 {
+		errs.add("Limits", "must not be negative")
 	}
 	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
 	login := errs.loginURL(cfg.LoginURL)

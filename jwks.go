@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/fading"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/tasks"
 	"github.com/descopehttp/descopehttp/internal/token"
@@ -70,11 +70,11 @@ type keySet struct {
 
 	held atomic.Pointer[heldKeys] // nil until the first successful fetch
 
-	mu      sync.Mutex                      // guards all below
-	began   time.Time                       // when the last fetch began
-	fetch   chan struct{}                   // of the fetch under way, closed when it ends; nil if there is none
-	retired []*token.Key                    // that have left the set, the oldest first
-	absent  map[[sha256.Size]byte]time.Time // hash of an unknown kid → when it was first seen
+	mu      sync.Mutex                               // guards all below
+	began   time.Time                                // when the last fetch began
+	fetch   chan struct{}                            // of the fetch under way, closed when it ends; nil if there is none
+	retired []*token.Key                             // that have left the set, the oldest first
+	absent  fading.Map[[sha256.Size]byte, time.Time] // hash of an unknown kid → when it was first missed
 }
 
 // heldKeys is one key set as Descope published it; it is never written to.
@@ -100,7 +100,7 @@ func newKeySet(api *descope.Client, rules *token.Rules, log *slog.Logger) *keySe
 		MemoryJWKSet: jwkset.NewMemoryStorage(),
 		api:          api,
 		log:          log,
-		absent:       make(map[[sha256.Size]byte]time.Time),
+		absent:       fading.New[[sha256.Size]byte, time.Time](maxAbsentKeys),
 	}
 	find, err := keyfunc.New(keyfunc.Options{Storage: s})
 	if err != nil {
@@ -410,25 +410,18 @@ func (s *keySet) filter(ctx context.Context, t *token.Token) error {
 }
 
 // noteAbsent returns when kid was first missed, which is now if it was not missed within
-// the last half minute. Kids are remembered by hash, because whoever sends them chooses
-// their length. The half minute is long enough for a fetch after the floor, and short
-// enough that a kid is judged anew when Descope publishes it later.
+// the last half minute: long enough for a fetch after the floor, and short enough that a
+// kid is judged anew when Descope publishes it later. Kids are remembered by hash, because
+// whoever sends them chooses their length. One that was pushed out is "cannot tell" again,
+// never a refusal.
 func (s *keySet) noteAbsent(kid string, now time.Time) time.Time {
 	id := sha256.Sum256([]byte(kid))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if seen, ok := s.absent[id]; ok && now.Sub(seen) < absentKeyMemory {
-		return seen
+	seen, ok := s.absent.Get(id, now)
+	if !ok {
+		seen = now
+		s.absent.Put(id, now, now, absentKeyMemory)
 	}
-	if len(s.absent) >= maxAbsentKeys {
-		maps.DeleteFunc(s.absent, func(_ [sha256.Size]byte, seen time.Time) bool {
-			return now.Sub(seen) >= absentKeyMemory
-		})
-	}
-	// Full all the same, a kid is not remembered: it is "cannot tell" until a
-	// fetch begins with it, never a refusal.
-	if len(s.absent) < maxAbsentKeys {
-		s.absent[id] = now
-	}
-	return now
+	return seen
 }

@@ -67,16 +67,16 @@ func TestAbsentKidsAreBounded(t *testing.T) {
 		began := time.Now()
 		for i := range limit + 100 {
 			require.Equal(t, began, a.keys.noteAbsent(strconv.Itoa(i), began))
-			require.LessOrEqual(t, len(a.keys.absent), limit)
+			require.LessOrEqual(t, a.keys.absent.Len(), limit)
 		}
 		<-time.After(memory - 1)
-		assert.Equal(t, began, a.keys.noteAbsent("0", time.Now()), "remembered")
-		assert.Equal(t, time.Now(), a.keys.noteAbsent("more", time.Now()), "full")
+		assert.Equal(t, began, a.keys.noteAbsent("200", time.Now()), "remembered")
+		assert.Equal(t, time.Now(), a.keys.noteAbsent("0", time.Now()), "the oldest made room")
 		<-time.After(1)
-		assert.Equal(t, time.Now(), a.keys.noteAbsent("0", time.Now()), "forgotten")
-		assert.Len(t, a.keys.absent, 1)
+		assert.Equal(t, time.Now(), a.keys.noteAbsent("200", time.Now()), "forgotten")
+		<-time.After(memory)
 		a.keys.noteAbsent("more", time.Now())
-		assert.Len(t, a.keys.absent, 2)
+		assert.Equal(t, 1, a.keys.absent.Len())
 	})
 }
 

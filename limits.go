@@ -1,8 +1,6 @@
 package descopehttp
 
 import (
-	"reflect"
-
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/guess"
 )
@@ -37,33 +35,13 @@ type Limits struct {
 }
 
 func (l *Limits) calls() descope.Limits {
-	return descope.Limits{
-		descope.Session:      l.SessionCalls,
-		descope.Account:      l.AccountCalls,
-		descope.SecondFactor: l.SecondFactorCalls,
-		descope.Anonymous:    l.SignInCalls,
-	}
+	return descope.Limits{descope.Session: l.SessionCalls, descope.Account: l.AccountCalls, descope.SecondFactor: l.SecondFactorCalls, descope.Anonymous: l.SignInCalls}
 }
 
 func (l *Limits) guesses() guess.Limits {
 	signIns, atOnce := l.calls().Of(descope.Anonymous)
 	return guess.Limits{
-		PerLogin:    l.GuessesPerLogin,
-		PerDay:      l.GuessesPerDay,
-		PerNetwork:  l.GuessesPerNetwork,
-		SignUps:     l.SignUpsPerNetwork,
-		Calls:       signIns,
-		CallsAtOnce: atOnce,
+		PerLogin: l.GuessesPerLogin, PerDay: l.GuessesPerDay, PerNetwork: l.GuessesPerNetwork, SignUps: l.SignUpsPerNetwork,
+		Calls: signIns, CallsAtOnce: atOnce,
 	}
-}
-
-// negative returns the names of the fields that are.
-func (l *Limits) negative() (names []string) {
-	fields := reflect.ValueOf(*l)
-	for i := range fields.NumField() {
-		if fields.Field(i).Int() < 0 {
-			names = append(names, fields.Type().Field(i).Name)
-		}
-	}
-	return names
 }

@@ -101,7 +101,7 @@ func (a *Auth) protect(next http.Handler, guards []Guard) http.Handler {
 			var session *Session
 			outer := r
 			r, session = v.admit(a, w, r)
-			defer giveBack(outer, r)
+			defer visit.GiveBack(outer, r)
 			err = checkGuards(r, session, guards)
 		}
 		if err != nil {
@@ -134,7 +134,7 @@ func (a *Auth) LoadSession(next http.Handler) http.Handler {
 			a.cookies.Mark(w.Header(), &c.marks)
 			r = r.WithContext(c)
 		}
-		defer giveBack(outer, r)
+		defer visit.GiveBack(outer, r)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -294,14 +294,6 @@ func (v verdict) admit(a *Auth, w http.ResponseWriter, r *http.Request) (*http.R
 		r.Header = a.cookies.Replace(r.Header, v.raw)
 	}
 	return r, &c.session
-}
-
-// giveBack hands what was read of a request's body, and the pattern that it matched, to
-// whoever holds the request from before: net/http removes the files of an upload by it, and
-// loggers name the route. The rest stays inside.
-func giveBack(outer, inner *http.Request) {
-	outer.Form, outer.PostForm, outer.MultipartForm = inner.Form, inner.PostForm, inner.MultipartForm
-	outer.Pattern = inner.Pattern
 }
 
 // checkOrigin refuses what another site sends with this user's cookies. A

@@ -1,5 +1,6 @@
 // Package visit tells what kind of request somebody sends: who shows the answer, whether it
-// is the start of another protocol, and which address a browser has asked for.
+// is the start of another protocol, and which address a browser has asked for. GiveBack is
+// for who serves a copy of it.
 package visit
 
 import (
@@ -115,4 +116,12 @@ func IsLocalPath(s string) bool {
 	}
 	u, err := url.Parse(s) // which refuses control characters
 	return err == nil && !strings.HasPrefix(u.Path, "//") && !strings.Contains(u.Path, `\`)
+}
+
+// GiveBack hands what was read of a request's body, and the pattern that it matched, to
+// whoever holds the request from before: net/http removes the files of an upload by it, and
+// loggers name the route. The rest stays inside.
+func GiveBack(outer, inner *http.Request) {
+	outer.Form, outer.PostForm, outer.MultipartForm = inner.Form, inner.PostForm, inner.MultipartForm
+	outer.Pattern = inner.Pattern
 }
