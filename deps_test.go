@@ -36,7 +36,7 @@ var arrows = map[string]struct{ own, others string }{
 	"internal/renew":   {own: "problem token descope fading calm tasks", others: "go-json-experiment/json golang.org/x/time"},
 
 	"": {
-		own:    "problem token cookie visit descope guess renew tasks",
+		own:    "problem token cookie visit descope guess renew fading tasks",
 		others: "go-json-experiment/json golang-jwt/jwt/v5 MicahParks/jwkset MicahParks/keyfunc/v3 maypok86/otter/v2",
 	},
 
