@@ -37,10 +37,11 @@ type Config struct {
 	// https, except for a loopback address.
 	BaseURL string
 
-	// HTTPClient makes the calls to Descope. The default is a client over
-	// [http.DefaultTransport]. New copies it: the copy has no Jar, which would
-	// send one user's cookies with another user's call, follows no redirects,
-	// which would carry tokens to another host, and takes at most 10 s a call.
+	// HTTPClient makes the calls to Descope. The default is a client over a clone of
+	// [http.DefaultTransport] that notices dead HTTP/2 connections. New copies it: the copy
+	// has no Jar, which would send one user's cookies with another user's call, and follows
+	// no redirects, which would carry tokens to another host. Calls that may spend a token
+	// take up to 30 s, others 9 s, or Timeout where that is shorter.
 	HTTPClient *http.Client
 
 	// AuthManagementKey is sent along with every call, for projects in which
