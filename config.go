@@ -213,7 +213,6 @@ func (e *ConfigError) Error() string {
 const (
 	defaultLeeway = 5 * time.Second
 	maxLeeway     = time.Minute
-	upstreamLimit = 10 * time.Second // the longest a call to Descope may take
 )
 
 var (
