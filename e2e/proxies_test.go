@@ -45,9 +45,40 @@ http {
 // startNginx runs nginx in front of h and returns its address.
 func startNginx(t *testing.T, h http.Handler) string {
 	t.Helper()
-	path, err := exec.LookPath("nginx")
+	return startProxy(t, "nginx", h, nginxConfig, func(folder, config string) []string {
+		args := []string{"-p", folder, "-c", config, "-e", "stderr"}
+		if os.Getuid() == 0 {
+			args = append(args, "-g", "user root;")
+		}
+		return args
+	})
+}
+
+// caddyConfig is what a newcomer to Caddy writes, without certificates.
+const caddyConfig = `{
+	admin off
+	auto_https off
+	storage file_system %[1]s
+}
+http://%[2]s {
+	reverse_proxy %[3]s
+}
+`
+
+func startCaddy(t *testing.T, h http.Handler) string {
+	t.Helper()
+	return startProxy(t, "caddy", h, caddyConfig, func(_, config string) []string {
+		return []string{"run", "--adapter", "caddyfile", "--config", config}
+	})
+}
+
+// startProxy runs a proxy from Debian's package of that name in front of h. Its
+// configuration is told a folder, its own address and that of h.
+func startProxy(t *testing.T, name string, h http.Handler, config string, args func(folder, config string) []string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
 	if err != nil {
-		kittest.Missing(t, "needs nginx: install the package nginx")
+		kittest.Missing(t, "needs %[1]s: install the package %[1]s", name)
 	}
 	behind := httptest.NewServer(h)
 	t.Cleanup(behind.Close)
@@ -57,13 +88,11 @@ func startNginx(t *testing.T, h http.Handler) string {
 	require.NoError(t, free.Close())
 	folder := t.TempDir()
 	require.NoError(t, os.Chmod(folder, 0o777))
-	config := filepath.Join(folder, "nginx.conf")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, nginxConfig, folder, addr, behind.Listener.Addr()), 0o644))
+	file := filepath.Join(folder, name+".conf")
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, config, folder, addr, behind.Listener.Addr()), 0o644))
 	var said kittest.LogBuffer
-	cmd := exec.Command(path, "-p", folder, "-c", config, "-e", "stderr", "-g", "user root;")
-	if os.Getuid() != 0 {
-		cmd.Args = cmd.Args[:len(cmd.Args)-2]
-	}
+	cmd := exec.Command(path, args(folder, file)...)
+	cmd.Env = append(os.Environ(), "HOME="+folder, "XDG_CONFIG_HOME="+folder, "XDG_DATA_HOME="+folder)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -82,7 +111,7 @@ func startNginx(t *testing.T, h http.Handler) string {
 		}
 		select {
 		case <-deadline:
-			require.FailNow(t, "nginx does not listen", said.String())
+			require.FailNow(t, name+" does not listen", said.String())
 		case <-time.After(interval):
 		}
 	}
@@ -163,4 +192,21 @@ func TestNginxLines(t *testing.T) {
 	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
 	res, _ = ask(t, "POST", site+"/small"+kittest.VerifyPath, fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Bob, k.Project.Code(kittest.Bob)), header...)
 	assert.Equal(t, http.StatusBadGateway, res.StatusCode)
+}
+
+// Caddy as it comes: it passes Host on, with its port, and writes X-Forwarded-For itself, so
+// that what a client sends in it says nothing.
+func TestCaddy(t *testing.T) {
+	byHeader := descopehttp.ClientIPFromHeader("X-Forwarded-For", netip.MustParsePrefix("127.0.0.1/32"))
+	var seen netip.Addr
+	k := kittest.New(t, func(c *descopehttp.Config) {
+		c.Cookies.InsecureHTTP = true
+		c.ClientIP = func(r *http.Request) netip.Addr { seen = byHeader(r); return seen }
+	})
+	site := startCaddy(t, k.Handler())
+	signIn := fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Ada, k.Project.Code(kittest.Ada))
+	res, body := ask(t, "POST", site+kittest.VerifyPath, signIn, "Content-Type", "application/json", "X-Forwarded-For", "203.0.113.7", "Origin", site)
+	assert.Equal(t, http.StatusOK, res.StatusCode, "%s", body)
+	assert.Len(t, res.Cookies(), 2)
+	assert.Equal(t, "127.0.0.1", seen.String())
 }
