@@ -22,13 +22,14 @@ type shares struct {
 const maxShares = 100_000
 
 // newShares returns the shares of a class: sessions of many devices and tabs, what a page
-// asks about its user, a few attempts at a code.
+// asks about its user, a few attempts at a code, an
+// office that signs in at nine.
 func newShares(class Class) *shares {
 	s := map[Class]shares{
 		Session:      {rate: 1, burst: 30},
 		Account:      {rate: 2, burst: 20},
 		SecondFactor: {rate: 0.1, burst: 10},
-		Anonymous:    {rate: 1, burst: 20},
+		Anonymous:    {rate: 1, burst: 60},
 	}[class]
 	s.held = fading.New[string, *rate.Limiter](maxShares)
 	return &s

@@ -38,8 +38,12 @@ func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {
 	}
 }
 
+var newcomers sync.Mutex
+
 // newcomer returns a browser whose tokens nothing is known of.
 func newcomer(k *kittest.Kit) *kittest.Browser {
+	newcomers.Lock()
+	defer newcomers.Unlock()
 	for n := 1; ; n++ {
 		if loginID := fmt.Sprint("user", n); !k.Project.HasUser(loginID) {
 			k.Project.AddUser(descopetest.User{LoginID: loginID})

@@ -103,6 +103,7 @@ const (
 	maxInTheAir     = 128
 	sweepInterval   = time.Minute
 	maxTurns        = 64 // looks at memory in one request
+
 )
 
 // New returns a Renewer that remembers nothing yet.
@@ -201,9 +202,8 @@ func (r *Renewer) look(ctx context.Context, t *token.Token, explicit bool, asked
 	}
 	l, late := p.line, p.late()
 	isNewest := l.newest.Raw == t.Raw
-	// Descope's times are whole seconds: within one, without rotation, it would give the
-	// same again, and with it nobody needs another one.
-	isAnswered := l.last != nil && l.last.from != nil && asked.Sub(l.session.proved) < time.Second
+	// Descope's times are whole seconds: within one it would give the same again.
+	isAnswered := l.last != nil && l.last.from != nil && l.last.from.Raw == t.Raw && asked.Sub(l.session.proved) < time.Second
 	asksAnew := explicit && isNewest && !late && !isAnswered
 	if r.serves(l, now) && !asksAnew {
 		if !late {
