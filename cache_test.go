@@ -395,11 +395,10 @@ func TestCacheIsBounded(t *testing.T) {
 	assert.GreaterOrEqual(t, hits(inUse), len(inUse)*8/10, "admission is by chance in part")
 }
 
-// Nothing runs on behalf of the cache once the requests are over: the bubble
-// would not end, and the goroutines are counted besides.
+// Nothing runs on behalf of the cache once the requests are over: a bubble ends only when
+// all goroutines that were started in it have.
 func TestCacheLeavesNoGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		before := runtime.NumGoroutine()
 		h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = 10 })
 		next := h.RequireSession(new(kittest.Spy))
 		var wg sync.WaitGroup
@@ -411,10 +410,8 @@ func TestCacheLeavesNoGoroutine(t *testing.T) {
 		}
 		wg.Wait()
 		synctest.Wait()
-		assert.LessOrEqual(t, runtime.NumGoroutine(), before) // others' may have ended
 		kittest.Elapse(2 * time.Hour)
 		synctest.Wait()
-		assert.LessOrEqual(t, runtime.NumGoroutine(), before) // others' may have ended
 	})
 }
 

@@ -122,6 +122,10 @@ func IsLocalPath(s string) bool {
 // whoever holds the request from before: net/http removes the files of an upload by it, and
 // loggers name the route. The rest stays inside.
 func GiveBack(outer, inner *http.Request) {
-	outer.Form, outer.PostForm, outer.MultipartForm = inner.Form, inner.PostForm, inner.MultipartForm
-	outer.Pattern = inner.Pattern
+	if inner.Form != nil { // else nothing was read
+		outer.Form, outer.PostForm, outer.MultipartForm = inner.Form, inner.PostForm, inner.MultipartForm
+	}
+	if inner.Pattern != outer.Pattern {
+		outer.Pattern = inner.Pattern
+	}
 }
