@@ -219,7 +219,8 @@ func TestNobodySuffersForAnother(t *testing.T) {
 				require.NoError(t, k.Ready(t.Context()))
 				k.Project.Fail("", descopetest.Fault{Delay: 30 * time.Millisecond, Times: -1})
 				var attack sync.WaitGroup
-				stop, sentAway := make(chan struct{}), 0
+				stop := make(chan struct{})
+				var sentAway atomic.Int32
 				for range tt.ways {
 					again := tt.attack(k)
 					attack.Go(func() {
@@ -229,7 +230,7 @@ func TestNobodySuffersForAnother(t *testing.T) {
 								return
 							case <-time.After(tt.every):
 								if again() != http.StatusOK {
-									sentAway++
+									sentAway.Add(1)
 								}
 							}
 						}
@@ -251,7 +252,7 @@ func TestNobodySuffersForAnother(t *testing.T) {
 				}), "step-ups")
 				close(stop)
 				attack.Wait()
-				t.Logf("%d calls of the one were sent away", sentAway)
+				t.Logf("%d calls of the one were sent away", sentAway.Load())
 			})
 		})
 	}

@@ -227,7 +227,7 @@ func (r *Renewer) mint(ctx context.Context, fl *flight, m *mint) error {
 	if c == nil {
 		return errSpentElsewhere
 	}
-	a, err := r.spend(ctx, c, m.token, func(ctx context.Context) (*descope.Answer, error) { return m.call(ctx, m.token) })
+	a, err := r.spend(ctx, c, m.token, func(ctx context.Context) (*descope.Answer, error) { return m.call(ctx, c.judged) })
 	if err != nil {
 		c.release()
 		switch {

@@ -99,7 +99,7 @@ func (r *Renewer) renew(ctx context.Context, fl *flight, l *line, left time.Dura
 		return r.proveIfAny(ctx, fl, l)
 	}
 	a, err := r.spend(ctx, c, t, func(ctx context.Context) (*descope.Answer, error) {
-		return r.api.Spend(ctx, descope.Session, descope.PathRefresh, t, struct{}{})
+		return r.api.Spend(ctx, descope.Session, descope.PathRefresh, c.judged, struct{}{})
 	})
 	if err != nil {
 		return r.judgeFailure(ctx, c, l, t, err)
@@ -128,7 +128,11 @@ func (r *Renewer) prepare(ctx context.Context, l *line, t *token.Token, left tim
 	if err := r.awaitQuiet(ctx, l); err != nil {
 		return nil, err
 	}
-	return r.claim(ctx, l, t, left)
+	c, err := r.claim(ctx, l, t, left)
+	if c != nil {
+		c.judged = &judged
+	}
+	return c, err
 }
 
 // claim takes the lease on t, or learns what another replica made of it. Only what

@@ -179,6 +179,8 @@ type claim struct {
 	held   bool // the lease is this claim's
 	orphan bool // another's lease ended without a result, so it may have spent the token
 	over   bool // a session is stored, which an answer takes the place of
+
+	judged *token.Token // the same as token, with what the keys of now say of it
 }
 
 // claim takes the lease on t if it is free, and returns what is known of t in any case.
