@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -357,7 +356,7 @@ func (errs *configErrors) checkBaseURL(s string) {
 		errs.add("BaseURL", "must be an absolute URL")
 	case u.User != nil || strings.ContainsAny(s, "?#"):
 		errs.add("BaseURL", "must have no user, query or fragment")
-	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+	case u.Scheme != "https" && (u.Scheme != "http" || !visit.IsLoopback(u.Hostname())):
 		errs.add("BaseURL", "must be https, or http to a loopback address")
 	}
 }
@@ -367,16 +366,12 @@ func (errs *configErrors) loginURL(s string) *url.URL {
 		return nil
 	}
 	u, err := url.Parse(s)
-	secure := err == nil && (u.Scheme == "https" && u.Hostname() != "" || u.Scheme == "http" && isLoopback(u.Hostname()))
+	secure := err == nil && (u.Scheme == "https" && u.Hostname() != "" || u.Scheme == "http" && visit.IsLoopback(u.Hostname()))
 	if err != nil || u.Fragment != "" || !visit.IsLocalPath(s) && (!secure || u.User != nil) {
 		errs.add("LoginURL", "must be a path of this server, an https URL, or http to a loopback address")
 		return nil
 	}
 	return u
-}
-
-func isLoopback(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 func notVisibleASCII(r rune) bool { return r <= ' ' || r > '~' }

@@ -10,12 +10,6 @@ import (
 	"github.com/descopehttp/descopehttp/descopetest"
 )
 
-const (
-	onlyA = iota
-	onlyB
-	onlyC
-)
-
 func at(after time.Duration, do action) step { return step{After: after, Do: do} }
 
 func asking(asks ...ask) action { return askFor(asks) }
@@ -31,39 +25,39 @@ var found = []struct {
 	script             []step
 }{
 	{name: "a tenant is selected while a replica without the store refreshes", replicas: 2, browsers: 2, wire: 20 * ms, script: []step{
-		at(0, asking(ask{Kind: askRefresh, Browser: 1, Replica: onlyB})),
+		at(0, asking(ask{Kind: askRefresh, Browser: 1, Replica: onB})),
 		at(sec, upstreamFault{"", descopetest.Fault{Delay: 3 * sec, Times: 3}}),
-		at(584*sec, asking(ask{Kind: askPage, Replica: onlyA})),
-		at(3*ms, storeTrouble{onlyA, storeRefuses, 2}),
-		at(3*ms, asking(ask{Kind: askSelect, Replica: onlyB, In: 6 * sec})),
+		at(584*sec, asking(ask{Kind: askPage, Replica: onA})),
+		at(3*ms, storeTrouble{onA, storeRefuses, 2}),
+		at(3*ms, asking(ask{Kind: askSelect, Replica: onB, In: 6 * sec})),
 	}},
 	{name: "a token is refreshed by two replicas, one without the store, and a tenant selected with it", replicas: 3, browsers: 1, keeps: true, session: 3 * time.Minute, wire: 20 * ms, script: []step{
-		at(0, storeTrouble{onlyC, storeLoses, 4}),
-		at(221150*ms, asking(ask{Kind: askSelect, Replica: onlyC, Mount: inLoad}, ask{Kind: askRefresh, Replica: onlyB, Old: 1})),
-		at(188*sec, asking(ask{Kind: askLogout, Replica: onlyA, In: 6 * sec, Old: 1})),
+		at(0, storeTrouble{onC, storeLoses, 4}),
+		at(221150*ms, asking(ask{Kind: askSelect, Replica: onC, Mount: inLoad}, ask{Kind: askRefresh, Replica: onB, Old: 1})),
+		at(188*sec, asking(ask{Kind: askLogout, Replica: onA, In: 6 * sec, Old: 1})),
 	}},
 	{name: "logged out everywhere with a second factor", replicas: 2, browsers: 1, wire: 5 * ms, script: []step{
-		at(2*time.Minute, asking(ask{Kind: askPage, Replica: onlyA, Old: 1}, ask{Kind: askRefresh, Replica: onlyB})),
-		at(sec, asking(ask{Kind: askStepUp, Replica: onlyB})),
-		at(sec, asking(ask{Kind: askLogoutAll, Replica: onlyB})),
-		at(2*sec, asking(ask{Kind: askPage, Replica: onlyA, Old: 2})),
+		at(2*time.Minute, asking(ask{Kind: askPage, Replica: onA, Old: 1}, ask{Kind: askRefresh, Replica: onB})),
+		at(sec, asking(ask{Kind: askStepUp, Replica: onB})),
+		at(sec, asking(ask{Kind: askLogoutAll, Replica: onB})),
+		at(2*sec, asking(ask{Kind: askPage, Replica: onA, Old: 2})),
 	}},
 	{name: "a logout that is led to another sign-in of its own", replicas: 3, browsers: 1, wire: 20 * ms, script: []step{
-		at(0, asking(ask{Kind: askPage, Replica: onlyA, Old: 1})),
-		at(70*ms, asking(ask{Kind: askStepUp, Replica: onlyA, Old: 1}, ask{Kind: askStepUp, Replica: onlyB, Old: 1}, ask{Kind: askStepUp, Replica: onlyC, Old: 1})),
-		at(45*sec, asking(ask{Kind: askLogout, Replica: onlyC})),
+		at(0, asking(ask{Kind: askPage, Replica: onA, Old: 1})),
+		at(70*ms, asking(ask{Kind: askStepUp, Replica: onA, Old: 1}, ask{Kind: askStepUp, Replica: onB, Old: 1}, ask{Kind: askStepUp, Replica: onC, Old: 1})),
+		at(45*sec, asking(ask{Kind: askLogout, Replica: onC})),
 	}},
 	{name: "the newest token keeps its place when the one before it is shown", replicas: 2, browsers: 1, reuse: true, wire: 20 * ms, script: []step{
-		at(0, asking(ask{Kind: askRefresh, Replica: onlyA, Old: 1}, ask{Kind: askRefresh, Replica: onlyB, Old: 1})),
-		at(608*sec, asking(ask{Kind: askPage, Replica: onlyB}, ask{Kind: askUpdate, Replica: onlyB, In: 6 * sec, Old: 2})),
-		at(608*sec, asking(ask{Kind: askPage, Replica: onlyA, Old: 3}, ask{Kind: askPage, Replica: onlyB})),
-		at(45*sec, asking(ask{Kind: askPage, Replica: onlyB, Old: 2})),
+		at(0, asking(ask{Kind: askRefresh, Replica: onA, Old: 1}, ask{Kind: askRefresh, Replica: onB, Old: 1})),
+		at(608*sec, asking(ask{Kind: askPage, Replica: onB}, ask{Kind: askUpdate, Replica: onB, In: 6 * sec, Old: 2})),
+		at(608*sec, asking(ask{Kind: askPage, Replica: onA, Old: 3}, ask{Kind: askPage, Replica: onB})),
+		at(45*sec, asking(ask{Kind: askPage, Replica: onB, Old: 2})),
 	}},
 	{name: "a page that has read the store when somebody logs out elsewhere", replicas: 2, browsers: 1, wire: 5 * ms, script: []step{
-		at(2*time.Minute, asking(ask{Kind: askPage, Replica: onlyA, Old: 1})),
-		at(sec, asking(ask{Kind: askPage, Replica: onlyB, Old: 2})),
-		at(sec, storeTrouble{onlyB, storeSlow, 2}),
-		at(ms, asking(ask{Kind: askPage, Replica: onlyB, Old: 3}, ask{Kind: askLogout, Replica: onlyA, In: 5 * ms, Old: 1})),
+		at(2*time.Minute, asking(ask{Kind: askPage, Replica: onA, Old: 1})),
+		at(sec, asking(ask{Kind: askPage, Replica: onB, Old: 2})),
+		at(sec, storeTrouble{onB, storeSlow, 2}),
+		at(ms, asking(ask{Kind: askPage, Replica: onB, Old: 3}, ask{Kind: askLogout, Replica: onA, In: 5 * ms, Old: 1})),
 	}},
 	{name: "a failed logout that is repeated", replicas: 1, browsers: 1, wire: 20 * ms, script: []step{
 		at(0, upstreamFault{logoutPath, descopetest.Fault{Delay: 12 * sec, Times: 2}}),

@@ -1,9 +1,10 @@
 package cookie
 
 import (
-	"net"
 	"net/http"
 	"strings"
+
+	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
 // Bounds on deletions for other scopes.
@@ -21,10 +22,7 @@ func (p *Policy) Scopes(host string) (domains []string) {
 	if strings.HasPrefix(p.Refresh, "__Host-") {
 		return nil
 	}
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(host)
+	host = strings.ToLower(visit.Hostname(host))
 	if !isName(host) {
 		return nil
 	}

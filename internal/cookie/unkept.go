@@ -2,14 +2,14 @@ package cookie
 
 import (
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
 // warnings are about cookies that no browser keeps.
@@ -45,16 +45,7 @@ func cameOverPlainHTTP(r *http.Request) bool {
 		return false
 	}
 	if u, err := url.Parse(r.Header.Get("Origin")); err == nil && u.Host != "" {
-		return u.Scheme == "http" && !isLoopback(u.Hostname())
+		return u.Scheme == "http" && !visit.IsLoopback(u.Hostname())
 	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	return r.Header.Get("X-Forwarded-Proto") == "http" && !isLoopback(host)
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return r.Header.Get("X-Forwarded-Proto") == "http" && !visit.IsLoopback(visit.Hostname(r.Host))
 }

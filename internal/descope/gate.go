@@ -100,8 +100,9 @@ func (g *gate) enter(ctx context.Context, who string) error {
 	case <-time.After(wait):
 		return nil
 	case <-ctx.Done():
-		g.leave(time.Now(), unsent("no turn in time", time.Second, nil))
-		return unsent("no turn in time", time.Second, nil)
+		err := unsent("no turn in time", time.Second, nil)
+		g.leave(time.Now(), err)
+		return err
 	}
 }
 

@@ -26,7 +26,7 @@ func (r *Renewer) alone(ctx context.Context, t *token.Token) (*place, error) {
 			return p, nil
 		case fl == nil:
 			proving = true
-			fl = r.launch(ctx, l, func(ctx context.Context, fl *flight) error { return r.proveIfAny(ctx, fl, l) })
+			fl = r.launchProof(ctx, l)
 		}
 		r.mu.Unlock()
 		if err := fl.wait(ctx); err != nil {
@@ -96,7 +96,7 @@ func (r *Renewer) confirm(ctx context.Context, l *line, newest *token.Token) err
 		defer r.mu.Unlock()
 		return l.trouble.err
 	default:
-		fl = r.launch(ctx, l, func(ctx context.Context, fl *flight) error { return r.renew(ctx, fl, l, unfetchedKept) })
+		fl = r.launchRenewal(ctx, l, unfetchedKept)
 	}
 	r.mu.Unlock()
 	if err := fl.wait(ctx); err != nil {

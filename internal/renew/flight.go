@@ -46,6 +46,15 @@ func (r *Renewer) launch(ctx context.Context, l *line, run func(context.Context,
 	return fl
 }
 
+func (r *Renewer) launchRenewal(ctx context.Context, l *line, left time.Duration) *flight {
+	return r.launch(ctx, l, func(ctx context.Context, fl *flight) error { return r.renew(ctx, fl, l, left) })
+}
+
+// launchProof begins a flight that verifies what is kept, which costs no call about a token.
+func (r *Renewer) launchProof(ctx context.Context, l *line) *flight {
+	return r.launch(ctx, l, func(ctx context.Context, fl *flight) error { return r.proveIfAny(ctx, fl, l) })
+}
+
 // land ends a flight, also one that panicked: what users plugged in, such as a log
 // handler, would end the process here, where nobody else can recover.
 func (r *Renewer) land(l *line, fl *flight) {
@@ -157,9 +166,7 @@ func (r *Renewer) claim(ctx context.Context, l *line, t *token.Token, left time.
 		if a := r.arrivalOf(t, v); a != nil && (a.rotated() || time.Until(a.expiry) > left) {
 			c.release()
 			r.mu.Lock()
-			if !l.spentUnproved() && l.newest.Raw == t.Raw {
-				r.memory.arrive(l, a, time.Now())
-			}
+			r.memory.takeOver(l, a, time.Now())
 			r.mu.Unlock()
 			return nil, nil
 		}

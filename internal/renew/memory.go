@@ -194,6 +194,14 @@ func (m *memory) arrive(l *line, a *arrival, now time.Time) bool {
 	return true
 }
 
+// takeOver notes what another replica made of a token, unless it is newest no more or this
+// one knows what became of it.
+func (m *memory) takeOver(l *line, a *arrival, now time.Time) {
+	if l.newest.Raw == a.from.Raw && !l.spentUnproved() {
+		m.arrive(l, a, now)
+	}
+}
+
 // leave notes a token that is in force perhaps, though another has taken its place.
 func (m *memory) leave(s *signIn, t *token.Token, now time.Time) {
 	const maxLeft = 16

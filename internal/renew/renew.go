@@ -103,7 +103,6 @@ const (
 	maxInTheAir     = 128
 	sweepInterval   = time.Minute
 	maxTurns        = 64 // looks at memory in one request
-
 )
 
 // New returns a Renewer that remembers nothing yet.
@@ -217,7 +216,7 @@ func (r *Renewer) look(ctx context.Context, t *token.Token, explicit bool, asked
 	case l.flight != nil:
 		return nil, l.flight, Handout{}, nil
 	case late: // to verify what is here costs no call about a token
-		return nil, r.launch(ctx, l, func(ctx context.Context, fl *flight) error { return r.proveIfAny(ctx, fl, l) }), Handout{}, nil
+		return nil, r.launchProof(ctx, l), Handout{}, nil
 	case !l.spentUnproved() && now.Before(l.trouble.until):
 		return nil, nil, Handout{}, l.trouble.err
 	case l.alive() >= maxAlive:
@@ -227,7 +226,7 @@ func (r *Renewer) look(ctx context.Context, t *token.Token, explicit bool, asked
 	if explicit {
 		left = unfetchedKept
 	}
-	return nil, r.launch(ctx, l, func(ctx context.Context, fl *flight) error { return r.renew(ctx, fl, l, left) }), Handout{}, nil
+	return nil, r.launchRenewal(ctx, l, left), Handout{}, nil
 }
 
 // find is memory's, with what may not lead anywhere as an error.
@@ -323,7 +322,7 @@ func (r *Renewer) Ahead(ctx context.Context, t *token.Token) (Handout, bool) {
 		r.mu.Unlock()
 		return Handout{}, false // something came of it already; its time comes when the session has ended
 	}
-	fl := r.launch(ctx, l, func(ctx context.Context, fl *flight) error { return r.renew(ctx, fl, l, aheadOfEnd) })
+	fl := r.launchRenewal(ctx, l, aheadOfEnd)
 	l.tried = now
 	r.mu.Unlock()
 	if fl.wait(ctx) != nil || fl.err != nil {

@@ -222,9 +222,6 @@ func (c *claim) renewEvery(d time.Duration) (stop func()) {
 // put tells the other replicas of an answer and ends the lease. It returns what is there
 // in its place, if that is another's, and whether the token was logged out.
 func (c *claim) put(ctx context.Context, a *arrival) (v *record, ended bool, err error) {
-	if c.shared == nil {
-		return nil, false, nil
-	}
 	return c.shared.put(ctx, c.owner, a, c.over && !a.rotated()) // a link takes no other link's place
 }
 
@@ -319,9 +316,7 @@ func (r *Renewer) check(ctx context.Context, t *token.Token, l *line) (news bool
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if link := r.arrivalOf(newest, a.v); link != nil && link.rotated() && !l.ended {
-		if l.newest.Raw == newest.Raw && !l.spentUnproved() {
-			r.memory.arrive(l, link, time.Now())
-		}
+		r.memory.takeOver(l, link, time.Now())
 		return true, nil
 	}
 	if a.err == nil && ofOwn.err == nil { // else it is served from memory, in doubt
@@ -366,9 +361,7 @@ func (r *Renewer) learn(ctx context.Context, l *line, t *token.Token) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l.newest.Raw == t.Raw && !l.spentUnproved() {
-		r.memory.arrive(l, a, time.Now())
-	}
+	r.memory.takeOver(l, a, time.Now())
 	return true
 }
 

@@ -1,9 +1,10 @@
 // Package visit tells what kind of request somebody sends: who shows the answer, whether it
-// is the start of another protocol, and which address a browser has asked for. GiveBack is
-// for who serves a copy of it.
+// is the start of another protocol, which address a browser has asked for, and of which
+// host. GiveBack is for who serves a copy of it.
 package visit
 
 import (
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -116,6 +117,17 @@ func IsLocalPath(s string) bool {
 	}
 	u, err := url.Parse(s) // which refuses control characters
 	return err == nil && !strings.HasPrefix(u.Path, "//") && !strings.Contains(u.Path, `\`)
+}
+
+// IsLoopback reports whether host names this machine, whose traffic nobody else sees.
+func IsLoopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
+
+// Hostname returns the host of a Host header, without its port.
+func Hostname(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		return h
+	}
+	return host
 }
 
 // GiveBack hands what was read of a request's body, and the pattern that it matched, to
