@@ -259,6 +259,7 @@ func cookieIn(cookies []*http.Cookie, name string) string {
 type tap struct{ person *person }
 
 func (t tap) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.person.soak.up.show(cookieIn(r.Cookies(), "DSR"))
 	res, err := t.person.soak.clients.RoundTrip(r)
 	if err != nil {
 		return nil, err
@@ -491,8 +492,8 @@ func (s *soak) recover() {
 	}
 }
 
-// isIn asks until the person is served, unless the tokens are beyond hope, or only
-// several replicas together know what became of them.
+// isIn asks until the person is served, unless the tokens are beyond hope, only several
+// replicas together know what became of them, or the browser went back to an older one.
 func (p *person) isIn(ctx context.Context) bool {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -507,6 +508,10 @@ func (p *person) isIn(ctx context.Context) bool {
 		case <-ctx.Done():
 			if p.soak.up.scattered(p.cookie("DSR")) {
 				p.soak.count("excluded: not in again: renewed by several replicas, and Redis lost what they told each other")
+				return true
+			}
+			if p.soak.up.overtaken(p.cookie("DSR")) {
+				p.soak.count("excluded: not in again: two answers came in the wrong order")
 				return true
 			}
 			_, why := p.soak.up.verdict(p.cookie("DSR"))

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -32,6 +33,7 @@ type upstream struct {
 	outage time.Time  // everything fails until then
 	lost   time.Time  // when Redis last lost everything
 	spent  map[tokenHash]spending
+	shown  map[tokenHash]time.Time // to a replica, and when last
 	calls  map[string]int
 }
 
@@ -67,6 +69,7 @@ func newUpstream() *upstream {
 		Server: descopetest.NewServer(),
 		well:   true,
 		spent:  make(map[tokenHash]spending),
+		shown:  make(map[tokenHash]time.Time),
 		calls:  make(map[string]int),
 	}
 	u.Configure(func(s *descopetest.Settings) {
@@ -200,11 +203,31 @@ func (u *upstream) enter(r *http.Request, token, next string, gone bool) {
 	if len(u.spent)%256 != 0 {
 		return
 	}
-	for t, s := range u.spent {
-		if now.Sub(s.at) > ledgerMemory {
-			delete(u.spent, t)
+	maps.DeleteFunc(u.spent, func(_ tokenHash, s spending) bool { return now.Sub(s.at) > ledgerMemory })
+	maps.DeleteFunc(u.shown, func(_ tokenHash, at time.Time) bool { return now.Sub(at) > ledgerMemory })
+}
+
+// show enters that a browser sends a token.
+func (u *upstream) show(token string) {
+	if token == "" {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.shown[hashOf(token)] = time.Now()
+}
+
+// overtaken reports whether the browser has shown what came of a token. It got two answers
+// in the wrong order then, and is to the kit what a thief is.
+func (u *upstream) overtaken(token string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for s, ok := u.spent[hashOf(token)]; ok; s, ok = u.spent[s.next] {
+		if _, shown := u.shown[s.next]; shown {
+			return true
 		}
 	}
+	return false
 }
 
 // verdict says what a refresh token is worth: it is good if Descope honours it,
