@@ -65,6 +65,10 @@ var found = []struct {
 		at(585*sec, asking(ask{Kind: askLogout, Old: 1})),
 		at(2*time.Minute, asking(ask{Kind: askPage})),
 	}},
+	{name: "tenants are selected on three replicas beside a session in the store", replicas: 3, browsers: 1, keeps: true, reuse: true, wire: 400 * ms, script: []step{
+		at(45*sec, asking(ask{Kind: askPage, Replica: onB, In: 6 * sec, Mount: inLoad, Old: 1}, ask{Kind: askPage, Replica: onC, In: 2 * ms, Mount: inLoad, Old: 3})),
+		at(25*sec, asking(ask{Kind: askSelect, Replica: onA}, ask{Kind: askSelect, Replica: onB}, ask{Kind: askSelect, Replica: onC})),
+	}},
 	{name: "a question about a token that is being spent", replicas: 1, browsers: 1, reuse: true, wire: 20 * ms, script: []step{
 		at(0, upstreamFault{refreshPath, descopetest.Fault{Delay: 2 * sec, After: true, Times: 1}}),
 		at(0, upstreamFault{mePath, descopetest.Fault{Delay: 700 * ms, Times: 1}}),

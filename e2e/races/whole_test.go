@@ -163,6 +163,8 @@ func (w *world) unaware(v *visit, s *sessionToken, l *logout) string {
 		return "it failed, and a mark is kept ten minutes"
 	case r != l.visit.replica && !l.done:
 		return "it failed, on another replica"
+	case !l.done && w.store != nil && (l.untold || w.wipedSince(l.visit.arrived)) && l.wentOn(s.token):
+		return "it failed, and the store had no mark when another replica went on"
 	case !l.covers[s.token] && !(l.lines[s.token.line] && l.isBefore(s.token)):
 		return "what is older or elsewhere"
 	case r == l.visit.replica:
@@ -179,6 +181,17 @@ func (w *world) unaware(v *visit, s *sessionToken, l *logout) string {
 		return "the store was emptied"
 	}
 	return ""
+}
+
+// wentOn reports whether another replica had a part in what came of the tokens that a
+// logout covers.
+func (l *logout) wentOn(t *refreshToken) bool {
+	for x := t; x.from != nil && !l.covers[x]; x = x.from.from {
+		if x.from.by != l.visit.replica {
+			return true
+		}
+	}
+	return false
 }
 
 // judgeHonoured: Descope honours no refresh token of a sign-in that was logged out, as

@@ -222,7 +222,13 @@ func (c *claim) renewEvery(d time.Duration) (stop func()) {
 // put tells the other replicas of an answer and ends the lease. It returns what is there
 // in its place, if that is another's, and whether the token was logged out.
 func (c *claim) put(ctx context.Context, a *arrival) (v *record, ended bool, err error) {
-	return c.shared.put(ctx, c.owner, a, c.over && !a.rotated()) // a link takes no other link's place
+	if !c.over || !a.rotated() {
+		return c.shared.put(ctx, c.owner, a, c.over)
+	}
+	// A link takes the place of the session, but no other link's. That is two steps, and
+	// the lease ends after them.
+	defer c.release()
+	return c.shared.put(ctx, "", a, false)
 }
 
 func (s *shared) put(ctx context.Context, owner string, a *arrival, over bool) (v *record, ended bool, err error) {
