@@ -117,7 +117,7 @@ func (w *world) judgeAlone(c *call) {
 			w.exclude("rule 5: two spending calls at a time: a logout is remembered for ten minutes")
 			continue
 		case other.replica == c.replica && (other.token == c.token || w.store == nil):
-		case w.store == nil, w.storeFailed(other, c), w.wipedSince(other.began):
+		case w.store == nil, w.storeFailed(other, c), w.wipedSince(other.began.Add(-storeTimeout)): // its claim was made before it
 			w.exclude("rule 5: two spending calls at a time: the store did not answer, or was emptied")
 			continue
 		}
