@@ -36,7 +36,7 @@ func (w *world) judgeCall(c *call) {
 			}
 			w.violate(rule, "%v presented %s after %s was seen, and %s of %s is called", c.visit, c.visit.token.name, late.name, c.path, c.token.name)
 		}
-		if c.visit.Mount != bare && c.visit.Kind != askSelect && c.visit.Kind != askPage && c.path == refreshPath && c.visit.refreshed > 0 && c.visit.refused == nil && c.token.signIn.ending.IsZero() {
+		if c.visit.Mount != bare && c.visit.Kind != askSelect && c.visit.Kind != askPage && c.path == refreshPath && c.visit.refreshed > 0 && c.visit.refused == nil && c.token.signIn.ending.IsZero() && !c.visit.replica.failing(c.visit.arrived.Add(-storeRest), time.Now()) {
 			w.violate(ruleInside, "%v refreshes again", c.visit)
 		}
 	}
