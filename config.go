@@ -232,6 +232,9 @@ func New(cfg Config) (*Auth, error) {
 	if l := cfg.Limits; min(l.SessionCalls, l.AccountCalls, l.SecondFactorCalls, l.SignInCalls, l.GuessesPerLogin, l.GuessesPerDay, l.GuessesPerNetwork, l.SignUpsPerNetwork) < 0 {
 		errs.add("Limits", "must not be negative")
 	}
+	if e := cfg.Limits.EarlyRenewal; e < EarlyWithoutRotation || e > EarlyNever {
+		errs.add("Limits", "EarlyRenewal is none of the constants")
+	}
 	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
 	login := errs.loginURL(cfg.LoginURL)
 	if p := cfg.PathPrefix; p != "" && (!visit.IsLocalPath(p) || strings.HasSuffix(p, "/") || strings.ContainsAny(p, "?#")) {
@@ -260,7 +263,7 @@ func New(cfg Config) (*Auth, error) {
 	keys := newKeySet(api, rules, log)
 	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log, Limits: cfg.Limits.guesses()})
 	cache := newSessionCache(cfg.MaxCachedSessions, rules, keys)
-	renewer := renew.New(renew.Config{ProjectID: cfg.ProjectID, API: api, Keys: renewKeys{keys}, Rules: rules, Store: storeOf(cfg.RefreshStore), MaxBytes: cfg.MaxRememberedBytes, Shown: cache.holds, Log: log})
+	renewer := renew.New(renew.Config{ProjectID: cfg.ProjectID, API: api, Keys: renewKeys{keys}, Rules: rules, Store: storeOf(cfg.RefreshStore), MaxBytes: cfg.MaxRememberedBytes, Early: renew.Early(cfg.Limits.EarlyRenewal), Shown: cache.holds, Log: log})
 	return &Auth{
 		projectID:    cfg.ProjectID,
 		delivery:     cfg.Tokens,

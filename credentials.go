@@ -11,7 +11,6 @@ import (
 	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/problem"
-	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -33,6 +32,8 @@ type renewals interface {
 	WasSpent(ctx context.Context, t *token.Token, now time.Time) bool
 	// Presented notes that a client has a session token.
 	Presented(session string, now time.Time)
+	// IsDue reports whether a session should be renewed while it still serves.
+	IsDue(session token.Hash, c *token.Claims, now time.Time) bool
 }
 
 // bearer judges a session token from the Authorization header.
@@ -152,10 +153,17 @@ func (j *judge) usual(p *presented, now time.Time) *verified {
 		return nil
 	}
 	v, refresh := p.known[0].session, p.Refresh.Values[0]
-	if v == nil || !j.cache.fits(v, refresh) || refresh != "" && renew.IsDue(&v.Claims, now) {
+	if v == nil || !j.cache.fits(v, refresh) || refresh != "" && j.isDue(p.known[0].hash, v, now) {
 		return nil
 	}
 	return v
+}
+
+// isDue reports whether a session should be renewed while it still serves, unless that was
+// tried a moment ago.
+func (j *judge) isDue(hash token.Hash, v *verified, now time.Time) bool {
+	const pause = 2 * time.Second
+	return j.renewals.IsDue(hash, &v.Claims, now) && now.UnixNano()-v.tried.Load() >= int64(pause)
 }
 
 // judgedCookies is what the cookies of a request amount to.

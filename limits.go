@@ -32,7 +32,25 @@ type Limits struct {
 	GuessesPerNetwork int
 	// SignUpsPerNetwork are sign-ups from one network in ten minutes. The default is 60.
 	SignUpsPerNetwork int
+
+	// EarlyRenewal is no number. The default is EarlyWithoutRotation.
+	EarlyRenewal EarlyRenewal
 }
+
+// EarlyRenewal says when a session is renewed once 40 to 45 percent of its life are over,
+// by a request that has cookies for it, so that an outage of Descope for half of a
+// session's life goes unseen by whoever is active. It is done only while half of
+// Limits.SessionCalls are free, and takes two and a half times as many of them.
+//
+// With rotation, the new refresh token is in the memory of this process alone until the
+// answer has reached the browser: what kills the process then signs somebody out.
+type EarlyRenewal int
+
+const (
+	EarlyWithoutRotation EarlyRenewal = iota // where Descope has been seen not to rotate refresh tokens
+	EarlyAlways                              // with rotation as well
+	EarlyNever                               // only shortly before the end
+)
 
 func (l *Limits) calls() descope.Limits {
 	return descope.Limits{descope.Session: l.SessionCalls, descope.Account: l.AccountCalls, descope.SecondFactor: l.SecondFactorCalls, descope.Anonymous: l.SignInCalls}

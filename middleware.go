@@ -397,18 +397,22 @@ func (a *Auth) take(w http.ResponseWriter, r *http.Request, h renew.Handout, pre
 	return verdict{shared: &verified{Verified: h.Session}, raw: h.Token, renewedWith: presented}
 }
 
-// renewAhead renews a session that is about to end, so that the end meets no
-// request. What cannot carry cookies is left alone, and a step-up ends when it
-// ends.
+// renewAhead renews a session that is about to end, so that the end meets no request, or
+// one that can be renewed at leisure. What cannot carry cookies is left alone, and a
+// step-up ends when it ends.
 func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judgedCookies, c clock) verdict {
 	current := verdict{shared: judged.session, raw: judged.token}
-	if judged.refresh == nil || !renew.IsDue(&judged.session.Claims, c.now) || visit.IsUpgrade(r) || current.session().StepUp() {
+	if judged.refresh == nil || visit.IsUpgrade(r) || current.session().StepUp() {
+		return current
+	}
+	if !a.judge.isDue(token.HashOf(judged.token), judged.session, c.now) {
 		return current
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)
 	defer cancel()
-	h, ok := a.renewer.Ahead(ctx, judged.refresh)
+	h, ok := a.renewer.Ahead(ctx, judged.refresh, &judged.session.Claims)
 	if !ok {
+		judged.session.tried.Store(c.now.UnixNano())
 		return current
 	}
 	return a.take(w, r, h, judged.refresh)

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
@@ -94,6 +95,21 @@ func TestAllocations(t *testing.T) {
 			assert.LessOrEqual(t, allocs, tt.limit, "%s, %s", tt.name, way)
 		}
 	}
+}
+
+// A session that is about to end and cannot be renewed just now costs no more than another.
+func TestAllocationsOfADueSession(t *testing.T) {
+	h := kittest.NewHostile(t)
+	token := h.With(map[string]any{"iat": time.Now().Add(-10 * time.Minute).Unix(), "exp": time.Now().Add(20 * time.Second).Unix()})
+	r := kittest.WithCookies(kittest.Get("/"), token, h.Project.SignIn(kittest.Ada).Refresh)
+	h.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 500, Times: -1})
+	handler, w := h.RequireSession(kittest.Nothing{}), kittest.Nothing{Fields: make(http.Header)}
+	handler.ServeHTTP(w, r)
+	require.Equal(t, 1, h.Project.Requests(kittest.RefreshPath), "it is due")
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
+		clear(w.Fields)
+		handler.ServeHTTP(w, r)
+	}), 3.0)
 }
 
 // ratio returns the median over paired chunks of the time of f to that of g.

@@ -2,6 +2,7 @@ package descopehttp_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -1312,6 +1313,14 @@ func TestRenewingAheadThatFails(t *testing.T) {
 			assert.Empty(t, res.Cookies())
 		}
 		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		for range 9 {
+			kittest.Elapse(time.Second)
+			assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		}
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath), "once in ten seconds")
+		kittest.Elapse(time.Second)
+		assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath))
 	})
 }
 
@@ -1336,6 +1345,195 @@ func TestNotRenewedAhead(t *testing.T) {
 			assert.Empty(t, res.Cookies(), name)
 		}
 		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
+	})
+}
+
+// However many sessions end at once and however long Descope takes: what spends tokens
+// is in the air 128 times at most, and who waits for a place is served.
+func TestCallsInTheAir(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls kittest.CallTimes
+		k := kittest.New(t, calls.Config, func(c *descopehttp.Config) { c.Limits.SessionCalls = 1000 })
+		k.Project.Configure(kittest.Rotating)
+		browsers := make([]*kittest.Browser, 300)
+		for i := range browsers {
+			login := fmt.Sprintf("user%d@example.com", i)
+			k.Project.AddUser(descopetest.User{LoginID: login})
+			browsers[i] = kittest.SignIn(k, login)
+		}
+		require.NoError(t, k.Ready(t.Context()))
+		kittest.Elapse(kittest.Past)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Second, Times: -1})
+		h := k.RequireSession(new(kittest.Spy))
+		var all sync.WaitGroup
+		for _, b := range browsers {
+			all.Go(func() { assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode) })
+		}
+		all.Wait()
+		assert.Equal(t, 128, calls.Most(kittest.RefreshPath, time.Second))
+	})
+}
+
+// newEarly returns a kit that has seen Descope renew a session, and a browser that has
+// just been signed in.
+func newEarly(t *testing.T, settings func(*descopetest.Settings), edits ...func(*descopehttp.Config)) (*kittest.Kit, *kittest.Browser) {
+	k := kittest.New(t, edits...)
+	k.Project.Configure(settings)
+	b := kittest.SignIn(k, kittest.Ada)
+	kittest.Elapse(kittest.Past)
+	require.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+	k.Project.Reset()
+	return k, b
+}
+
+func early(e descopehttp.EarlyRenewal) func(*descopehttp.Config) {
+	return func(c *descopehttp.Config) { c.Limits.EarlyRenewal = e }
+}
+
+// Where Descope does not rotate refresh tokens, or the site wants it, a session is renewed
+// before half of it is over.
+func TestEarlyRenewal(t *testing.T) {
+	ending := func(s *descopetest.Settings) { s.RefreshTTL = 21 * time.Minute }
+	for name, c := range map[string]struct {
+		settings func(*descopetest.Settings)
+		early    descopehttp.EarlyRenewal
+		calls    int
+	}{
+		"without rotation":             {func(*descopetest.Settings) {}, descopehttp.EarlyWithoutRotation, 1},
+		"with rotation":                {kittest.Rotating, descopehttp.EarlyWithoutRotation, 0},
+		"with rotation, wanted":        {kittest.Rotating, descopehttp.EarlyAlways, 1},
+		"not wanted":                   {func(*descopetest.Settings) {}, descopehttp.EarlyNever, 0},
+		"it ends as the refresh token": {ending, descopehttp.EarlyAlways, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k, b := newEarly(t, c.settings, early(c.early))
+				h := k.RequireSession(new(kittest.Spy))
+				kittest.Elapse(4*time.Minute - time.Second)
+				assert.Empty(t, b.Do(h, kittest.Get("/")).Cookies(), "two fifths are not over")
+				kittest.Elapse(32 * time.Second)
+				for range 3 {
+					require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+				}
+				assert.Equal(t, c.calls, k.Project.Requests(kittest.RefreshPath))
+				s, err := k.VerifyToken(t.Context(), b.Session)
+				require.NoError(t, err)
+				assert.Equal(t, c.calls == 1, s.TimeLeft() > 9*time.Minute)
+			})
+		})
+	}
+}
+
+// Sessions that began together are not renewed together.
+func TestEarlyRenewalsAreSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, _ := newEarly(t, func(*descopetest.Settings) {}, early(descopehttp.EarlyAlways))
+		h := k.RequireSession(new(kittest.Spy))
+		browsers := make([]*kittest.Browser, 30)
+		for i := range browsers {
+			login := fmt.Sprintf("user%d@example.com", i)
+			k.Project.AddUser(descopetest.User{LoginID: login})
+			browsers[i] = kittest.SignIn(k, login)
+		}
+		kittest.Elapse(4 * time.Minute)
+		most, all := 0, 0
+		for range 31 {
+			for _, b := range browsers {
+				b.Do(h, kittest.Get("/"))
+			}
+			most, all = max(most, k.Project.Requests(kittest.RefreshPath)-all), k.Project.Requests(kittest.RefreshPath)
+			kittest.Elapse(time.Second)
+		}
+		assert.Equal(t, len(browsers), all)
+		assert.Less(t, most, len(browsers)/3)
+	})
+}
+
+// An outage of half of a session's life goes unseen by whoever was active before it.
+func TestOutageThatNobodySees(t *testing.T) {
+	for _, c := range []struct {
+		early  descopehttp.EarlyRenewal
+		unseen bool
+	}{{descopehttp.EarlyWithoutRotation, true}, {descopehttp.EarlyNever, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			k, _ := newEarly(t, func(*descopetest.Settings) {}, early(c.early))
+			h := k.RequireSession(new(kittest.Spy))
+			answers := map[int]int{}
+			minutes := func(n int, browsers []*kittest.Browser) {
+				for range n * 6 {
+					for _, b := range browsers {
+						answers[b.Do(h, kittest.Get("/")).StatusCode]++
+					}
+					kittest.Elapse(10 * time.Second)
+				}
+			}
+			var browsers []*kittest.Browser
+			for i := range 20 { // over the life of a session
+				login := fmt.Sprintf("user%d@example.com", i)
+				k.Project.AddUser(descopetest.User{LoginID: login})
+				browsers = append(browsers, kittest.SignIn(k, login))
+				minutes(1, browsers)
+			}
+			k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Drop: true, Times: -1})
+			minutes(5, browsers)
+			k.Project.Reset()
+			minutes(15, browsers)
+			assert.Equal(t, c.unseen, answers[http.StatusServiceUnavailable] == 0, answers)
+			assert.Zero(t, answers[http.StatusUnauthorized])
+		})
+	}
+}
+
+// Who has a session does not wait long for the next. It is there for a later request.
+func TestEarlyRenewalThatTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newEarly(t, kittest.Rotating, early(descopehttp.EarlyAlways))
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.Elapse(5 * time.Minute)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 4 * time.Second})
+		began := time.Now()
+		assert.Empty(t, b.Do(h, kittest.Get("/")).Cookies())
+		assert.Equal(t, time.Second, time.Since(began))
+		assert.Empty(t, b.Do(h, kittest.Get("/")).Cookies())
+		assert.Equal(t, time.Second, time.Since(began))
+		kittest.Elapse(4 * time.Second)
+		assert.Len(t, b.Do(h, kittest.Get("/")).Cookies(), 2)
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		kittest.Elapse(5 * time.Minute)
+		assert.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+	})
+}
+
+// What could wait leaves to others what there is.
+func TestEarlyRenewalLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newEarly(t, func(*descopetest.Settings) {}, early(descopehttp.EarlyAlways), func(c *descopehttp.Config) { c.Limits.SessionCalls = 2 })
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.Elapse(5 * time.Minute)
+		for range 4 { // of six
+			require.Equal(t, http.StatusOK, kittest.Serve(k.Handler(), kittest.SignedInPost(k.Project.SignIn(kittest.Ada), kittest.RefreshPath, "{}")).StatusCode)
+		}
+		assert.Empty(t, b.Do(h, kittest.Get("/")).Cookies())
+		kittest.Elapse(2 * time.Second)
+		assert.NotEmpty(t, b.Do(h, kittest.Get("/")).Cookies())
+	})
+}
+
+// A session that the store holds is the one that is to be renewed.
+func TestEarlyRenewalOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, _ := kittest.NewReplicas(t, 2, early(descopehttp.EarlyAlways))
+		replicas[0].Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh = false })
+		b := kittest.SignIn(replicas[0], kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		require.Equal(t, http.StatusOK, b.Do(replicas[0].RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+		replicas[0].Project.Reset()
+		kittest.Elapse(5 * time.Minute)
+		behind := b.Copied()
+		assert.NotEmpty(t, b.Do(replicas[1].RequireSession(new(kittest.Spy)), kittest.Get("/")).Cookies())
+		assert.NotEmpty(t, behind.Do(replicas[0].RequireSession(new(kittest.Spy)), kittest.Get("/")).Cookies())
+		assert.Equal(t, b.Session, behind.Session)
+		assert.Equal(t, 1, replicas[0].Project.Requests(kittest.RefreshPath))
 	})
 }
 

@@ -34,6 +34,7 @@ type Session struct {
 type verified struct {
 	token.Verified // its Key is nil from NewSession
 	companion      companion
+	tried          atomic.Int64 // to renew it ahead of its end, Unix nanoseconds
 }
 
 // A companion is the refresh cookie that was last judged beside a session and

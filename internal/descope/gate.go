@@ -117,7 +117,7 @@ func (g *gate) admit(now time.Time, who string) (time.Duration, error) {
 		return 0, unsent("Descope is being tried again", time.Second, nil)
 	}
 	// Whoever has had their share waits for the others once half of all is gone.
-	if wait := g.shares.take(who, now); wait > 0 && g.budget.TokensAt(now) < float64(g.budget.Burst())/2 {
+	if wait := g.shares.take(who, now); wait > 0 && !g.isHalfFull(now) {
 		return 0, unsent("too many calls for one user", wait, ErrShare)
 	}
 	turn := g.budget.ReserveN(now, 1)
@@ -128,6 +128,17 @@ func (g *gate) admit(now time.Time, who string) (time.Duration, error) {
 	}
 	g.probing = g.failures >= gateFailures
 	return wait, nil
+}
+
+func (g *gate) isHalfFull(now time.Time) bool {
+	return g.budget.TokensAt(now) >= float64(g.budget.Burst())/2
+}
+
+// hasRoom reports whether nobody is in need of what is left of the budget.
+func (g *gate) hasRoom(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failures < gateFailures && !now.Before(g.until) && g.isHalfFull(now)
 }
 
 // comeBack returns when one more call that was sent away has a chance, with others that

@@ -82,14 +82,14 @@ func NewRotating(t testing.TB, edits ...func(*descopehttp.Config)) (*Kit, *Brows
 
 // NewReplicas returns n kits over one project and one store, and a browser whose
 // session has just expired.
-func NewReplicas(t testing.TB, n int) ([]*Kit, *MemoryStore, *Browser) {
+func NewReplicas(t testing.TB, n int, edits ...func(*descopehttp.Config)) ([]*Kit, *MemoryStore, *Browser) {
 	t.Helper()
 	store := NewMemoryStore()
-	share := func(c *descopehttp.Config) { c.RefreshStore = store }
-	k, b := NewRotating(t, share)
+	edits = append(edits, func(c *descopehttp.Config) { c.RefreshStore = store })
+	k, b := NewRotating(t, edits...)
 	replicas := []*Kit{k}
 	for range n - 1 {
-		other := For(t, k.Project, share)
+		other := For(t, k.Project, edits...)
 		require.NoError(t, other.Ready(t.Context()))
 		replicas = append(replicas, other)
 	}

@@ -113,6 +113,7 @@ func (r *Renewer) renew(ctx context.Context, fl *flight, l *line, left time.Dura
 	if err != nil {
 		return r.judgeFailure(ctx, c, l, t, err)
 	}
+	r.noteRotation(a)
 	r.publish(ctx, c, l, a)
 	return r.proveIfAny(ctx, fl, l)
 }

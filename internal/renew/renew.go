@@ -28,8 +28,8 @@
 // # Who decides what
 //
 // signin.go has the model and memory.go its transitions, without I/O and under one lock.
-// This file looks at them and decides who gets what. flight.go makes the calls that renew,
-// and says what a refusal of one means; call.go makes those that others ask for with the
+// This file looks at them and decides who gets what. ahead.go renews what still serves.
+// flight.go makes the calls that renew, and says what a refusal of one means; call.go makes those that others ask for with the
 // newest token, and has a refresh confirm what they were refused. logout.go ends sign-ins,
 // shared.go and seal.go are the store.
 package renew
@@ -72,6 +72,7 @@ type Config struct {
 	Rules     *token.Rules
 	Store     Store // nil for a single replica
 	MaxBytes  int   // remembered; 0: 64 MiB
+	Early     Early
 	// Shown reports whether a client has presented a session token here. nil if that is
 	// not known.
 	Shown func(session token.Hash) bool
@@ -90,6 +91,8 @@ type Renewer struct {
 	air    chan struct{} // a place for each call that spends a token
 
 	unshown atomic.Int64 // len(memory.unshown), to be read without the lock
+	early   Early
+	rotates atomic.Int32 // whether the last refresh brought another refresh token, see noteRotation
 
 	mu       sync.Mutex // guards memory and all that it leads to
 	memory   memory
@@ -119,6 +122,7 @@ func New(cfg Config) *Renewer {
 		shown:       cfg.Shown,
 		log:         cfg.Log,
 		air:         make(chan struct{}, maxInTheAir),
+		early:       cfg.Early,
 		memory:      newMemory(most),
 		oddRefusals: rate.Sometimes{Interval: time.Minute},
 		oddTokens:   rate.Sometimes{Interval: time.Minute},
@@ -286,50 +290,6 @@ func (r *Renewer) isCurrent(ctx context.Context, t *token.Token, l *line) (bool,
 		return false, errTimeout
 	}
 	return !news, nil
-}
-
-// A session is renewed ahead when less than this is left of it, or less than that part of
-// its life. One that does not say when it began is taken to be as long as any.
-const (
-	aheadOfEnd  = 30 * time.Second
-	aheadOfLife = 10
-	unknownLife = 24 * time.Hour
-)
-
-// IsDue reports whether so little is left of a session that it should be renewed while it
-// still serves.
-func IsDue(c *token.Claims, now time.Time) bool {
-	life := unknownLife
-	if !c.IssuedAt.IsZero() {
-		life = c.Expiry.Sub(c.IssuedAt)
-	}
-	return c.Expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
-}
-
-// Ahead renews a session that is about to end, and returns false if it need not or
-// cannot: the old one still serves. Only the request that begins the call waits for it.
-func (r *Renewer) Ahead(ctx context.Context, t *token.Token) (Handout, bool) {
-	const interval = 10 * time.Second // between two attempts
-	now := time.Now()
-	r.mu.Lock()
-	p, err := r.find(t, now)
-	if err != nil || p.late() || p.flight != nil || now.Sub(p.tried) < interval || now.Before(p.trouble.until) {
-		r.mu.Unlock()
-		return Handout{}, false
-	}
-	l := p.line
-	if l.newest.Raw != t.Raw || l.unproved != nil || r.serves(l, now) && !IsDue(&l.session.session.Claims, now) {
-		r.mu.Unlock()
-		return Handout{}, false // something came of it already; its time comes when the session has ended
-	}
-	fl := r.launchRenewal(ctx, l, aheadOfEnd)
-	l.tried = now
-	r.mu.Unlock()
-	if fl.wait(ctx) != nil || fl.err != nil {
-		return Handout{}, false
-	}
-	h, err := r.Refresh(ctx, t, false)
-	return h, err == nil
 }
 
 // Presented notes that a client has shown a session token. It costs nothing while every

@@ -1,0 +1,134 @@
+package renew
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/token"
+)
+
+// Early says whether sessions are renewed long before they end, so that an outage which is
+// shorter than what is left of them goes unseen by whoever is active.
+type Early int
+
+const (
+	// EarlyWithoutRotation: where Descope has been seen to leave the refresh token as it is.
+	// With rotation a successor that was not delivered is in the memory of one process.
+	EarlyWithoutRotation Early = iota
+	EarlyAlways
+	EarlyNever
+)
+
+// A session is due when less than this is left of it, or less than that part of its life.
+// One that does not say when it began is taken to be as long as any.
+const (
+	aheadOfEnd  = 30 * time.Second
+	aheadOfLife = 10
+	unknownLife = 24 * time.Hour
+)
+
+// When a session is renewed early, in percent of its life. Sessions that began together are
+// spread over a part of it.
+const (
+	earlyFrom   = 40
+	earlySpread = 5
+)
+
+const (
+	earlyPatience = time.Second      // of the request that begins: it has a session
+	aheadInterval = 10 * time.Second // between two attempts for one line
+)
+
+// isDue reports whether so little is left of a session that it should be renewed while it
+// still serves.
+func isDue(c *token.Claims, now time.Time) bool {
+	life := unknownLife
+	if !c.IssuedAt.IsZero() {
+		life = c.Expiry.Sub(c.IssuedAt)
+	}
+	return c.Expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
+}
+
+// isEarly reports whether enough of a session is over that it may be renewed. The hash is
+// that of its token.
+func isEarly(session token.Hash, c *token.Claims, now time.Time) bool {
+	life, age := c.Expiry.Sub(c.IssuedAt), now.Sub(c.IssuedAt)
+	if age < life*earlyFrom/100 || c.IssuedAt.IsZero() {
+		return false
+	}
+	spread := life * earlySpread / 100
+	return age >= life*earlyFrom/100+spread/(1<<16)*time.Duration(binary.BigEndian.Uint16(session[:]))
+}
+
+// IsDue reports whether a session should be renewed while it still serves: because it is
+// about to end, or because there is room for it now.
+func (r *Renewer) IsDue(session token.Hash, c *token.Claims, now time.Time) bool {
+	return isDue(c, now) || isEarly(session, c, now) && r.mayBeEarly()
+}
+
+// mayBeEarly reports whether there is room for what could wait.
+func (r *Renewer) mayBeEarly() bool {
+	switch {
+	case r.early == EarlyNever, r.early == EarlyWithoutRotation && r.rotates.Load() != staysInForce:
+		return false
+	}
+	return r.api.HasRoom(descope.Session)
+}
+
+// What the last refresh did to the refresh token.
+const (
+	unknownRotation = iota
+	staysInForce
+	isReplaced
+)
+
+func (r *Renewer) noteRotation(a *arrival) {
+	did := int32(staysInForce)
+	if a.rotated() {
+		did = isReplaced
+	}
+	r.rotates.Store(did)
+}
+
+// Ahead renews a session that still serves, and returns false if it need not or cannot.
+// Only the request that begins the call waits for it, and not long for what could wait: if
+// the answer comes later, the next request gets it.
+func (r *Renewer) Ahead(ctx context.Context, t *token.Token, session *token.Claims) (Handout, bool) {
+	now := time.Now()
+	if !isDue(session, now) {
+		if !t.Claims.Expiry.After(session.Expiry) {
+			return Handout{}, false // the next one would end with the refresh token as well
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, earlyPatience)
+		defer cancel()
+	}
+	fl, ok := r.lookAhead(ctx, t, session, now)
+	if !ok || fl != nil && (fl.wait(ctx) != nil || fl.err != nil) {
+		return Handout{}, false
+	}
+	h, err := r.Refresh(ctx, t, false)
+	return h, err == nil
+}
+
+// lookAhead begins a flight, unless memory has a session already that lasts longer than
+// the client's. It returns false where there is neither.
+func (r *Renewer) lookAhead(ctx context.Context, t *token.Token, session *token.Claims, now time.Time) (*flight, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, err := r.find(t, now)
+	if err != nil || p.late() {
+		return nil, false
+	}
+	l := p.line
+	if r.serves(l, now) && l.session.session.Claims.Expiry.After(session.Expiry) && !isDue(&l.session.session.Claims, now) {
+		return nil, true
+	}
+	if l.newest.Raw != t.Raw || l.unproved != nil || l.flight != nil || now.Sub(l.tried) < aheadInterval || now.Before(l.trouble.until) {
+		return nil, false
+	}
+	l.tried = now
+	return r.launchRenewal(ctx, l, session.Expiry.Sub(now)), true
+}
