@@ -19,10 +19,11 @@ const (
 // rule go in; on a hit, what can have changed since is judged again: the clock,
 // and whether the key is still in the key set.
 //
-// The key of an entry is the SHA-256 of the whole token. The token itself is not
-// kept: the cache is no place to steal one from.
+// The key of an entry is a fingerprint of the whole token. The token itself is not kept: the
+// cache is no place to steal one from.
 type sessionCache struct {
-	entries *otter.Cache[token.Hash, *verified] // nil: off
+	entries *otter.Cache[token.Fingerprint, *verified] // nil: off
+	prints  *token.Fingerprinter
 	rules   *token.Rules
 	keys    *keySet
 	seed    maphash.Seed
@@ -30,14 +31,14 @@ type sessionCache struct {
 
 // newSessionCache returns a cache of at most size sessions; -1 switches it off.
 func newSessionCache(size int, rules *token.Rules, keys *keySet) *sessionCache {
-	c := &sessionCache{rules: rules, keys: keys, seed: maphash.MakeSeed()}
+	c := &sessionCache{prints: token.NewFingerprinter(), rules: rules, keys: keys, seed: maphash.MakeSeed()}
 	switch size {
 	case -1:
 		return c
 	case 0:
 		size = defaultCachedSessions
 	}
-	c.entries = otter.Must(&otter.Options[token.Hash, *verified]{
+	c.entries = otter.Must(&otter.Options[token.Fingerprint, *verified]{
 		// No expiry: it would start a goroutine that never ends. What has
 		// expired is refused on the hit and pushed out by what is used.
 		MaximumSize: size,
@@ -51,36 +52,36 @@ func newSessionCache(size int, rules *token.Rules, keys *keySet) *sessionCache {
 
 // A lookup is what the cache knows of a session token.
 type lookup struct {
-	hash    token.Hash // for put
-	session *verified  // nil unless all of it still holds
+	fp      token.Fingerprint // for put
+	session *verified         // nil unless all of it still holds
 }
 
 func (c *sessionCache) lookUp(raw string, now time.Time) lookup {
 	if c.entries == nil || len(raw) > token.MaxSize {
 		return lookup{}
 	}
-	l := lookup{hash: token.HashOf(raw)}
-	v, ok := c.entries.GetIfPresent(l.hash)
+	l := lookup{fp: c.prints.Of(raw)}
+	v, ok := c.entries.GetIfPresent(l.fp)
 	if ok && c.keys.trusts(v.Key, now) && c.rules.CheckTime(&v.Claims, now) == nil {
 		l.session = v
 	}
 	return l
 }
 
-// put keeps the session of a token that has passed all checks, under the hash
+// put keeps the session of a token that has passed all checks, under the fingerprint
 // that looking it up returned.
-func (c *sessionCache) put(hash token.Hash, v *verified) {
+func (c *sessionCache) put(fp token.Fingerprint, v *verified) {
 	if c.entries != nil {
-		c.entries.Set(hash, v)
+		c.entries.Set(fp, v)
 	}
 }
 
 // holds reports whether a session token was presented here and has passed all checks.
-func (c *sessionCache) holds(hash token.Hash) bool {
+func (c *sessionCache) holds(session string) bool {
 	if c.entries == nil {
 		return false
 	}
-	_, ok := c.entries.GetIfPresent(hash)
+	_, ok := c.entries.GetIfPresent(c.prints.Of(session))
 	return ok
 }
 

@@ -33,7 +33,7 @@ type renewals interface {
 	// Presented notes that a client has a session token.
 	Presented(session string, now time.Time)
 	// IsDue reports whether a session should be renewed while it still serves.
-	IsDue(session token.Hash, c *token.Claims, now time.Time) bool
+	IsDue(session token.Fingerprint, c *token.Claims, now time.Time) bool
 }
 
 // bearer judges a session token from the Authorization header.
@@ -59,18 +59,18 @@ func (j *judge) session(ctx context.Context, raw string, c clock) (*verified, er
 	if err := j.rules.CheckTime(&t.Claims, c.now); err != nil {
 		return nil, err
 	}
-	return j.verify(ctx, t, known.hash, c, fetchIfFloorAllows)
+	return j.verify(ctx, t, known.fp, c, fetchIfFloorAllows)
 }
 
 // verify checks the signature of a session token that has passed all other rules, and
-// remembers it under its hash.
-func (j *judge) verify(ctx context.Context, t *token.Token, hash token.Hash, c clock, fetch fetchPolicy) (*verified, error) {
+// remembers it under its fingerprint.
+func (j *judge) verify(ctx context.Context, t *token.Token, fp token.Fingerprint, c clock, fetch fetchPolicy) (*verified, error) {
 	key, err := j.keys.verify(ctx, t, c, fetch)
 	if err != nil {
 		return nil, err
 	}
 	v := &verified{Verified: t.Verified(key)}
-	j.cache.put(hash, v)
+	j.cache.put(fp, v)
 	// Seen here for the first time, so this is also where a renewed session is
 	// presented for the first time. One that another replica renewed may be in the cache
 	// before this one hears of it, see sessionCache.holds.
@@ -153,7 +153,7 @@ func (j *judge) usual(p *presented, now time.Time) *verified {
 		return nil
 	}
 	v, refresh := p.known[0].session, p.Refresh.Values[0]
-	if v == nil || !j.cache.fits(v, refresh) || refresh != "" && j.isDue(p.known[0].hash, v, now) {
+	if v == nil || !j.cache.fits(v, refresh) || refresh != "" && j.isDue(p.known[0].fp, v, now) {
 		return nil
 	}
 	return v
@@ -161,9 +161,9 @@ func (j *judge) usual(p *presented, now time.Time) *verified {
 
 // isDue reports whether a session should be renewed while it still serves, unless that was
 // tried a moment ago.
-func (j *judge) isDue(hash token.Hash, v *verified, now time.Time) bool {
+func (j *judge) isDue(fp token.Fingerprint, v *verified, now time.Time) bool {
 	const pause = 2 * time.Second
-	return j.renewals.IsDue(hash, &v.Claims, now) && now.UnixNano()-v.tried.Load() >= int64(pause)
+	return j.renewals.IsDue(fp, &v.Claims, now) && now.UnixNano()-v.tried.Load() >= int64(pause)
 }
 
 // judgedCookies is what the cookies of a request amount to.
@@ -242,7 +242,7 @@ func (j *judge) sessionCookie(ctx context.Context, raw string, known *lookup, c 
 		}
 		return finding{user: t.Claims.User(), err: err}
 	}
-	v, err := j.verify(ctx, t, known.hash, c, fetch)
+	v, err := j.verify(ctx, t, known.fp, c, fetch)
 	if err != nil {
 		return finding{err: err}
 	}

@@ -405,7 +405,7 @@ func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judged
 	if judged.refresh == nil || visit.IsUpgrade(r) || current.session().StepUp() {
 		return current
 	}
-	if !a.judge.isDue(token.HashOf(judged.token), judged.session, c.now) {
+	if !a.judge.isDue(a.judge.cache.prints.Of(judged.token), judged.session, c.now) {
 		return current
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)

@@ -51,9 +51,9 @@ func isDue(c *token.Claims, now time.Time) bool {
 	return c.Expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
 }
 
-// isEarly reports whether enough of a session is over that it may be renewed. The hash is
-// that of its token.
-func isEarly(session token.Hash, c *token.Claims, now time.Time) bool {
+// isEarly reports whether enough of a session is over that it may be renewed. The
+// fingerprint is that of its token.
+func isEarly(session token.Fingerprint, c *token.Claims, now time.Time) bool {
 	life, age := c.Expiry.Sub(c.IssuedAt), now.Sub(c.IssuedAt)
 	if age < life*earlyFrom/100 || c.IssuedAt.IsZero() {
 		return false
@@ -64,7 +64,7 @@ func isEarly(session token.Hash, c *token.Claims, now time.Time) bool {
 
 // IsDue reports whether a session should be renewed while it still serves: because it is
 // about to end, or because there is room for it now.
-func (r *Renewer) IsDue(session token.Hash, c *token.Claims, now time.Time) bool {
+func (r *Renewer) IsDue(session token.Fingerprint, c *token.Claims, now time.Time) bool {
 	return isDue(c, now) || isEarly(session, c, now) && r.mayBeEarly()
 }
 

@@ -269,7 +269,7 @@ func (r *Renewer) proveIfAny(ctx context.Context, fl *flight, l *line) error {
 // prove is memory's. A client may have presented the session already: one that another
 // replica gave it, before this one heard of that.
 func (r *Renewer) prove(l *line, x *renewal, now time.Time) {
-	r.memory.prove(l, x, l.unproved.told && r.shown != nil && r.shown(token.HashOf(x.raw)), now)
+	r.memory.prove(l, x, l.unproved.told && r.shown != nil && r.shown(x.raw), now)
 	r.countUnshown()
 }
 

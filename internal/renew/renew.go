@@ -75,7 +75,7 @@ type Config struct {
 	Early     Early
 	// Shown reports whether a client has presented a session token here. nil if that is
 	// not known.
-	Shown func(session token.Hash) bool
+	Shown func(session string) bool
 	Log   *slog.Logger
 }
 
@@ -85,7 +85,7 @@ type Renewer struct {
 	keys   Keys
 	rules  *token.Rules
 	shared *shared // nil without a Store
-	shown  func(session token.Hash) bool
+	shown  func(session string) bool
 	log    *slog.Logger
 	flying tasks.Group
 	air    chan struct{} // a place for each call that spends a token
