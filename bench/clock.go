@@ -28,3 +28,6 @@ func startWatch() stopwatch { return stopwatch{time.Now(), cpuTime()} }
 func (s stopwatch) read() Cost {
 	return Cost{float64(time.Since(s.wall)), float64(cpuTime() - s.cpu)}
 }
+
+// CPUTime returns the CPU time that the process has used, garbage collection included.
+func CPUTime() time.Duration { return cpuTime() }
