@@ -18,10 +18,8 @@ import (
 // With these TestScenarios plays all in full: bench/cmd/scale runs it so.
 var (
 	resultsFile = flag.String("scale.results", "", "write what comes of each scenario to this `file`, as a line of JSON")
-	mostUsers   = flag.Int("scale.most", fewUsers, "play scenarios with so many `users` at most; 0: with all")
+	mostUsers   = flag.Int("scale.most", 30, "play scenarios with so many `users` at most; 0: with all")
 )
-
-const fewUsers = 100
 
 func play(t *testing.T, s scale.Scenario) *scale.Result {
 	t.Helper()
@@ -68,10 +66,10 @@ func keep(t *testing.T, r *scale.Result) {
 	require.NoError(t, json.NewEncoder(f).Encode(r))
 }
 
-// of returns the first scenario of a group, with few users.
+// of returns the first scenario of a group, with a hundred users.
 func of(t *testing.T, g scale.Group) scale.Scenario {
 	t.Helper()
-	for _, s := range scale.Scenarios(fewUsers) {
+	for _, s := range scale.Scenarios(100) {
 		if s.Group == g {
 			return s
 		}

@@ -3,7 +3,7 @@
 // can go away.
 //
 //	go run ./bench/cmd/scale         # all of it, under 15 minutes; writes bench/results
-//	go test ./bench/scale            # the same scenarios with a hundred users
+//	go test ./bench/scale            # the same scenarios with few users
 //
 // A [Scenario] says what a site is like and what happens to it; Play must run in a
 // testing/synctest bubble. Tokens are signed with ES256, so that signing is not what

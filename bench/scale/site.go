@@ -332,7 +332,9 @@ func (s *site) weigh() int {
 	s.replicas = nil
 	time.Sleep(longIdle) // a timer has it while it remembers something
 	s.kits = nil
-	return before - heap()
+	after := heap()
+	runtime.KeepAlive(s) // users and Descope are not the kit's
+	return before - after
 }
 
 func heap() int {

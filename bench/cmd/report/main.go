@@ -92,7 +92,7 @@ var (
 // run measures what the plan asks for, prints the report and, unless dir is
 // empty, writes it there.
 func run(ctx context.Context, pl plan, dir string, stdout, progress io.Writer) error {
-	r := report{plan: pl, machine: thisMachine(), began: time.Now()}
+	r := report{plan: pl, machine: bench.ThisMachine(), began: time.Now()}
 	step := func(name string) { fmt.Fprintf(progress, "%6s  %s\n", time.Since(r.began).Round(time.Second), name) }
 	p, err := bench.NewProject()
 	if err != nil {
@@ -138,7 +138,7 @@ func run(ctx context.Context, pl plan, dir string, stdout, progress io.Writer) e
 		}
 	}
 	r.took = time.Since(r.began)
-	r.loadAfter = loadAverage()
+	r.loadAfter = bench.LoadAverage()
 	step("done")
 
 	var text bytes.Buffer

@@ -11,7 +11,7 @@ import (
 // A report is what one run has measured.
 type report struct {
 	plan      plan
-	machine   machine
+	machine   bench.Machine
 	began     time.Time
 	took      time.Duration
 	loadAfter string
@@ -56,7 +56,7 @@ func (r *report) result(name string) bench.Result {
 // relevant is by the wall clock on a machine that does nothing else, and by CPU
 // time on one that does.
 func (r *report) relevant(s bench.Spreads) bench.Spread {
-	if r.machine.busy() {
+	if r.machine.Busy() {
 		return s.CPU
 	}
 	return s.Wall
@@ -72,9 +72,9 @@ func (r *report) writeTo(w io.Writer) {
 	p("chunk of the bare signature check. **Ratio** is the median of %d such pairs. It is what holds elsewhere; times are", r.plan.compare.Passes)
 	p("those of one machine at one time.")
 	p("")
-	p("%s of %s, %.0f s: %s, %d cores, %s, %s. Load average %s before and %s after, of which the run itself is a part.",
-		r.plan.name, r.began.Format(time.DateOnly), r.took.Seconds(), r.machine.cpu, r.machine.cores, r.machine.system, r.machine.goVersion, r.machine.load, r.loadAfter)
-	if r.machine.busy() {
+	p("%s of %s, %.0f s: %s. Load average %s before and %s after, of which the run itself is a part.",
+		r.plan.name, r.began.Format(time.DateOnly), r.took.Seconds(), r.machine, r.machine.Load(), r.loadAfter)
+	if r.machine.Busy() {
 		p("")
 		p("> **The machine was busy with other work when this was measured.** So what the kit promises, and the plot, go by CPU")
 		p("> time, which leaves other processes out; by the wall clock the same run says what it says below.")
