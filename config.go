@@ -92,7 +92,7 @@ type Config struct {
 	MaxCachedSessions int
 
 	// MaxRememberedBytes bounds what is remembered of sessions that were renewed, for
-	// requests that come late: about 3 KB for each user whose session was renewed within
+	// requests that come late: about 5 KB for each user whose session was renewed within
 	// the last minutes. The default, 0, is 64 MiB. What nobody has fetched yet is the last
 	// to go.
 	MaxRememberedBytes int

@@ -45,6 +45,7 @@ type Client struct {
 	key         func() string
 	limit       time.Duration // of a call that spends nothing
 	gates       [classes]*gate
+	air         chan struct{} // a place for each call that may spend a token
 	strangers   *strangerBudget
 	rules       Rules
 	noKeys      atomic.Pointer[string] // why the last call of Keys brought none
@@ -74,6 +75,7 @@ func New(cfg Config) *Client {
 		key:         cfg.ManagementKey,
 		limit:       limitOf(cfg.HTTPClient),
 		gates:       newGates(cfg.Limits),
+		air:         make(chan struct{}, maxInTheAir),
 		strangers:   newStrangerBudget(),
 		rules:       cfg.Rules,
 		evidence:    evidence{log: cfg.Log, line: rate.Sometimes{Interval: time.Minute}},
@@ -155,33 +157,40 @@ func (c *Client) Post(ctx context.Context, class Class, path string, t *token.To
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
-	return c.call(ctx, class, http.MethodPost, path, t, body)
+	return c.call(ctx, class, http.MethodPost, path, t, body, false)
 }
 
 // Spend is like Post, for calls that may spend t. Their answer is the only way to go on,
-// so they take as long as ctx lets them.
+// so they take as long as ctx lets them; there are 128 of them in the air at most.
 func (c *Client) Spend(ctx context.Context, class Class, path string, t *token.Token, req any) (*Answer, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return nil, problem.Internal.Because("request does not encode")
 	}
-	return c.call(ctx, class, http.MethodPost, path, t, body)
+	return c.call(ctx, class, http.MethodPost, path, t, body, true)
 }
 
 // Get is like Post, for paths that are read.
 func (c *Client) Get(ctx context.Context, class Class, path string, t *token.Token) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
-	return c.call(ctx, class, http.MethodGet, path, t, nil)
+	return c.call(ctx, class, http.MethodGet, path, t, nil, false)
 }
 
-func (c *Client) call(ctx context.Context, class Class, method, path string, t *token.Token, body []byte) (*Answer, error) {
+func (c *Client) call(ctx context.Context, class Class, method, path string, t *token.Token, body []byte, spends bool) (*Answer, error) {
 	if err := c.strangers.enter(t, time.Now()); err != nil {
 		return nil, err
 	}
 	g := c.gates[class]
 	if err := g.enter(ctx, callerOf(ctx, t)); err != nil {
 		return nil, err
+	}
+	if spends {
+		if err := c.takePlace(ctx); err != nil {
+			g.leave(time.Now(), err)
+			return nil, err
+		}
+		defer func() { <-c.air }()
 	}
 	raw := ""
 	if t != nil {
@@ -214,6 +223,18 @@ func (c *Client) call(ctx context.Context, class Class, method, path string, t *
 	c.evidence.note(class, time.Now(), nil)
 	c.strangers.accept(t, time.Now())
 	return &Answer{Body: content, cookies: res.cookies}, nil
+}
+
+// takePlace returns when there is a place in the air. It is taken after the turn: those
+// who wait for that need none.
+func (c *Client) takePlace(ctx context.Context) error {
+	select {
+	case c.air <- struct{}{}:
+		return nil
+	case <-time.After(maxTurn):
+	case <-ctx.Done():
+	}
+	return unsent("too many calls wait for Descope's answer", time.Second, nil)
 }
 
 // Reserve takes the place of the next call with t, and fails if there is none. Whatever

@@ -55,6 +55,7 @@ func (l Limits) Of(class Class) (rate, burst int) {
 // are sent away.
 const (
 	maxTurn        = 3 * time.Second
+	maxInTheAir    = 128              // calls that may spend a token
 	refusalsWindow = 30 * time.Second // in which calls that were sent away are counted, to say when to come back
 	maxComeBack    = time.Minute
 )

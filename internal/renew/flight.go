@@ -184,16 +184,8 @@ func (r *Renewer) claim(ctx context.Context, l *line, t *token.Token, left time.
 	}
 }
 
-// spend presents t to Descope, alone: with a place in the air, and with the lease for as
-// long as it takes.
+// spend presents t to Descope, alone: with the lease for as long as it takes.
 func (r *Renewer) spend(ctx context.Context, c *claim, t *token.Token, call func(context.Context) (*descope.Answer, error)) (*arrival, error) {
-	select {
-	case r.air <- struct{}{}:
-		defer func() { <-r.air }()
-	case <-ctx.Done():
-		c.release()
-		return nil, errTimeout
-	}
 	stop := c.renewEvery(leaseRenewal)
 	defer stop()
 	calling, cancel := context.WithTimeout(ctx, spendBudget)

@@ -88,7 +88,6 @@ type Renewer struct {
 	shown  func(session string) bool
 	log    *slog.Logger
 	flying tasks.Group
-	air    chan struct{} // a place for each call that spends a token
 
 	unshown atomic.Int64 // len(memory.unshown), to be read without the lock
 	early   Early
@@ -103,7 +102,6 @@ type Renewer struct {
 
 const (
 	defaultMaxBytes = 64 << 20
-	maxInTheAir     = 128
 	sweepInterval   = time.Minute
 	maxTurns        = 64 // looks at memory in one request
 )
@@ -121,7 +119,6 @@ func New(cfg Config) *Renewer {
 		shared:      newShared(cfg),
 		shown:       cfg.Shown,
 		log:         cfg.Log,
-		air:         make(chan struct{}, maxInTheAir),
 		early:       cfg.Early,
 		memory:      newMemory(most),
 		oddRefusals: rate.Sometimes{Interval: time.Minute},
