@@ -211,13 +211,13 @@ func flowFailure(rt *route, err error) *problem.Failure {
 	switch {
 	case rt.class != descope.Anonymous && descope.EndsSession(err):
 		return &problem.Failure{Problem: problem.SessionEnded, Reason: "Descope refused the refresh token", Cause: err}
-	case rt.endsClients, rt.class != descope.Anonymous && descope.MayEndSession(err):
+	case rt.endsClients, rt.class != descope.Anonymous && descope.RefusesCaller(err):
 		return &problem.Failure{Problem: problem.OddRefusal, Reason: "Descope refused the call", Cause: err}
 	case refused.Meaning == descope.UserExists:
 		return &problem.Failure{Problem: problem.UserExists, Cause: err}
 	case refused.Meaning == descope.TooManyAttempts:
 		return &problem.Failure{Problem: problem.TooManyRequests, Reason: "Descope has locked this user for a while", Cause: err}
-	case rt.class == descope.Anonymous && !refused.IsGuess():
+	case refused.Meaning == descope.NoProject, rt.class == descope.Anonymous && !refused.IsGuess():
 		return &problem.Failure{Problem: problem.Unavailable, Reason: "Descope refused the call with " + refused.Code + ", which is not about the user", Cause: err}
 	}
 	return &problem.Failure{Problem: problem.Refused, Reason: "Descope refused the call with " + refused.Code, Cause: err}

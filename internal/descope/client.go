@@ -131,7 +131,7 @@ func (c *Client) fetchKeys(ctx context.Context) ([]byte, error) {
 	defer cancel()
 	res, err := c.send(ctx, c.keyClient, http.MethodGet, pathKeys+c.projectID, "", nil, maxKeySetSize)
 	var refused *Refusal
-	if errors.As(err, &refused) && refused.Meaning == NoProject {
+	if errors.As(err, &refused) && (refused.Meaning == NoProject || refused.Meaning == NotFound) {
 		c.evidence.tell(refused)
 		return nil, problem.Unavailable.Because("Descope knows no project of this ProjectID")
 	}
@@ -201,6 +201,9 @@ func (c *Client) call(ctx context.Context, class Class, method, path string, t *
 		c.connections.change(time.Now())
 	})
 	res, err := c.send(ctx, c.client, method, path, raw, body, maxAnswerSize)
+	if t == nil {
+		err = withoutToken(err)
+	}
 	if late.Stop() {
 		g.leave(time.Now(), err)
 	} else if ReachOf(err) == Reached {
@@ -235,6 +238,15 @@ func (c *Client) takePlace(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return unsent("too many calls wait for Descope's answer", time.Second, nil)
+}
+
+// withoutToken is what a refusal means that speaks of a token, of a call without one.
+func withoutToken(err error) error {
+	var refused *Refusal
+	if errors.As(err, &refused) && EndsSession(err) {
+		refused.Meaning = Unknown
+	}
+	return err
 }
 
 // Reserve takes the place of the next call with t, and fails if there is none. Whatever

@@ -21,7 +21,7 @@ type evidence struct {
 
 	mu       sync.Mutex
 	answered time.Time // when Descope last answered any call
-	signedIn time.Time // the same, for a call of [Anonymous]
+	signedIn time.Time // the same, for a call with a code
 	odd      time.Time // the first refusal of such a call that may be about the configuration
 }
 
@@ -29,15 +29,16 @@ type evidence struct {
 func (e *evidence) note(class Class, now time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	withCode := class == Anonymous || class == SecondFactor
 	if err == nil {
 		e.answered = now
-		if class == Anonymous {
+		if withCode {
 			e.signedIn = now
 		}
 		return
 	}
 	var refused *Refusal
-	if class != Anonymous || !errors.As(err, &refused) || refused.IsGuess() {
+	if !errors.As(err, &refused) || refused.IsGuess() || !withCode && refused.Meaning != NoProject {
 		return
 	}
 	if e.odd.IsZero() || now.Sub(e.signedIn) > evidenceKept {
@@ -54,7 +55,7 @@ func (e *evidence) tell(refused *Refusal) {
 	}
 	text := "descopehttp: Descope refuses sign-ins for a reason that is not known to be the user's; is TOTP enabled in Descope's console? Config.WrongCode names codes that are the user's"
 	switch refused.Meaning {
-	case NoProject:
+	case NoProject, NotFound:
 		text = "descopehttp: Descope knows no such project; look at Config.ProjectID and Config.BaseURL"
 	case Caller:
 		text = "descopehttp: Descope refuses who calls it; look at Config.AuthManagementKey and Config.ProjectID"

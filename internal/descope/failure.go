@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -31,14 +30,14 @@ type Refusal struct {
 // Error names the code.
 func (e *Refusal) Error() string { return "descopehttp: Descope answered " + e.Code }
 
-// IsGuess reports whether a sign-in was refused for its code or its user, or may have been:
-// only what speaks of neither is no guess.
+// IsGuess reports whether a sign-in was refused for what was typed, or for the session that
+// it adds to.
 func (e *Refusal) IsGuess() bool {
 	switch e.Meaning {
-	case Unknown, NoProject, Caller, TokenRefused:
-		return false
+	case WrongCode, TooManyAttempts, UserExists, Malformed, TokenInvalid, TokenRevoked:
+		return true
 	}
-	return true
+	return false
 }
 
 // Counts reports whether it uses up a guess. What is not known to speak of the user is no
@@ -49,13 +48,13 @@ func (e *Refusal) Counts() bool { return e.IsGuess() || e.othersPass }
 // IsLogout reports whether the token was refused because it was ended by a logout.
 func (e *Refusal) IsLogout() bool { return e != nil && e.Meaning == TokenRevoked }
 
-// MeaningOf returns what Descope said with err, Unknown if it said nothing.
+// MeaningOf returns what Descope said with err, NoVerdict if it said nothing.
 func MeaningOf(err error) Meaning {
 	var refused *Refusal
 	if errors.As(err, &refused) {
 		return refused.Meaning
 	}
-	return Unknown
+	return NoVerdict
 }
 
 // EndsSession reports whether err is a refusal that is known to mean that the refresh
@@ -65,13 +64,21 @@ func EndsSession(err error) bool {
 	return m == TokenInvalid || m == TokenRevoked
 }
 
-// MayEndSession reports whether err is a refusal that is about the refresh token or about
-// who calls, and that does not say which: one of Descope's codes for authentication, with
-// a status for it. Whether other calls are answered tells the two apart.
+// MayEndSession reports whether err, of a refresh, is a refusal that is about the refresh
+// token, its user, or who calls, and that does not say which. Whether other calls are
+// answered tells the two apart.
 func MayEndSession(err error) bool {
-	var refused *Refusal
-	return errors.As(err, &refused) && !EndsSession(err) && strings.HasPrefix(refused.Code, "E06") &&
-		(refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden)
+	switch MeaningOf(err) {
+	case NoVerdict, TokenInvalid, TokenRevoked, Malformed, NoProject:
+		return false
+	}
+	return true
+}
+
+// RefusesCaller reports whether err is a refusal of who calls, which is one user or all.
+func RefusesCaller(err error) bool {
+	m := MeaningOf(err)
+	return m == Caller || m == TokenRefused
 }
 
 // IsOver reports whether err, of a logout, says that there is nothing left to end: the
@@ -80,8 +87,8 @@ func (c *Client) IsOver(err error) bool {
 	switch MeaningOf(err) {
 	case TokenInvalid, TokenRevoked, TokenRefused, WrongCode:
 		return true
-	case Caller:
-		return MayEndSession(err) && c.AnsweredSince(time.Now().Add(-time.Minute))
+	case Caller, NotFound:
+		return c.AnsweredSince(time.Now().Add(-time.Minute))
 	}
 	return false
 }
@@ -150,25 +157,20 @@ func transportFailure(err error) error {
 
 var errorCodePattern = regexp.MustCompile(`^E[0-9]{4,9}$`)
 
-// statusFailure tells an answer other than a 200 that is about the request from one
-// that is about the way.
+// statusFailure tells an answer that is about the request from one that is about the way.
 func (r Rules) statusFailure(resp *http.Response, content []byte) error {
 	status := resp.StatusCode
 	f := &Failure{problem.Unavailable.Because("Descope answered " + strconv.Itoa(status)), Reached}
 	f.RetryAfter = retryAfter(resp.Header)
-	code := ""
-	if status/100 == 4 {
-		code = errorCode(content)
-	}
-	switch meaning := r.meaningOf(status, code); {
-	case meaning == RateLimit:
-		f.Reason, f.Cause = "Descope asks for fewer calls (429)", ErrLimit
-		return f
-	case code != "":
-		return &Refusal{Status: status, Code: code, Meaning: meaning}
-	}
-	if isGatewayTrouble(status) {
+	code := errorCode(content)
+	switch meaning := r.meaningOf(status, code); meaning {
+	case NoVerdict:
+	case GatewayTrouble:
 		f.Reach = Unreached
+	case RateLimit:
+		f.Reason, f.Cause = "Descope asks for fewer calls (429)", ErrLimit
+	default:
+		return &Refusal{Status: status, Code: code, Meaning: meaning}
 	}
 	return f
 }
@@ -183,13 +185,6 @@ func errorCode(content []byte) string {
 		return ""
 	}
 	return body.ErrorCode
-}
-
-// isGatewayTrouble tells an outage from an answer to one odd request. What a
-// client can provoke, such as the 403 of a firewall or a 500, must not count:
-// it would let one client stop the calls of all.
-func isGatewayTrouble(status int) bool {
-	return 502 <= status && status <= 504 || 520 <= status && status <= 530
 }
 
 const maxRetryAfter = 5 * time.Minute

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -79,26 +80,60 @@ func TestWhatAStatusMeans(t *testing.T) {
 
 // exampleOf returns a code that fits a row's.
 func exampleOf(code string) string {
-	prefix, open := strings.CutSuffix(code, "…")
-	if open {
+	switch prefix, open := strings.CutSuffix(code, "…"); {
+	case open && prefix == "":
+		return "E112102"
+	case open:
 		return prefix + "E069999"[len(prefix):]
+	case code == "*":
+		return ""
 	}
 	return code
 }
 
-// Every row of the table is reached, at every status that it speaks of.
-func TestMeanings(t *testing.T) {
-	for i, r := range meanings {
-		code := exampleOf(r.code)
-		for _, status := range []int{400, 401, 403, 404, 409, 429} {
-			if r.status == 0 && status != 404 && status != 429 || r.status == status {
-				assert.Equal(t, r.meaning, meaningOf(status, code), "row %d, %d %s", i, status, code)
-			}
+// CodesOfMeanings returns a code for each row of the table.
+func CodesOfMeanings() (codes []string) {
+	for _, r := range meanings {
+		if code := exampleOf(r.code); strings.HasPrefix(code, "E") && !slices.Contains(codes, code) {
+			codes = append(codes, code)
 		}
 	}
-	assert.Equal(t, Unknown, meaningOf(400, "E069999"))
-	assert.Equal(t, Unknown, meaningOf(403, "E112102"))
-	assert.Equal(t, Unknown, meaningOf(401, ""))
+	return codes
+}
+
+var meaningNames = map[Meaning]string{
+	NoVerdict: "NoVerdict", GatewayTrouble: "GatewayTrouble", Unknown: "Unknown", RateLimit: "RateLimit", TooManyAttempts: "TooManyAttempts",
+	WrongCode: "WrongCode", UserExists: "UserExists", Malformed: "Malformed", NoProject: "NoProject", NotFound: "NotFound", Caller: "Caller",
+	TokenRefused: "TokenRefused", TokenInvalid: "TokenInvalid", TokenRevoked: "TokenRevoked",
+}
+
+// MeaningName returns what an answer means, by name.
+func MeaningName(status int, body string) string {
+	return meaningNames[meaningOf(status, errorCode([]byte(body)))]
+}
+
+// MeaningNames returns names with those of all meanings behind them, in the order of the table.
+func MeaningNames(names ...string) []string {
+	for _, r := range meanings {
+		if !slices.Contains(names, meaningNames[r.meaning]) {
+			names = append(names, meaningNames[r.meaning])
+		}
+	}
+	return names
+}
+
+// No row hides another one.
+func TestMeanings(t *testing.T) {
+	for i, r := range meanings {
+		code, reached := exampleOf(r.code), 0
+		for status := r.from; status <= r.to; status++ {
+			if !slices.ContainsFunc(meanings[:i], func(r row) bool { return r.fits(status, code) }) {
+				assert.Equal(t, r.meaning, meaningOf(status, code), "%d %s", status, code)
+				reached++
+			}
+		}
+		assert.NotZero(t, reached, "row %d", i)
+	}
 }
 
 func TestRetryAfterOfDescope(t *testing.T) {

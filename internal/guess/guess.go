@@ -165,14 +165,16 @@ func (a *Attempts) Guess(r *http.Request, loginID string) (done func(context.Con
 }
 
 // SignUp counts a sign-up from the client's network. It returns what to call with
-// the outcome: a call that was not made is given back.
+// the outcome: a call that was not made is given back, and one that Descope refused for a
+// reason that is not the client's.
 func (a *Attempts) SignUp(r *http.Request) (done func(context.Context, error), err error) {
 	taken, err := a.take(r.Context(), quota{&a.signUps, a.key("signup", a.Network(r)), cmp.Or(a.SignUps, signUpsPerNetwork)})
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, outcome error) {
-		if descope.ReachOf(outcome) == descope.Unsent {
+		var refused *descope.Refusal
+		if descope.ReachOf(outcome) == descope.Unsent || errors.As(outcome, &refused) && !refused.Counts() {
 			a.giveBack(ctx, taken)
 		}
 	}, nil

@@ -410,8 +410,7 @@ func (r *Renewer) judgeFailure(ctx context.Context, c *claim, l *line, t *token.
 		return err // a full budget, a closed gate: everybody's trouble, and told there
 	}
 	l.trouble.err = err
-	r.memory.hand(l.head(), now)
-	r.memory.keep(l.signIn, now)
+	r.memory.troubled(l, now)
 	return err
 }
 

@@ -149,6 +149,17 @@ func (m *memory) hand(p *place, now time.Time) {
 	p.until = later(p.until, now.Add(leadsOn))
 }
 
+// troubled keeps what Descope said to newest. The first of two refusals waits for who comes
+// back late, and would never be told otherwise that it is over.
+func (m *memory) troubled(l *line, now time.Time) {
+	kept := leadsOn
+	if !l.trouble.refused.IsZero() {
+		kept = refusalKept
+	}
+	l.head().until = later(l.head().until, now.Add(kept))
+	m.keep(l.signIn, now)
+}
+
 // work keeps a line while a call is in the air, so that others find it.
 func (m *memory) work(l *line, now time.Time) {
 	l.head().until = later(l.head().until, now.Add(atWork))

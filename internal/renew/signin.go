@@ -198,6 +198,7 @@ type trouble struct {
 const (
 	refusalConfirms = 10 * time.Second // a second refusal this much later deletes cookies
 	refusalWindow   = time.Minute      // a confirmed refusal is told from here
+	refusalKept     = 10 * time.Minute // for who comes back as late with the second question
 	minTroubleWait  = time.Second
 	maxTroubleWait  = 30 * time.Second
 	oddRefusalGives = time.Minute // how long a refusal that may be about the configuration waits for evidence
