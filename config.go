@@ -36,6 +36,10 @@ type Config struct {
 	// https, except for a loopback address.
 	BaseURL string
 
+	// InsecureBaseURL allows a BaseURL of http to any host, for an emulator in another
+	// container. Tokens and the management key travel in the clear then; New warns of it.
+	InsecureBaseURL bool
+
 	// HTTPClient makes the calls to Descope. The default is a client over a clone of
 	// [http.DefaultTransport] that notices dead HTTP/2 connections. New copies it: the copy
 	// has no Jar, which would send one user's cookies with another user's call, and follows
@@ -228,7 +232,7 @@ func New(cfg Config) (*Auth, error) {
 	errs.checkProject(&cfg)
 	errs.checkTokens(&cfg)
 	errs.checkCookies(&cfg.Cookies)
-	errs.checkBaseURL(cfg.BaseURL)
+	errs.checkBaseURL(cfg.BaseURL, cfg.InsecureBaseURL)
 	if l := cfg.Limits; min(l.SessionCalls, l.AccountCalls, l.SecondFactorCalls, l.SignInCalls, l.GuessesPerLogin, l.GuessesPerDay, l.GuessesPerNetwork, l.SignUpsPerNetwork) < 0 {
 		errs.add("Limits", "must not be negative")
 	}
@@ -254,6 +258,7 @@ func New(cfg Config) (*Auth, error) {
 	api := descope.New(descope.Config{
 		ProjectID:     cfg.ProjectID,
 		BaseURL:       cfg.BaseURL,
+		Insecure:      cfg.InsecureBaseURL,
 		HTTPClient:    cfg.HTTPClient,
 		ManagementKey: cfg.AuthManagementKey.value,
 		Limits:        cfg.Limits.calls(),
@@ -349,7 +354,7 @@ func (errs *configErrors) crossOriginProtection(origins []string) *http.CrossOri
 	return p
 }
 
-func (errs *configErrors) checkBaseURL(s string) {
+func (errs *configErrors) checkBaseURL(s string, insecure bool) {
 	if s == "" {
 		return
 	}
@@ -359,7 +364,7 @@ func (errs *configErrors) checkBaseURL(s string) {
 		errs.add("BaseURL", "must be an absolute URL")
 	case u.User != nil || strings.ContainsAny(s, "?#"):
 		errs.add("BaseURL", "must have no user, query or fragment")
-	case u.Scheme != "https" && (u.Scheme != "http" || !visit.IsLoopback(u.Hostname())):
+	case u.Scheme != "https" && (u.Scheme != "http" || !insecure && !visit.IsLoopback(u.Hostname())):
 		errs.add("BaseURL", "must be https, or http to a loopback address")
 	}
 }

@@ -83,6 +83,25 @@ func TestConfigMistakes(t *testing.T) {
 	}
 }
 
+// An emulator in another container is reached over http, and New warns of it.
+func TestInsecureBaseURL(t *testing.T) {
+	logs := new(kittest.LogBuffer)
+	cfg := descopehttp.Config{ProjectID: kittest.ProjectID, BaseURL: "http://descope:8090", Logger: slog.New(slog.NewTextHandler(logs, nil))}
+	_, err := descopehttp.New(cfg)
+	assert.ErrorContains(t, err, "Config.BaseURL")
+	cfg.InsecureBaseURL = true
+	_, err = descopehttp.New(cfg)
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(logs.String(), "level=WARN"))
+	cfg.BaseURL = "ftp://descope:8090"
+	_, err = descopehttp.New(cfg)
+	assert.ErrorContains(t, err, "Config.BaseURL")
+	cfg.BaseURL, cfg.InsecureBaseURL = "http://127.0.0.1:8090", false
+	_, err = descopehttp.New(cfg)
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(logs.String(), "level=WARN"))
+}
+
 func TestConfigMistakesAreReportedAtOnce(t *testing.T) {
 	_, err := descopehttp.New(descopehttp.Config{
 		BaseURL:           "http://descope.example",

@@ -606,7 +606,7 @@ func TestForgedExpiredSessionNamesNobody(t *testing.T) {
 func TestRefreshTokenOfAnotherKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
-		k.Project.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
+		k.Project.Configure(func(s *descopetest.Settings) { s.KeysKept, s.KeyEndsRefresh = 1, false })
 		tokens := k.Project.SignIn(kittest.Ada)
 		kittest.Elapse(kittest.Past)
 		h := k.RequireSession(new(kittest.Spy))
@@ -833,7 +833,7 @@ func TestSessionInBody(t *testing.T) {
 func TestPlantedRefreshTokensOfUnknownKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := kittest.New(t).Project
-		srv.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
+		srv.Configure(func(s *descopetest.Settings) { s.KeysKept, s.KeyEndsRefresh = 1, false })
 		srv.AddUser(descopetest.User{LoginID: "mallory"})
 		own, planted := srv.SignIn(kittest.Ada).Refresh, srv.SignIn("mallory").Refresh
 		srv.RotateKeys()

@@ -902,7 +902,7 @@ func TestLogoutWins(t *testing.T) {
 	t.Run("during a refresh, with a token whose key was never held here", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			k := kittest.New(t)
-			k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.KeysKept = true, 1 })
+			k.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.KeysKept, s.KeyEndsRefresh = true, 1, false })
 			b := kittest.SignIn(k, kittest.Ada)
 			k.Project.RotateKeys()
 			require.NoError(t, k.Ready(t.Context()))

@@ -48,7 +48,10 @@ func (s *Server) enrol(loginID string, p *profile) (secret string, bad *refusal)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.users[loginID]
+	bad = s.totpRefused(u)
 	switch {
+	case bad != nil:
+		return "", bad
 	case u != nil && u.verified != nil:
 		return "", s.settings.ExistingUser.because("")
 	case u == nil && len(s.users) >= s.settings.MaxUsers:
@@ -92,7 +95,10 @@ func (s *Server) replaceKey(loginID, token string) (secret string, bad *refusal)
 		return "", bad
 	}
 	u := s.users[loginID]
+	bad = s.totpRefused(u)
 	switch {
+	case bad != nil:
+		return "", bad
 	case u != g.user && s.settings.UpdateChecksLoginID:
 		return "", s.settings.Unauthorized.because("")
 	case u == nil:
@@ -100,6 +106,15 @@ func (s *Server) replaceKey(loginID, token string) (secret string, bad *refusal)
 	}
 	u.pending = newAuthenticator()
 	return u.pending.secret, nil
+}
+
+// totpRefused is the refusal of all that is done with codes, nil for none. The caller holds
+// s.mu.
+func (s *Server) totpRefused(u *user) *refusal {
+	if s.settings.TOTPDisabled {
+		return s.settings.DisabledTOTP.because("")
+	}
+	return u.refused()
 }
 
 // loginOptions are the members of that name that mean something for TOTP.
@@ -138,6 +153,9 @@ func (s *Server) logIn(c *call, loginID, code string, o loginOptions) (i *issue,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.users[loginID]
+	if bad := s.totpRefused(u); bad != nil {
+		return nil, false, bad
+	}
 	if u == nil {
 		return nil, false, s.settings.UnknownUser.because("")
 	}
@@ -165,6 +183,9 @@ func (s *Server) logIn(c *call, loginID, code string, o loginOptions) (i *issue,
 	}
 	if earlier != nil {
 		g.tenant, g.nsec = earlier.tenant, earlier.nsec
+		if s.settings.spends(s.settings.StepUpFate) {
+			earlier.state = grantSpent
+		}
 	}
 	if len(o.CustomClaims) > 0 {
 		nsec, err := json.Marshal(o.CustomClaims)
@@ -257,7 +278,7 @@ func (s *Server) tryRefresh(c *call) answer {
 	default:
 		return reply(http.StatusOK, struct{}{})
 	}
-	t, header := s.mint(i).tokens(i.cookies)
+	t, header := s.mint(i).tokens(&i.settings)
 	body, err := json.Marshal(t, json.OmitZeroStructFields(true), json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		panic("descopetest: encoding an answer: " + err.Error())
@@ -281,8 +302,9 @@ func (s *Server) renew(token string) (*issue, *refusal) {
 	if bad != nil {
 		return nil, bad
 	}
+	g.used = time.Now()
 	if s.settings.RotateRefresh {
-		next, bad := s.succeed(g)
+		next, bad := s.succeed(g, TokenSpent)
 		if bad != nil {
 			return nil, bad
 		}
@@ -317,15 +339,15 @@ func (s *Server) end(c *call, revoke func(*grant)) answer {
 	if bad == nil {
 		revoke(g)
 	}
-	cookies := s.settings.TokensInCookies
+	settings := s.settings
 	s.mu.Unlock()
 	if bad != nil {
 		return bad.answer()
 	}
-	a := reply(http.StatusOK, sessionAnswer{tokenAnswer: tokenAnswer{CookiePath: "/"}.full()})
-	if cookies {
-		addCookie(a.header, sessionKind, "", 0)
-		addCookie(a.header, refreshKind, "", 0)
+	a := reply(http.StatusOK, sessionAnswer{tokenAnswer: settings.cookies().full()})
+	if settings.TokensInCookies {
+		settings.addCookie(a.header, sessionKind, "", 0)
+		settings.addCookie(a.header, refreshKind, "", 0)
 	}
 	return a
 }
@@ -426,7 +448,7 @@ func (s *Server) moveTo(tenant, token string) (*issue, *refusal) {
 	if _, ok := g.user.Tenants[tenant]; !ok {
 		return nil, invalidArgument.because("the user is not a member of the tenant")
 	}
-	next, bad := s.succeed(g)
+	next, bad := s.succeed(g, s.settings.SelectFate)
 	if bad != nil {
 		return nil, bad
 	}
@@ -440,19 +462,33 @@ func (s *Server) validate(c *call) answer {
 		return bad.answer()
 	}
 	s.mu.Lock()
-	invalid := s.settings.InvalidToken
+	invalid, drn := s.settings.InvalidToken, s.settings.drn(sessionKind)
 	keys := slices.Clone(s.keys)
 	s.mu.Unlock()
-	claims, ok := openSession(keys, c.token)
+	claims, ok := openSession(keys, c.token, drn)
 	if !ok {
 		return invalid.because("").answer()
 	}
-	return reply(http.StatusOK, claims)
+	return reply(http.StatusOK, withTimes(claims))
+}
+
+// withTimes returns claims with their times as validate has them.
+func withTimes(claims jsontext.Value) map[string]any {
+	var all map[string]any
+	if err := json.Unmarshal(claims, &all); err != nil {
+		panic("descopetest: decoding what was signed: " + err.Error())
+	}
+	for _, name := range []string{"exp", "iat"} {
+		if seconds, ok := all[name].(float64); ok {
+			all[name] = rfc3339(int64(seconds))
+		}
+	}
+	return all
 }
 
 // openSession returns the claims of a session token that one of keys has
 // signed and that has not expired.
-func openSession(keys []*signingKey, token string) (jsontext.Value, bool) {
+func openSession(keys []*signingKey, token, drn string) (jsontext.Value, bool) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return nil, false
@@ -472,7 +508,7 @@ func openSession(keys []*signingKey, token string) (jsontext.Value, bool) {
 		json.Unmarshal(h, &header) != nil || json.Unmarshal(p, &claims) != nil {
 		return nil, false
 	}
-	if claims.DRN != sessionKind || claims.Exp <= float64(time.Now().Unix()) {
+	if claims.DRN != drn || claims.Exp <= float64(time.Now().Unix()) {
 		return nil, false
 	}
 	signed := slices.ContainsFunc(keys, func(k *signingKey) bool {
@@ -483,7 +519,7 @@ func openSession(keys []*signingKey, token string) (jsontext.Value, bool) {
 
 // issueTokens signs the tokens of i and answers with them.
 func (s *Server) issueTokens(i *issue, firstSeen bool) answer {
-	t, header := s.mint(i).tokens(i.cookies)
+	t, header := s.mint(i).tokens(&i.settings)
 	a := reply(http.StatusOK, sessionAnswer{tokenAnswer: t.full(), User: i.user, FirstSeen: firstSeen})
 	maps.Copy(a.header, header)
 	return a

@@ -79,6 +79,9 @@ func TestSignUpVerifyAndUse(t *testing.T) {
 				assert.Equal(t, "Robert", got["givenName"])
 
 				claims := ok(t, s, kittest.ValidatePath, in["sessionJwt"].(string), "{}")
+				assert.Equal(t, "2000-01-01T00:10:00Z", claims["exp"])
+				assert.Equal(t, "2000-01-01T00:00:00Z", claims["iat"])
+				claims["exp"], claims["iat"] = session["exp"], session["iat"]
 				assert.Equal(t, session, claims)
 			})
 		})
@@ -240,11 +243,79 @@ func TestMaxAttempts(t *testing.T) {
 		}
 		kittest.Elapse(time.Minute)
 		r := post(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
+		requireRefusal(t, r, 401, "E061103")
+		assert.Empty(t, r.Header.Get("Retry-After"))
+		s.Configure(func(t *descopetest.Settings) { t.TooManyAttempts.Status = 429 })
+		r = post(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 		requireRefusal(t, r, 429, "E061103")
 		assert.NotEmpty(t, r.Header.Get("Retry-After"))
 		s.Configure(func(t *descopetest.Settings) { t.MaxAttempts = 10 })
 		ok(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
 	})
+}
+
+func TestTOTPDisabled(t *testing.T) {
+	s := newProject(func(t *descopetest.Settings) { t.TOTPDisabled = true })
+	token := s.SignIn(ann).Refresh
+	refused(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`, 403, "E061001")
+	refused(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""), 403, "E061001")
+	refused(t, s, kittest.VerifyPath, "", `{"loginId":"nobody","code":"1"}`, 403, "E061001")
+	refused(t, s, kittest.UpdatePath, token, `{"loginId":"`+ann+`"}`, 403, "E061001")
+	ok(t, s, kittest.RefreshPath, token, "")
+	assert.False(t, s.HasUser("bob"))
+}
+
+// Whatever is asked about one user is refused, and about no other.
+func TestRefuse(t *testing.T) {
+	s := newProject()
+	s.AddUser(descopetest.User{LoginID: "bob", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+	token, other := s.SignIn("bob").Refresh, s.SignIn(ann).Refresh
+	s.Refuse("bob", descopetest.Failure{Status: 409, Code: "E069999", Description: "locked"})
+	assert.False(t, s.Honours(token))
+	refused(t, s, kittest.SignUpPath, "", `{"loginId":"bob"}`, 409, "E069999")
+	refused(t, s, kittest.VerifyPath, "", verifyBody(s, "bob", ""), 409, "E069999")
+	for _, path := range []string{kittest.RefreshPath, kittest.LogoutPath, kittest.LogoutAllPath, kittest.TenantsPath} {
+		refused(t, s, path, token, "", 409, "E069999")
+	}
+	refused(t, s, kittest.UpdatePath, token, `{"loginId":"bob"}`, 409, "E069999")
+	refused(t, s, kittest.SelectPath, token, `{"tenant":"T1"}`, 409, "E069999")
+	requireRefusal(t, send(t, s, http.MethodGet, kittest.MePath, token, ""), 409, "E069999")
+	requireRefusal(t, send(t, s, http.MethodGet, kittest.HistoryPath, token, ""), 409, "E069999")
+	assert.Empty(t, ok(t, s, kittest.TryRefreshPath, token, ""))
+	ok(t, s, kittest.RefreshPath, other, "")
+	s.Refuse("bob", descopetest.Failure{})
+	ok(t, s, kittest.RefreshPath, token, "")
+	assert.Panics(t, func() { s.Refuse("bob", descopetest.Failure{Status: 200}) })
+	assert.Panics(t, func() { s.Refuse("nobody", descopetest.Failure{}) })
+}
+
+// What a token is spent for that something else was asked for with.
+func TestFates(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rotate bool
+		fate   descopetest.Fate
+		lives  bool
+	}{
+		"rotates, off": {false, descopetest.TokenRotates, true},
+		"rotates, on":  {true, descopetest.TokenRotates, false},
+		"kept":         {true, descopetest.TokenKept, true},
+		"spent":        {false, descopetest.TokenSpent, false},
+	} {
+		s := newProject(func(t *descopetest.Settings) {
+			t.RotateRefresh, t.StepUpFate, t.SelectFate, t.AllowCodeReuse = tt.rotate, tt.fate, tt.fate, true
+		})
+		s.AddUser(descopetest.User{LoginID: "bob", Tenants: map[string]descopetest.Tenant{"T1": {}}})
+		for _, path := range []string{kittest.VerifyPath, kittest.SelectPath} {
+			token := s.SignIn("bob").Refresh
+			body := `{"tenant":"T1"}`
+			if path == kittest.VerifyPath {
+				body = verifyBody(s, "bob", `{"stepup":true}`)
+			}
+			answer := ok(t, s, path, token, body)
+			assert.Equal(t, tt.lives, s.Honours(token), "%s, %s", name, path)
+			assert.True(t, s.Honours(answer["refreshJwt"].(string)), "%s, %s", name, path)
+		}
+	}
 }
 
 func TestStepUpAndMFA(t *testing.T) {
@@ -345,7 +416,7 @@ func TestSessionAnswerNamesEverything(t *testing.T) {
 		"sessionExpiration": kittest.ClaimsOf(t, out["sessionJwt"])["exp"], "claims": object{},
 		"externalToken": "", "tenantSSOID": "", "trustedDeviceJwt": "", "nextRefreshSeconds": 0.0,
 		"cookieName": "", "sessionCookieName": "", "sessionCookieDomain": "",
-		"user": out["user"], "firstSeen": false, "idpResponse": nil, "unsavedSSO": nil,
+		"user": out["user"], "firstSeen": false, "idpResponse": nil, "unsavedSSO": false,
 	} {
 		assert.Contains(t, out, name)
 		assert.Equal(t, want, out[name], name)

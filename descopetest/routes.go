@@ -142,7 +142,7 @@ func (s *Server) authorize(r *http.Request) (string, *refusal) {
 		return parts[0], nil
 	}
 	if want.TokensInCookies {
-		if c, err := r.Cookie(refreshKind); err == nil {
+		if c, err := r.Cookie(want.cookieName(refreshKind)); err == nil {
 			return c.Value, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package descopetest
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -33,6 +34,11 @@ type Settings struct {
 	// Zero or less makes refresh tokens that have already expired.
 	RefreshTTL time.Duration
 
+	// CapSessionExpiry has a session token live no longer than the refresh token beside
+	// it: a very short session means that the end of the sign-in is near. Default: on,
+	// documented.
+	CapSessionExpiry bool
+
 	// StepUpTTL is the life of a session token that came from a step-up.
 	// Default: 10 minutes, documented.
 	StepUpTTL time.Duration
@@ -45,6 +51,23 @@ type Settings struct {
 	// SlideRefreshExpiry lets a rotated refresh token live for RefreshTTL anew.
 	// Default: off, it keeps the end of life of the one it replaces. Unknown.
 	SlideRefreshExpiry bool
+
+	// StepUpFate and SelectFate say what becomes of the refresh token that a step-up or a
+	// second factor, and a tenant selection, is asked for with. Defaults: TokenKept and
+	// TokenRotates. Unknown.
+	StepUpFate, SelectFate Fate
+
+	// InactivityTimeout, if more than 0, is how long a refresh token may go without a
+	// refresh, in whole seconds: then it is answered IdleRefresh. Answers say so in
+	// nextRefreshSeconds. Default: 0, off. That it exists is documented; that
+	// nextRefreshSeconds is all of it, and that nothing but a refresh counts, is not.
+	InactivityTimeout time.Duration
+
+	// OmitRefreshID leaves the claim "jti" out of refresh tokens, as in those that were
+	// seen: two sign-ins of one user within a second then have one refresh token, and
+	// the end of one is the end of the other. Default: off, because with fake time whole
+	// tests happen within one second.
+	OmitRefreshID bool
 
 	// EchoRefresh makes a refresh without rotation answer with the refresh token
 	// that was presented. Default: off, the answer's refreshJwt is "". Unknown;
@@ -64,6 +87,21 @@ type Settings struct {
 	// Documented, but for the life of DS: here it ends with the session token.
 	TokensInCookies bool
 
+	// SessionCookieName and RefreshCookieName, if set, replace DS and DSR as names of the
+	// cookies, and answers announce them. Descope sets them in a flow's end action.
+	// Defaults: "". Documented.
+	SessionCookieName, RefreshCookieName string
+
+	// NameInDRN makes the claim "drn" of new tokens the name of their cookie. Default: off,
+	// it is "DS" and "DSR" whatever the cookies are called. Unknown.
+	NameInDRN bool
+
+	// CookieSameSite and CookieDomain are attributes of the cookies that carry tokens. The
+	// Domain is that of the session's cookie only, and is announced. Defaults: None, as
+	// seen on the wire, and "": the one seen, api.descope.com, is of no use elsewhere.
+	CookieSameSite http.SameSite
+	CookieDomain   string
+
 	// Alg is the algorithm of the project's own keys, RS256 or ES256. Default:
 	// RS256, as seen in published tokens. A change makes a new key.
 	Alg string
@@ -74,9 +112,13 @@ type Settings struct {
 
 	// KeysKept is how many keys the key set holds at most; the oldest leaves
 	// first. Default: 13, the documented 12 rotations after which a token is
-	// rejected. Whether that ends refresh tokens, too, which live longer than
-	// 12 daily rotations, is unknown: here they stay good.
+	// rejected.
 	KeysKept int
+
+	// KeyEndsRefresh ends a refresh token when the key that signed it has left the key
+	// set, although with daily rotations that is long before it expires. Default: on:
+	// after 12 rotations, the documentation says, users have to sign in again.
+	KeyEndsRefresh bool
 
 	// KeyDelay is how long a key that replaces another signs before it appears
 	// in the key set. Default: 0. Unknown.
@@ -96,6 +138,10 @@ type Settings struct {
 	// off, as RFC 6238, section 5.2 demands. Unknown.
 	AllowCodeReuse bool
 
+	// TOTPDisabled refuses sign-ups, sign-ins and updates with DisabledTOTP, as in a
+	// project whose console has authenticator apps switched off. Default: off.
+	TOTPDisabled bool
+
 	// MaxAttempts is how many wrong codes in a row lock a user: from then on the
 	// answer is TooManyAttempts, to right codes as well, until MaxAttempts is
 	// raised. Default: 0, no limit. That there is one is documented, its size
@@ -112,12 +158,14 @@ type Settings struct {
 
 	WrongCode       Failure // default 401 E061102
 	ReplayedCode    Failure // default 401 E061102; a code that was accepted before
-	TooManyAttempts Failure // default 429 E061103; see MaxAttempts
+	TooManyAttempts Failure // default 401 E061103; see MaxAttempts. It may be a 429, too
+	DisabledTOTP    Failure // default 403 E061001, a code that is made up; see TOTPDisabled
 	UnknownUser     Failure // default 400 E062108
 	ExistingUser    Failure // default 400 E062107; a sign-up of a verified user
 	InvalidToken    Failure // default 401 E061005; expired, foreign, garbled, or of the wrong kind
 	RevokedRefresh  Failure // default 401 E064001; logged out
 	SpentRefresh    Failure // default 401 E064001; replaced by rotation
+	IdleRefresh     Failure // default 401 E061005; see InactivityTimeout
 	Unauthorized    Failure // default 401 E061004; wrong project id or management key
 
 	// EditClaims, if set, has the last word on the claims of every token before
@@ -138,6 +186,15 @@ type Settings struct {
 	MaxTokens int
 }
 
+// A Fate is what becomes of a refresh token that a call was made with which answers another.
+type Fate int
+
+const (
+	TokenRotates Fate = iota // it is spent if the project rotates refresh tokens
+	TokenKept                // it stays in force
+	TokenSpent               // it is spent
+)
+
 // A Failure is what the project answers to one kind of refused call.
 type Failure struct {
 	Status      int    // HTTP status, 400 to 599
@@ -155,14 +212,21 @@ func defaultSettings() Settings {
 		KeysKept:   13,
 		Drift:      1,
 
+		CapSessionExpiry: true,
+		StepUpFate:       TokenKept,
+		KeyEndsRefresh:   true,
+		CookieSameSite:   http.SameSiteNoneMode,
+
 		WrongCode:       Failure{http.StatusUnauthorized, "E061102", "Invalid code"},
 		ReplayedCode:    Failure{http.StatusUnauthorized, "E061102", "Invalid code"},
-		TooManyAttempts: Failure{http.StatusTooManyRequests, "E061103", "Too many attempts"},
+		TooManyAttempts: Failure{http.StatusUnauthorized, "E061103", "Too many attempts"},
+		DisabledTOTP:    Failure{http.StatusForbidden, "E061001", "Authentication method is disabled"},
 		UnknownUser:     Failure{http.StatusBadRequest, "E062108", "User not found"},
 		ExistingUser:    Failure{http.StatusBadRequest, "E062107", "User already exists"},
 		InvalidToken:    Failure{http.StatusUnauthorized, "E061005", "Invalid token"},
 		RevokedRefresh:  Failure{http.StatusUnauthorized, "E064001", "Token revoked"},
 		SpentRefresh:    Failure{http.StatusUnauthorized, "E064001", "Token revoked"},
+		IdleRefresh:     Failure{http.StatusUnauthorized, "E061005", "Invalid token"},
 		Unauthorized:    Failure{http.StatusUnauthorized, "E061004", "Unauthorized request"},
 
 		MaxUsers:  10_000,
@@ -194,6 +258,12 @@ func (t *Settings) check() {
 		panic("descopetest: KeyDelay is negative")
 	case t.Drift < 0:
 		panic("descopetest: Drift is negative")
+	case t.InactivityTimeout < 0:
+		panic("descopetest: InactivityTimeout is negative")
+	case t.StepUpFate < TokenRotates || t.StepUpFate > TokenSpent || t.SelectFate < TokenRotates || t.SelectFate > TokenSpent:
+		panic("descopetest: StepUpFate or SelectFate is none of the three")
+	case t.cookieName(sessionKind) == t.cookieName(refreshKind):
+		panic("descopetest: session and refresh cookie have one name")
 	case t.MaxAttempts < 0:
 		panic("descopetest: MaxAttempts is negative")
 	case t.MaxUsers < 1 || t.MaxTokens < 1:
@@ -201,10 +271,30 @@ func (t *Settings) check() {
 	}
 	for _, f := range []Failure{
 		t.WrongCode, t.ReplayedCode, t.TooManyAttempts, t.UnknownUser, t.ExistingUser,
-		t.InvalidToken, t.RevokedRefresh, t.SpentRefresh, t.Unauthorized,
+		t.InvalidToken, t.RevokedRefresh, t.SpentRefresh, t.Unauthorized, t.IdleRefresh, t.DisabledTOTP,
 	} {
-		if f.Status < 400 || f.Status > 599 {
-			panic(fmt.Sprintf("descopetest: Failure with status %d", f.Status))
-		}
+		f.check()
 	}
+}
+
+func (f Failure) check() {
+	if f.Status < 400 || f.Status > 599 {
+		panic(fmt.Sprintf("descopetest: Failure with status %d", f.Status))
+	}
+}
+
+// cookieName is the name of the cookie for tokens of a kind.
+func (t *Settings) cookieName(kind string) string {
+	if kind == sessionKind {
+		return cmp.Or(t.SessionCookieName, kind)
+	}
+	return cmp.Or(t.RefreshCookieName, kind)
+}
+
+// drn is the claim of that name in tokens of a kind.
+func (t *Settings) drn(kind string) string {
+	if t.NameInDRN {
+		return t.cookieName(kind)
+	}
+	return kind
 }

@@ -20,6 +20,8 @@ func TestSettingsThatNoProjectCanHave(t *testing.T) {
 		"ProjectID":   func(t *descopetest.Settings) { t.ProjectID = "x" },
 		"Alg":         func(t *descopetest.Settings) { t.Alg = "HS256" },
 		"KeysKept":    func(t *descopetest.Settings) { t.KeysKept = 0 },
+		"Fate":        func(t *descopetest.Settings) { t.SelectFate = 3 },
+		"Inactivity":  func(t *descopetest.Settings) { t.InactivityTimeout = -1 },
 		"KeyDelay":    func(t *descopetest.Settings) { t.KeyDelay = -1 },
 		"Drift":       func(t *descopetest.Settings) { t.Drift = -1 },
 		"MaxAttempts": func(t *descopetest.Settings) { t.MaxAttempts = -1 },

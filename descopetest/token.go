@@ -87,7 +87,7 @@ func (s *Server) planClaims(loginID string) (claims map[string]any, edit func(st
 	u := s.mustUser("SessionClaims", loginID)
 	g := &grant{user: u, amr: []string{"totp"}, tenant: u.Tenant}
 	claims = s.sessionClaims(g, false)
-	claims["rexp"] = rexp(time.Now().Add(s.settings.RefreshTTL).Unix())
+	claims["rexp"] = rfc3339(time.Now().Add(s.settings.RefreshTTL).Unix())
 	return claims, s.settings.EditClaims
 }
 
@@ -97,7 +97,7 @@ func (s *Server) Honours(refreshToken string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.find(refreshToken)
-	return g != nil && g.state == grantLive
+	return g != nil && g.state == grantLive && !s.isIdle(g) && g.user.refused() == nil
 }
 
 func (s *Server) signIn(caller, loginID string, stepUp bool) Tokens {
@@ -130,6 +130,7 @@ type grant struct {
 	index   [sha256.Size]byte
 	state   grantState
 	expires int64 // "exp", in seconds of the epoch
+	used    time.Time
 
 	amr    []string
 	tenant string         // "dct"
@@ -157,6 +158,7 @@ func (s *Server) newGrant(u *user, amr []string) (*grant, *refusal) {
 		key:     s.currentKey(),
 		line:    s.lines,
 		expires: time.Now().Add(s.settings.RefreshTTL).Unix(),
+		used:    time.Now(),
 		amr:     amr,
 		tenant:  u.Tenant,
 	}
@@ -164,11 +166,16 @@ func (s *Server) newGrant(u *user, amr []string) (*grant, *refusal) {
 	return g, nil
 }
 
-// succeed makes room for a refresh token that goes on from old, and spends old
-// where refresh tokens rotate. The caller holds s.mu.
-func (s *Server) succeed(old *grant) (*grant, *refusal) {
+// spends reports whether a token of that fate is spent.
+func (t *Settings) spends(fate Fate) bool {
+	return fate == TokenSpent || fate == TokenRotates && t.RotateRefresh
+}
+
+// succeed makes room for a refresh token that goes on from old, of which fate says what
+// becomes. The caller holds s.mu.
+func (s *Server) succeed(old *grant, fate Fate) (*grant, *refusal) {
 	// The old token is spent first, so that it can make room for the new one.
-	if s.settings.RotateRefresh {
+	if s.settings.spends(fate) {
 		old.state = grantSpent
 	}
 	if !s.room() {
@@ -176,7 +183,7 @@ func (s *Server) succeed(old *grant) (*grant, *refusal) {
 		return nil, s.noMoreTokens()
 	}
 	g := *old
-	g.state = grantLive
+	g.state, g.used = grantLive, time.Now()
 	g.key = s.currentKey()
 	if s.settings.SlideRefreshExpiry {
 		g.expires = time.Now().Add(s.settings.RefreshTTL).Unix()
@@ -225,6 +232,9 @@ func (s *Server) find(token string) *grant {
 	if g == nil || g.state == grantVoid || g.expires <= time.Now().Unix() {
 		return nil
 	}
+	if s.settings.KeyEndsRefresh && !slices.Contains(s.keys, g.key) {
+		return nil
+	}
 	sig, err := decodePart(token[dot+1:])
 	if err != nil || !g.key.verify(token[:dot], sig) {
 		return nil
@@ -250,8 +260,20 @@ func (s *Server) present(token string) (*grant, *refusal) {
 			}
 		}
 		return nil, s.settings.SpentRefresh.because("")
+	case s.isIdle(g):
+		return nil, s.settings.IdleRefresh.because("")
+	}
+	if bad := g.user.refused(); bad != nil {
+		return nil, bad
 	}
 	return g, nil
+}
+
+// isIdle reports whether a refresh token has gone without a refresh for too long. The caller
+// holds s.mu.
+func (s *Server) isIdle(g *grant) bool {
+	timeout := s.settings.InactivityTimeout
+	return timeout > 0 && time.Since(g.used) > timeout
 }
 
 // An issue is the tokens of one answer on their way. They are decided on under
@@ -263,10 +285,10 @@ type issue struct {
 	session map[string]any
 	refresh map[string]any // nil: the refresh token is not new
 	expires int64          // of the refresh token
-	edit    func(kind string, claims map[string]any)
-	cookies bool
 	user    *userAnswer
 	echo    string // the refresh token to answer with if it is not new
+
+	settings Settings
 }
 
 // plan decides on a session token and the refresh token of g, which is new.
@@ -284,9 +306,9 @@ func (s *Server) planSession(g *grant, stepUp bool) *issue {
 		key:     s.currentKey(),
 		session: s.sessionClaims(g, stepUp),
 		expires: g.expires,
-		edit:    s.settings.EditClaims,
-		cookies: s.settings.TokensInCookies,
 		user:    g.user.answer(),
+
+		settings: s.settings,
 	}
 }
 
@@ -315,7 +337,9 @@ func (s *Server) refreshClaims(g *grant) map[string]any {
 	// Without it two sign-ins, or a refresh and its rotation, within one second
 	// would have one token, and the end of one were the end of the other. With
 	// fake time whole tests happen within one second.
-	claims["jti"] = randomID()
+	if !s.settings.OmitRefreshID {
+		claims["jti"] = randomID()
+	}
 	return claims
 }
 
@@ -329,7 +353,7 @@ func (s *Server) claims(g *grant, kind string) map[string]any {
 		claims = map[string]any{}
 	}
 	claims["amr"] = slices.Clone(g.amr)
-	claims["drn"] = kind
+	claims["drn"] = s.settings.drn(kind)
 	claims["iat"] = time.Now().Unix()
 	claims["iss"] = s.issuer()
 	claims["sub"] = u.id
@@ -381,7 +405,10 @@ func (s *Server) mint(i *issue) minted {
 		m.refresh = i.sign(refreshKind, i.refresh)
 		m.refreshExpires = s.register(i.grant, m.refresh)
 	}
-	i.session["rexp"] = rexp(m.refreshExpires)
+	i.session["rexp"] = rfc3339(m.refreshExpires)
+	if exp, ok := i.session["exp"].(int64); ok && i.settings.CapSessionExpiry && exp > m.refreshExpires {
+		i.session["exp"] = m.refreshExpires
+	}
 	m.session = i.sign(sessionKind, i.session)
 	m.claims = payloadOf(m.session)
 	m.sessionExpires = readPayload(m.claims).expires(0)
@@ -389,8 +416,8 @@ func (s *Server) mint(i *issue) minted {
 }
 
 func (i *issue) sign(kind string, claims map[string]any) string {
-	if i.edit != nil {
-		i.edit(kind, claims)
+	if i.settings.EditClaims != nil {
+		i.settings.EditClaims(kind, claims)
 	}
 	return i.key.sign(nil, claims)
 }
@@ -482,8 +509,8 @@ func (k *signingKey) as(alg string) (jwt.SigningMethod, any) {
 	return k.method, k.private
 }
 
-// rexp is a time as in the claim of that name.
-func rexp(seconds int64) string {
+// rfc3339 is a time as in the claim "rexp".
+func rfc3339(seconds int64) string {
 	return time.Unix(seconds, 0).UTC().Format(time.RFC3339)
 }
 

@@ -276,6 +276,82 @@ func TestTokensInCookies(t *testing.T) {
 	})
 }
 
+// Names may be others; the claim that tells the kinds apart follows them, or does not.
+func TestCookieNames(t *testing.T) {
+	for _, inDRN := range []bool{false, true} {
+		s := newProject(func(t *descopetest.Settings) {
+			t.TokensInCookies, t.NameInDRN = true, inDRN
+			t.SessionCookieName, t.RefreshCookieName, t.CookieDomain = "APP", "APPR", "example.com"
+		})
+		r := post(t, s, kittest.VerifyPath, "", verifyBody(s, ann, ""))
+		require.Equal(t, http.StatusOK, r.StatusCode)
+		session, refresh := cookie(t, r, "APP"), cookie(t, r, "APPR")
+		assert.Equal(t, "example.com", session.Domain)
+		assert.Empty(t, refresh.Domain)
+		assert.Equal(t, "APPR", r.body["cookieName"])
+		assert.Equal(t, "APP", r.body["sessionCookieName"])
+		assert.Equal(t, "example.com", r.body["sessionCookieDomain"])
+		want := map[bool][]any{false: {"DS", "DSR"}, true: {"APP", "APPR"}}[inDRN]
+		assert.Equal(t, want, []any{kittest.ClaimsOf(t, session.Value)["drn"], kittest.ClaimsOf(t, refresh.Value)["drn"]})
+		ok(t, s, kittest.ValidatePath, session.Value, "")
+		ok(t, s, kittest.RefreshPath, refresh.Value, "")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL()+kittest.RefreshPath, nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+s.ProjectID())
+		req.AddCookie(refresh)
+		assert.Equal(t, http.StatusOK, do(t, s, req).StatusCode)
+	}
+	assert.Panics(t, func() { newProject(func(t *descopetest.Settings) { t.SessionCookieName = "DSR" }) })
+}
+
+func TestInactivity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newProject(func(t *descopetest.Settings) { t.InactivityTimeout = 12 * time.Minute })
+		token := s.SignIn(ann).Refresh
+		for range 3 {
+			kittest.Elapse(12 * time.Minute)
+			assert.Equal(t, 720.0, ok(t, s, kittest.RefreshPath, token, "")["nextRefreshSeconds"])
+		}
+		kittest.Elapse(6 * time.Minute)
+		require.Equal(t, http.StatusOK, send(t, s, http.MethodGet, kittest.MePath, token, "").StatusCode) // which is no refresh
+		kittest.Elapse(6*time.Minute + time.Second)
+		assert.False(t, s.Honours(token))
+		refused(t, s, kittest.RefreshPath, token, "", 401, "E061005")
+		s.Configure(func(t *descopetest.Settings) { t.InactivityTimeout = 0 })
+		assert.Equal(t, 0.0, ok(t, s, kittest.RefreshPath, token, "")["nextRefreshSeconds"])
+	})
+}
+
+// A session ends with its sign-in at the latest.
+func TestSessionExpiryIsCapped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newProject(func(t *descopetest.Settings) { t.RefreshTTL = 15 * time.Minute })
+		token := s.SignIn(ann).Refresh
+		end := float64(time.Now().Unix()) + 900
+		kittest.Elapse(12 * time.Minute)
+		answer := ok(t, s, kittest.RefreshPath, token, "")
+		assert.Equal(t, end, answer["sessionExpiration"])
+		assert.Equal(t, end, kittest.ClaimsOf(t, answer["sessionJwt"].(string))["exp"])
+		s.Configure(func(t *descopetest.Settings) { t.CapSessionExpiry = false })
+		assert.Equal(t, end+420, ok(t, s, kittest.RefreshPath, token, "")["sessionExpiration"])
+	})
+}
+
+// Without an id two sign-ins within a second have one refresh token.
+func TestOmitRefreshID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newProject(func(t *descopetest.Settings) { t.OmitRefreshID, t.Alg, t.RotateRefresh = true, "RS256", true })
+		one, two := s.SignIn(ann), s.SignIn(ann)
+		assert.Equal(t, one, two)
+		assert.Equal(t, one.Refresh, ok(t, s, kittest.RefreshPath, one.Refresh, "")["refreshJwt"], "it was spent for itself")
+		kittest.Elapse(time.Second)
+		next := ok(t, s, kittest.RefreshPath, one.Refresh, "")["refreshJwt"].(string)
+		assert.NotEqual(t, one.Refresh, next)
+		assert.NotContains(t, kittest.ClaimsOf(t, next), "jti")
+		assert.False(t, s.Honours(two.Refresh))
+	})
+}
+
 // cookie returns the only cookie of that name, and requires what Descope sets.
 func cookie(t *testing.T, r response, name string) *http.Cookie {
 	t.Helper()
@@ -289,7 +365,7 @@ func cookie(t *testing.T, r response, name string) *http.Cookie {
 	assert.True(t, found[0].HttpOnly)
 	assert.True(t, found[0].Secure)
 	assert.Equal(t, "/", found[0].Path)
-	assert.Equal(t, http.SameSiteStrictMode, found[0].SameSite)
+	assert.Equal(t, http.SameSiteNoneMode, found[0].SameSite)
 	return found[0]
 }
 
@@ -475,6 +551,9 @@ func TestKeyRotationAndRevocation(t *testing.T) {
 		}
 		assert.Len(t, material, 3)
 		refused(t, s, kittest.ValidatePath, old.Session, "", 401, "E061005")
+		refused(t, s, kittest.RefreshPath, old.Refresh, "", 401, "E061005")
+		assert.True(t, s.Honours(next.Refresh))
+		s.Configure(func(t *descopetest.Settings) { t.KeyEndsRefresh = false })
 		assert.True(t, s.Honours(old.Refresh)) // it lives longer than its key
 		requireSigned(t, s, ok(t, s, kittest.RefreshPath, old.Refresh, "")["sessionJwt"].(string))
 

@@ -56,6 +56,7 @@ type user struct {
 	verified *authenticator // nil until a code was verified
 	pending  *authenticator // a new key that no code was verified with
 	failures int            // wrong codes since the last right one
+	refusal  Failure        // what is answered to all that is about the user; the zero value for none
 
 	grants  map[*grant]bool // the refresh tokens that are remembered
 	history []login         // latest first
@@ -127,6 +128,28 @@ func (s *Server) LogOut(loginID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mustUser("LogOut", loginID).revoke(nil)
+}
+
+// Refuse has every call that is about loginID answered with f, one with a right code or a
+// good token included: the user was locked, disabled or deleted, in whatever words Descope has
+// for it. The zero Failure ends it. It panics if there is no such user, and on a status
+// that is no error's.
+func (s *Server) Refuse(loginID string, f Failure) {
+	if f != (Failure{}) {
+		f.check()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mustUser("Refuse", loginID).refusal = f
+}
+
+// refused returns what is answered in place of all else that is about u, nil for nothing.
+// u may be nil.
+func (u *user) refused() *refusal {
+	if u == nil || u.refusal == (Failure{}) {
+		return nil
+	}
+	return u.refusal.because("")
 }
 
 // newUser adds a user. The caller holds s.mu.

@@ -87,7 +87,7 @@ type sessionAnswer struct {
 	User        *userAnswer `json:"user"`
 	FirstSeen   bool        `json:"firstSeen"`
 	IDPResponse *struct{}   `json:"idpResponse"`
-	UnsavedSSO  *struct{}   `json:"unsavedSSO"`
+	UnsavedSSO  bool        `json:"unsavedSSO"`
 }
 
 // full is t with what Descope leaves out of no answer but that of try-refresh.
@@ -118,39 +118,49 @@ type tokenAnswer struct {
 }
 
 // tokens returns the body for m, and the cookies if they carry the tokens.
-func (m minted) tokens(inCookies bool) (tokenAnswer, http.Header) {
+func (m minted) tokens(s *Settings) (tokenAnswer, http.Header) {
 	now := time.Now()
-	t := tokenAnswer{
-		SessionJWT:        m.session,
-		RefreshJWT:        m.refresh,
-		CookiePath:        "/",
-		CookieMaxAge:      m.refreshExpires - now.Unix(),
-		CookieExpiration:  m.refreshExpires,
-		SessionExpiration: m.sessionExpires,
-	}
-	if !inCookies {
+	t := s.cookies()
+	t.SessionJWT, t.RefreshJWT = m.session, m.refresh
+	t.CookieMaxAge, t.CookieExpiration = m.refreshExpires-now.Unix(), m.refreshExpires
+	t.SessionExpiration = m.sessionExpires
+	t.NextRefreshSeconds = int64(s.InactivityTimeout / time.Second)
+	if !s.TokensInCookies {
 		return t, nil
 	}
 	t.SessionJWT, t.RefreshJWT, t.Claims = "", "", m.claims
 	header := http.Header{}
-	addCookie(header, sessionKind, m.session, m.sessionExpires)
+	s.addCookie(header, sessionKind, m.session, m.sessionExpires)
 	if m.refresh != "" {
-		addCookie(header, refreshKind, m.refresh, m.refreshExpires)
+		s.addCookie(header, refreshKind, m.refresh, m.refreshExpires)
 	}
 	return t, header
 }
 
+// cookies is an answer that says where the cookies are.
+func (t *Settings) cookies() tokenAnswer {
+	return tokenAnswer{
+		CookiePath:          "/",
+		CookieName:          t.RefreshCookieName,
+		SessionCookieName:   t.SessionCookieName,
+		SessionCookieDomain: t.CookieDomain,
+	}
+}
+
 // addCookie adds a cookie as Descope sets it. An expiry in the past deletes it.
-func addCookie(h http.Header, name, value string, expires int64) {
+func (t *Settings) addCookie(h http.Header, kind, value string, expires int64) {
 	c := http.Cookie{
-		Name:     name,
+		Name:     t.cookieName(kind),
 		Value:    value,
 		Path:     "/",
 		Expires:  time.Unix(expires, 0).UTC(),
 		MaxAge:   -1,
 		HttpOnly: true,
 		Secure:   true,
-		SameSite: http.SameSiteStrictMode,
+		SameSite: t.CookieSameSite,
+	}
+	if kind == sessionKind {
+		c.Domain = t.CookieDomain
 	}
 	if left := expires - time.Now().Unix(); left > 0 {
 		c.MaxAge = int(left)

@@ -25,11 +25,11 @@ type site struct {
 	project *descopetest.Server // the Descope it talks to; nil in the demo
 }
 
-// startDemo runs the example as its first command does: with a project in its
-// own memory.
+// startDemo runs the example with a project in its own memory, as its first command does,
+// but that nobody waits for the next code.
 func startDemo(t *testing.T, args ...string) *site {
 	t.Helper()
-	return &site{url: runExample(t, args...)}
+	return &site{url: runExample(t, append([]string{"-code-reuse"}, args...)...)}
 }
 
 // startSite runs the example against a project that the test can change and make

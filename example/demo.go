@@ -23,7 +23,7 @@ type demo struct {
 	project *descopetest.Server
 }
 
-func newDemo(sessionTTL time.Duration) *demo {
+func newDemo(sessionTTL time.Duration, codeReuse bool) *demo {
 	project := descopetest.NewServer()
 	project.Configure(func(s *descopetest.Settings) {
 		s.SessionTTL = sessionTTL
@@ -31,9 +31,8 @@ func newDemo(sessionTTL time.Duration) *demo {
 		s.StepUpTTL = time.Minute
 		// The stricter setting: every renewal replaces the refresh token too.
 		s.RotateRefresh = true
-		// Off a demo each code works once, and whoever signs out and in again
-		// has to wait for the next.
-		s.AllowCodeReuse = true
+		// Each code works once, and whoever signs out and in again has to wait for the next.
+		s.AllowCodeReuse = codeReuse
 	})
 	project.AddUser(descopetest.User{
 		LoginID: demoUser,

@@ -83,6 +83,7 @@ type settings struct {
 	baseURL       string
 	managementKey string
 	sessionTTL    time.Duration // of the demo
+	codeReuse     bool          // in the demo
 }
 
 // parseSettings reads the flags, and from the environment what they leave out.
@@ -94,6 +95,7 @@ func parseSettings(args []string, getenv func(string) string, stderr io.Writer) 
 	fs.StringVar(&set.project, "project", getenv("DESCOPE_PROJECT_ID"), "`id` of the Descope project; without one, a project in memory (env DESCOPE_PROJECT_ID)")
 	fs.StringVar(&set.baseURL, "base-url", getenv("DESCOPE_BASE_URL"), "`URL` of Descope, for a custom domain (env DESCOPE_BASE_URL)")
 	fs.DurationVar(&set.sessionTTL, "session-ttl", 10*time.Minute, "life of a session before it is renewed, in the project in memory")
+	fs.BoolVar(&set.codeReuse, "code-reuse", false, "take a code more than once, in the project in memory, so that nobody waits for the next between two sign-ins")
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprintln(stderr, "Usage of example:")
@@ -125,6 +127,8 @@ func (s settings) check(rest []string, ttlGiven bool) error {
 		return errors.New("a base URL needs a project: set -project or DESCOPE_PROJECT_ID")
 	case s.project == "" && s.managementKey != "":
 		return errors.New("DESCOPE_AUTH_MANAGEMENT_KEY needs a project: set -project or DESCOPE_PROJECT_ID")
+	case s.project != "" && s.codeReuse:
+		return errors.New("-code-reuse is for the project in memory")
 	case s.project != "" && ttlGiven:
 		return errors.New("-session-ttl is for the project in memory; for others it is set in Descope's console")
 	case s.sessionTTL < minSessionTTL || s.sessionTTL%time.Second != 0:
@@ -151,7 +155,7 @@ func newSite(set settings, log *slog.Logger) (*site, error) {
 		StepUpForUpdate: true,
 	}
 	if set.project == "" {
-		s.demo = newDemo(set.sessionTTL)
+		s.demo = newDemo(set.sessionTTL, set.codeReuse)
 		s.demo.configure(&cfg)
 		log.Warn("demo: users are kept in memory, and anybody is told their codes")
 	}

@@ -237,7 +237,7 @@ func TestSignUpToSignOut(t *testing.T) {
 }
 
 func TestReplaceAuthenticator(t *testing.T) {
-	b := newBrowser(t, start(t))
+	b := newBrowser(t, start(t, "-code-reuse"))
 	old := decode[newKey](t, b.post(pathSignUp, map[string]string{"loginId": grace}), http.StatusOK)
 	b.verify(grace, codeOf(t, old.Key))
 
@@ -304,7 +304,7 @@ func TestStepUp(t *testing.T) {
 }
 
 func TestSignOutEverywhere(t *testing.T) {
-	p := start(t)
+	p := start(t, "-code-reuse")
 	here, there := newBrowser(t, p), newBrowser(t, p)
 	for _, b := range []*browser{here, there} {
 		code := decode[demoCode](t, b.call("/demo/code?loginId="+demoUser), http.StatusOK)

@@ -29,6 +29,7 @@ const (
 // A control is what tests in any language drive the project through.
 type control struct {
 	project *descopetest.Server
+	host    string // by which others may drive it, too
 	origin  *http.CrossOriginProtection
 	routes  map[string]controlRoute
 }
@@ -38,8 +39,8 @@ type controlRoute struct {
 	serve  func(*http.Request) (any, error)
 }
 
-func newControl(project *descopetest.Server) *control {
-	c := &control{project: project, origin: http.NewCrossOriginProtection()}
+func newControl(project *descopetest.Server, host string) *control {
+	c := &control{project: project, host: host, origin: http.NewCrossOriginProtection()}
 	c.routes = map[string]controlRoute{
 		"requests":    {http.MethodGet, c.requests},
 		"reset":       {http.MethodPost, c.reset},
@@ -97,8 +98,8 @@ func (c *control) do(header http.Header, r *http.Request, name string) (any, err
 // either says so in Origin or Sec-Fetch-Site, or it has made its own name lead
 // here (DNS rebinding) and says that in Host.
 func (c *control) checkSender(r *http.Request) error {
-	if !isOwnHost(r) {
-		return &controlError{http.StatusForbidden, "Host must be a loopback address, or the one that is listened on"}
+	if !c.isOwnHost(r) {
+		return &controlError{http.StatusForbidden, "Host must be a loopback address, the one that is listened on, or that of -host"}
 	}
 	// The check lets every GET pass. Codes must not be read by others either.
 	post := *r
@@ -109,14 +110,14 @@ func (c *control) checkSender(r *http.Request) error {
 	return nil
 }
 
-func isOwnHost(r *http.Request) bool {
+func (c *control) isOwnHost(r *http.Request) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	} else {
 		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
-	if isLoopback(host) {
+	if isLoopback(host) || c.host != "" && strings.EqualFold(host, c.host) {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)

@@ -36,7 +36,7 @@ func TestRequestsAndReset(t *testing.T) {
 }
 
 func TestCode(t *testing.T) {
-	p := startES256(t)
+	p := startES256(t, "-code-reuse")
 	answer := p.control(t, http.MethodGet, "code?loginId="+ann, "")
 	assert.Regexp(t, `^[0-9]{6}$`, answer["code"])
 	left := answer["secondsLeft"].(float64)
@@ -94,7 +94,7 @@ func TestUsers(t *testing.T) {
 }
 
 func TestRotateKeys(t *testing.T) {
-	p := startES256(t)
+	p := startES256(t, "-code-reuse")
 	keys := func() int {
 		return len(send(t, http.MethodGet, p.URL+"/v2/keys/"+project, "").body["keys"].([]any))
 	}
@@ -280,7 +280,7 @@ func TestControlNeedsAHost(t *testing.T) {
 // Beyond loopback, the address that a request came in on is a Host, too: a name
 // server cannot have led a page there under another name.
 func TestControlOnTheListeningAddress(t *testing.T) {
-	handler := newHandler(newTestProject())
+	handler := newHandler(newTestProject(), "")
 	for host, want := range map[string]int{
 		"192.0.2.7:8090":        http.StatusOK,
 		"[::ffff:192.0.2.7]":    http.StatusOK,
@@ -376,7 +376,7 @@ func TestBodiesOfCallsAreBounded(t *testing.T) {
 	req.ContentLength = -1 // as it comes in chunks
 	req.Header.Set("Authorization", "Bearer "+project)
 	w := httptest.NewRecorder()
-	newHandler(newTestProject()).ServeHTTP(w, req)
+	newHandler(newTestProject(), "").ServeHTTP(w, req)
 	assert.Equal(t, http.StatusBadRequest, w.Code)
 }
 
@@ -390,7 +390,7 @@ func TestBounds(t *testing.T) {
 		assert.Equal(t, []int{10_000, 10_000}, []int{s.MaxUsers, s.MaxTokens})
 		s.MaxUsers, s.MaxTokens = 100, 200 // filling those takes long
 	})
-	handler := newHandler(p)
+	handler := newHandler(p, "")
 	post := func(path, body string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 		r.Host = "localhost"
@@ -428,7 +428,7 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	p := newTestProject()
 	p.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
 	p.AddUser(descopetest.User{LoginID: ann})
-	handler := newHandler(p)
+	handler := newHandler(p, "")
 	post := func(path, body string) int {
 		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 		r.Host = "localhost"

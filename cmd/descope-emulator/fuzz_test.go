@@ -35,7 +35,7 @@ func TestRandomRequests(t *testing.T) {
 	seed := cmp.Or(*seedFlag, uint64(time.Now().UnixNano()))
 	t.Logf("seed %d; -args -seed makes the same requests again, but for tokens and codes", seed)
 
-	p := startES256(t, "-rotate")
+	p := startES256(t, "-rotate", "-code-reuse")
 	g := newGenerator(seed)
 	c := &rawClient{t: t, addr: p.addr}
 	defer c.close()

@@ -14,9 +14,10 @@ import (
 // session is kept as long as that is.
 const maxProjectBody = 8 << 10
 
-// newHandler returns the project and, beside it, what drives it.
-func newHandler(project *descopetest.Server) http.Handler {
-	control := newControl(project)
+// newHandler returns the project and, beside it, what drives it. host is a name that others
+// know it by, "" for none.
+func newHandler(project *descopetest.Server, host string) http.Handler {
+	control := newControl(project, host)
 	calls := allowLocalPages(limitBody(project))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if name, ok := strings.CutPrefix(r.URL.Path, controlPrefix); ok {

@@ -72,7 +72,7 @@ func TestKey(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			p := start(t, append([]string{"-key", writeFile(t, test.file), "-kid", "mine"}, test.args...)...)
+			p := start(t, append([]string{"-code-reuse", "-key", writeFile(t, test.file), "-kid", "mine"}, test.args...)...)
 			in := p.signIn(t, ann)
 			header, claims := kittest.Parts(t, in.body["sessionJwt"])
 			assert.Equal(t, "mine", header["kid"])

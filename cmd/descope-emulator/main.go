@@ -64,8 +64,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !set.addr.IP.IsLoopback() {
 		log.Warn("listening beyond loopback: whoever reaches this address can sign in as anybody")
 	}
-	announce(stdout, project.ProjectID(), listener.Addr().(*net.TCPAddr))
-	if err := serve(ctx, listener, newHandler(project), log); err != nil {
+	announce(stdout, project.ProjectID(), set.host, listener.Addr().(*net.TCPAddr))
+	if err := serve(ctx, listener, newHandler(project, set.host), log); err != nil {
 		log.Error("stopped", "error", err)
 		return exitError
 	}
@@ -74,15 +74,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // announce says that requests are answered from now on, and with which settings.
 // Programs read the first line.
-func announce(stdout io.Writer, projectID string, addr *net.TCPAddr) {
+func announce(stdout io.Writer, projectID, host string, addr *net.TCPAddr) {
 	if addr.IP.IsUnspecified() { // every address, this one included
 		addr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: addr.Port}
 	}
 	url := "http://" + addr.String()
+	base := url
+	if host != "" {
+		base = fmt.Sprintf("http://%s:%d", host, addr.Port)
+	}
 	fmt.Fprintf(stdout, "listening on %[2]s\n"+
 		"DESCOPE_PROJECT_ID=%[1]s\n"+
-		"DESCOPE_BASE_URL=%[2]s\n"+
-		"go run ./example -project %[1]s -base-url %[2]s\n", projectID, url)
+		"DESCOPE_BASE_URL=%[3]s\n"+
+		"go run ./example -project %[1]s -base-url %[2]s\n", projectID, url, base)
 }
 
 // shutdownBudget is for the requests under way when the program is told to stop.

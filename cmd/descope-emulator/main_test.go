@@ -228,6 +228,10 @@ func TestUsage(t *testing.T) {
 		"session outlives":     {[]string{"-session-ttl", "2h", "-refresh-ttl", "1h"}, "-refresh-ttl"},
 		"refresh fraction":     {[]string{"-refresh-ttl", "3600500ms"}, "-refresh-ttl"},
 		"token response":       {[]string{"-token-response", "header"}, "-token-response"},
+		"step-up fraction":     {[]string{"-step-up-ttl", "2500ms"}, "-step-up-ttl"},
+		"inactivity":           {[]string{"-inactivity", "-1s"}, "-inactivity"},
+		"attempts":             {[]string{"-max-attempts", "-1"}, "MaxAttempts"},
+		"host with a port":     {[]string{"-host", "descope:8090"}, "-host"},
 		"alg":                  {[]string{"-alg", "HS256"}, "HS256"},
 		"key without kid":      {[]string{"-key", "key.pem"}, "-kid"},
 		"kid without key":      {[]string{"-kid", "k"}, "-key"},
@@ -256,7 +260,7 @@ func TestHelp(t *testing.T) {
 	assert.Empty(t, stdout.String())
 	for _, want := range []string{
 		"for development only", "-addr", "-project", "-session-ttl", "-refresh-ttl", "-rotate", "-token-response",
-		"-alg", "-key", "-kid", "-user", "-insecure-listen",
+		"-alg", "-key", "-kid", "-user", "-insecure-listen", "-host", "-code-reuse", "-max-attempts", "-inactivity", "-step-up-ttl",
 		"/_emulator/requests", "/_emulator/reset", "/_emulator/rotate-keys", "/_emulator/fail", "/_emulator/code", "/_emulator/users",
 	} {
 		assert.Contains(t, stderr.String(), want)
@@ -270,6 +274,40 @@ func TestInsecureListen(t *testing.T) {
 	assert.Equal(t, "127.0.0.1", host, "an address that can be called")
 	assert.Contains(t, p.Stderr.String(), "beyond loopback")
 	p.signIn(t, ann)
+}
+
+// Another container knows it by a name, which it may drive it by as well.
+func TestHost(t *testing.T) {
+	p := startES256(t, "-addr", "0.0.0.0:0", "-insecure-listen", "-host", "descope")
+	_, port, err := net.SplitHostPort(p.addr)
+	require.NoError(t, err)
+	assert.Contains(t, p.Stdout.String(), "listening on "+p.URL+"\n")
+	assert.Contains(t, p.Stdout.String(), "DESCOPE_BASE_URL=http://descope:"+port+"\n")
+	for host, want := range map[string]int{"descope:" + port: 200, "Descope": 200, "descope.example": 403, "": 200} {
+		assert.Equal(t, want, send(t, http.MethodGet, p.URL+"/_emulator/requests", "", "Host", host).StatusCode, host)
+	}
+	assert.Equal(t, http.StatusForbidden, send(t, http.MethodGet, startES256(t).URL+"/_emulator/requests", "", "Host", "descope").StatusCode)
+}
+
+func TestFlagsForFrontEnds(t *testing.T) {
+	p := startES256(t)
+	code := p.codeOf(t, ann)
+	body := `{"loginId":"` + ann + `","code":"` + code + `"}`
+	require.Equal(t, http.StatusOK, p.post(t, kittest.VerifyPath, "", body).StatusCode)
+	assert.Equal(t, http.StatusUnauthorized, p.post(t, kittest.VerifyPath, "", body).StatusCode, "each code works once")
+
+	p = startES256(t, "-code-reuse", "-max-attempts", "2", "-step-up-ttl", "30s", "-inactivity", "12m")
+	body = `{"loginId":"` + ann + `","code":"` + p.codeOf(t, ann) + `"`
+	in := p.post(t, kittest.VerifyPath, "", body+`}`)
+	require.Equal(t, http.StatusOK, in.StatusCode)
+	assert.Equal(t, 720.0, in.body["nextRefreshSeconds"])
+	up := p.post(t, kittest.VerifyPath, in.body["refreshJwt"].(string), body+`,"loginOptions":{"stepup":true}}`)
+	require.Equal(t, http.StatusOK, up.StatusCode)
+	_, session := kittest.Parts(t, up.body["sessionJwt"])
+	assert.Equal(t, 30.0, session["exp"].(float64)-session["iat"].(float64))
+	for _, want := range []string{"E061102", "E061102", "E061103"} {
+		assert.Equal(t, want, p.post(t, kittest.VerifyPath, "", `{"loginId":"`+ann+`","code":"x"}`).body["errorCode"])
+	}
 }
 
 func TestLoopbackInAllItsForms(t *testing.T) {

@@ -31,6 +31,11 @@ type settings struct {
 	projectID  string // "" is descopetest's own
 	sessionTTL time.Duration
 	refreshTTL time.Duration
+	stepUpTTL  time.Duration
+	inactivity time.Duration
+	attempts   int
+	codeReuse  bool
+	host       string // by which other containers know this one
 	rotate     bool
 	cookies    bool
 	alg        string
@@ -56,7 +61,7 @@ and never to a page of another origin:
   POST /_emulator/fail             {"path", "status", "times", "delayMs", "body", "drop"}:
                                    the next requests to path go wrong; path "" is any,
                                    times less than 0 is until the next reset
-  GET  /_emulator/code?loginId=…   the code that is valid now; it may be used twice
+  GET  /_emulator/code?loginId=…   the code that is valid now
   POST /_emulator/users            {"loginId", "name", "email", "phone", "roles", "permissions",
                                    "tenants": {id: {"name", "roles", "permissions"}},
                                    "tenant", "customClaims"}
@@ -69,9 +74,14 @@ func parseSettings(args []string, stderr io.Writer) (settings, error) {
 	fs.SetOutput(io.Discard) // run reports the error; the usage follows only -h
 	addr := fs.String("addr", "127.0.0.1:8090", "`host:port` to listen on; port 0 takes a free one")
 	insecure := fs.Bool("insecure-listen", false, "allow an -addr that other machines can reach")
+	fs.StringVar(&set.host, "host", "", "`name` by which others reach the emulator, such as that of its container; requests for it may drive it too")
 	fs.StringVar(&set.projectID, "project", "", "`id` of the project (default one that is nobody's)")
 	fs.DurationVar(&set.sessionTTL, "session-ttl", 10*time.Minute, "life of a session token")
 	fs.DurationVar(&set.refreshTTL, "refresh-ttl", 4*7*24*time.Hour, "life of a refresh token")
+	fs.DurationVar(&set.stepUpTTL, "step-up-ttl", 10*time.Minute, "life of a session token that came of a step-up")
+	fs.DurationVar(&set.inactivity, "inactivity", 0, "`time` without a refresh that ends a sign-in; 0 is off")
+	fs.IntVar(&set.attempts, "max-attempts", 0, "`number` of wrong codes in a row that lock a user; 0 is no limit")
+	fs.BoolVar(&set.codeReuse, "code-reuse", false, "take a code more than once, so that nobody waits for the next between two sign-ins")
 	fs.BoolVar(&set.rotate, "rotate", false, "replace the refresh token with every refresh")
 	response := fs.String("token-response", "body", "where tokens are answered, `body|cookies`")
 	fs.StringVar(&set.alg, "alg", "RS256", "algorithm of the project's keys, `RS256|ES256`")
@@ -127,6 +137,12 @@ func (s *settings) checkLives() error {
 		return fmt.Errorf("-session-ttl must be whole seconds, %v or more", minSessionTTL)
 	case s.refreshTTL < s.sessionTTL || s.refreshTTL%time.Second != 0:
 		return errors.New("-refresh-ttl must be whole seconds, and no less than -session-ttl")
+	case s.stepUpTTL < minSessionTTL || s.stepUpTTL%time.Second != 0:
+		return fmt.Errorf("-step-up-ttl must be whole seconds, %v or more", minSessionTTL)
+	case s.inactivity < 0 || s.inactivity%time.Second != 0:
+		return errors.New("-inactivity must be whole seconds, and not negative")
+	case strings.ContainsAny(s.host, ":/[]"):
+		return errors.New("-host must be a name without a port")
 	}
 	return nil
 }
@@ -177,8 +193,8 @@ func (s *settings) newProject() (*descopetest.Server, error) {
 			t.TokensInCookies = s.cookies
 			t.Alg = s.alg
 			t.MaxUsers, t.MaxTokens = maxUsers, maxTokens
-			// What a person would wait for between two sign-ins, a test should not.
-			t.AllowCodeReuse = true
+			t.StepUpTTL, t.InactivityTimeout = s.stepUpTTL, s.inactivity
+			t.MaxAttempts, t.AllowCodeReuse = s.attempts, s.codeReuse
 			// Pages that talk to the project without the kit in between must not
 			// learn that they may change anybody's authenticator.
 			t.UpdateChecksLoginID = true

@@ -199,7 +199,7 @@ func copyFiles(t *testing.T, dir string, names ...string) {
 func (s *suite) run(t *testing.T, set setup, files ...string) {
 	keyFile := newKeyFile(t, set.alg)
 	emulator := s.start(t, "emulator",
-		"-addr", "127.0.0.1:0",
+		"-addr", "127.0.0.1:0", "-code-reuse",
 		"-project", projectID,
 		"-rotate="+strconv.FormatBool(set.rotate),
 		"-token-response", set.tokens,

@@ -56,6 +56,7 @@ type Client struct {
 type Config struct {
 	ProjectID     string
 	BaseURL       string        // "": that of the project's region
+	Insecure      bool          // it may be http, which is warned of
 	HTTPClient    *http.Client  // copied; nil: one over a clone of http.DefaultTransport
 	ManagementKey func() string // a func, so that nothing prints it
 	Limits        Limits
@@ -66,6 +67,9 @@ type Config struct {
 // New returns a Client. It makes no call.
 func New(cfg Config) *Client {
 	client := restrictClient(cfg.HTTPClient)
+	if cfg.Insecure && cfg.Log != nil {
+		cfg.Log.Warn("descopehttp: Config.InsecureBaseURL is for development only: tokens may travel in the clear")
+	}
 	return &Client{
 		client:      client,
 		connections: client.Transport.(calmTransport).RoundTripper.(*connections),

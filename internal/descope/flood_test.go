@@ -112,7 +112,7 @@ func TestRefreshCallsForInventedKids(t *testing.T) {
 func TestFloodStopsNobodyWhoIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := kittest.NewHostile(t)
-		h.Project.Configure(func(s *descopetest.Settings) { s.KeysKept = 1 })
+		h.Project.Configure(func(s *descopetest.Settings) { s.KeysKept, s.KeyEndsRefresh = 1, false })
 		b := kittest.SignIn(h.Kit, kittest.Ada)
 		h.Project.RotateKeys()
 		require.NoError(t, h.Ready(t.Context()))
