@@ -436,6 +436,52 @@ func TestConfigurationIsNoWrongCode(t *testing.T) {
 	}
 }
 
+// The same with a project that is really another, locked by a key, or without TOTP: the first
+// request has the operator told within a second where to look, whoever tries as often as they
+// like.
+func TestMisconfigured(t *testing.T) {
+	for name, tt := range map[string]struct {
+		config  func(*descopehttp.Config)
+		project func(*descopetest.Settings)
+		field   string
+	}{
+		"project id":    {config: func(c *descopehttp.Config) { c.ProjectID = kittest.ProjectID }, field: "Config.ProjectID"},
+		"no key":        {project: func(s *descopetest.Settings) { s.AuthManagementKey = "K2" }, field: "Config.AuthManagementKey"},
+		"wrong key":     {func(c *descopehttp.Config) { c.AuthManagementKey = descopehttp.NewSecret("K1") }, func(s *descopetest.Settings) { s.AuthManagementKey = "K2" }, "Config.AuthManagementKey"},
+		"TOTP disabled": {project: func(s *descopetest.Settings) { s.TOTPDisabled = true }, field: "is TOTP enabled in Descope's console?"},
+		"404 of another code": {project: func(s *descopetest.Settings) {
+			s.TOTPDisabled, s.DisabledTOTP = true, descopetest.Failure{Status: 404, Code: "E113001"}
+		}, field: "Config.ProjectID"},
+	} {
+		for _, path := range []string{kittest.VerifyPath, kittest.SignUpPath} {
+			t.Run(name+", "+path, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					k := kittest.New(t, func(c *descopehttp.Config) {
+						if tt.config != nil {
+							tt.config(c)
+						}
+					})
+					if tt.project != nil {
+						k.Project.Configure(tt.project)
+					}
+					for range 70 { // more than there are guesses, and sign-ups
+						r := kittest.Post(path, `{"loginId":"new@example.com"}`)
+						if path == kittest.VerifyPath {
+							r = kittest.Post(path, fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Ada, k.Project.Code(kittest.Ada)))
+						}
+						kittest.RequireProblem(t, kittest.Serve(k.Handler(), r), http.StatusBadGateway, "unavailable")
+						line, _, _ := strings.Cut(k.Logs.String(), "\n")
+						require.Contains(t, line, "level=ERROR")
+						require.Contains(t, line, tt.field)
+						kittest.Elapse(time.Second)
+					}
+					assert.Equal(t, 2, strings.Count(k.Logs.String(), "level=ERROR"), "one a minute")
+				})
+			})
+		}
+	}
+}
+
 // A code that is not known here may be Descope's word for a wrong one: it counts while
 // others sign in.
 func TestUnknownCodesAreNoFreeGuesses(t *testing.T) {
