@@ -285,6 +285,8 @@ func setups() *rapid.Generator[setup] {
 		}
 		s.Shared = s.Shared || s.Replicas > 1
 		s.Reuse = rapid.Bool().Draw(t, "reuse")
+		s.StepUpSpends = rapid.Bool().Draw(t, "step-up spends")
+		s.Select = rapid.SampledFrom([]descopetest.Fate{descopetest.TokenRotates, descopetest.TokenKept, descopetest.TokenSpent}).Draw(t, "select")
 		s.Spent = rapid.SampledFrom([]string{"E061005", "E064001"}).Draw(t, "spent")
 		return s
 	})

@@ -58,6 +58,9 @@ type setup struct {
 
 	Reuse bool   // Descope ends a line when a spent token of it is presented
 	Spent string // Descope's code for a spent token; "": its own choice
+
+	StepUpSpends bool             // the token that it is asked for with
+	Select       descopetest.Fate // of the token that it is asked for with
 }
 
 // A world is a project, replicas of a server and browsers, and a ledger of all
@@ -182,6 +185,10 @@ func newWorld(s setup) *world {
 		t.SessionTTL, t.RefreshTTL = s.SessionTTL, s.RefreshTTL
 		t.AllowCodeReuse = true
 		t.ReuseRevokesFamily = s.Reuse
+		t.SelectFate = s.Select
+		if s.StepUpSpends {
+			t.StepUpFate = descopetest.TokenSpent
+		}
 		if s.Spent != "" {
 			t.SpentRefresh.Code = s.Spent
 		}
