@@ -121,8 +121,10 @@ func (x userTrouble) play(t *testing.T) (wrong []string) {
 				break
 			}
 			kittest.Elapse(11 * time.Second)
-			if res := people[1].ask(k, "sign in"); res.StatusCode != http.StatusOK {
-				wrong = append(wrong, fmt.Sprintf("others cannot sign in: %d", res.StatusCode))
+			for _, what := range []string{"sign in", "refresh"} {
+				if res := people[1].ask(k, what); res.StatusCode != http.StatusOK {
+					wrong = append(wrong, fmt.Sprintf("others' %s: %d", what, res.StatusCode))
+				}
 			}
 		}
 		if left := people[0].Refresh; x.endsSignIns() && left != "" {

@@ -568,6 +568,32 @@ func TestRefusedWithAnotherCode(t *testing.T) {
 	}
 }
 
+// A code that is not about who calls is no sign-in's end while every refresh gets it:
+// Descope's trouble with refreshing is told from the user's by a refresh that is answered.
+func TestEveryRefreshIsRefused(t *testing.T) {
+	for _, others := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			k := kittest.New(t)
+			k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+			b, bob := kittest.SignIn(k, kittest.Ada), kittest.SignIn(k, kittest.Bob)
+			page := k.RequireSession(new(kittest.Spy))
+			kittest.Elapse(kittest.Past)
+			refused := descopetest.Fault{Status: 400, Body: `{"errorCode":"E112102"}`, Times: -1}
+			k.Project.Fail(kittest.RefreshPath, refused)
+			assert.Equal(t, 401, b.Do(page, kittest.Get("/")).StatusCode)
+			kittest.Elapse(6 * time.Second)
+			require.Equal(t, http.StatusOK, signIn(k, kittest.Bob).StatusCode)
+			if others {
+				k.Project.Reset()
+				require.Equal(t, http.StatusOK, bob.Do(page, kittest.Get("/")).StatusCode)
+				k.Project.Fail(kittest.RefreshPath, refused)
+			}
+			kittest.Elapse(6 * time.Second)
+			assert.Equal(t, others, len(b.Do(page, kittest.Get("/")).Cookies()) > 0)
+		})
+	}
+}
+
 // A logout has nothing left to do where Descope refuses the token for a reason of its own.
 func TestLogoutOfARefusedToken(t *testing.T) {
 	for body, want := range map[string]int{

@@ -84,7 +84,9 @@ const (
 	isReplaced
 )
 
-func (r *Renewer) noteRotation(a *arrival) {
+// noteRefresh notes that Descope has answered a refresh, and how.
+func (r *Renewer) noteRefresh(a *arrival) {
+	r.refreshed.Store(a.at.UnixNano())
 	did := int32(staysInForce)
 	if a.rotated() {
 		did = isReplaced

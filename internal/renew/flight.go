@@ -113,7 +113,7 @@ func (r *Renewer) renew(ctx context.Context, fl *flight, l *line, left time.Dura
 	if err != nil {
 		return r.judgeFailure(ctx, c, l, t, err)
 	}
-	r.noteRotation(a)
+	r.noteRefresh(a)
 	r.publish(ctx, c, l, a)
 	return r.proveIfAny(ctx, fl, l)
 }
@@ -435,7 +435,12 @@ func (l *line) refuse(now time.Time, refused *descope.Refusal) error {
 // are answered show that it is not; without any an operator has to look, and the browser,
 // which can do no more, is told after a while that it is over.
 func (r *Renewer) doubt(ctx context.Context, l *line, now time.Time, refused *descope.Refusal) error {
-	confirmed, givenUp := l.trouble.doubt(now, r.api.AnsweredSince)
+	answered := r.api.AnsweredSince
+	if !descope.RefusesCaller(refused) {
+		// It is not about who calls, so only another refresh shows that it is not about all.
+		answered = func(t time.Time) bool { return r.refreshed.Load() > t.UnixNano() }
+	}
+	confirmed, givenUp := l.trouble.doubt(now, answered)
 	if !confirmed {
 		r.oddRefusals.Do(func() {
 			r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses a refresh token for a reason that may be the sign-in's, or that of Config.AuthManagementKey and Config.ProjectID; cookies are kept until another call shows which",

@@ -89,9 +89,10 @@ type Renewer struct {
 	log    *slog.Logger
 	flying tasks.Group
 
-	unshown atomic.Int64 // len(memory.unshown), to be read without the lock
-	early   Early
-	rotates atomic.Int32 // whether the last refresh brought another refresh token, see noteRotation
+	unshown   atomic.Int64 // len(memory.unshown), to be read without the lock
+	early     Early
+	rotates   atomic.Int32 // whether the last refresh brought another refresh token
+	refreshed atomic.Int64 // when that was answered, Unix nanoseconds
 
 	mu       sync.Mutex // guards memory and all that it leads to
 	memory   memory
