@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -473,4 +474,32 @@ func TestNativePages(t *testing.T) {
 		kittest.RequireOK(t, call(http.MethodPost, kittest.LogoutPath, "{}", bearer(tokens.Refresh)...))
 		assert.False(t, k.Project.Honours(tokens.Refresh))
 	}
+}
+
+// Descope puts a backend SDK into another class of limits than it does an unknown client,
+// and its edge turns away who does not say who it is.
+func TestEveryCallSaysWhoWeAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		paths := make(map[string]bool)
+		tap := &kittest.Wiretap{Answer: func(r *http.Request) *http.Response {
+			mu.Lock()
+			defer mu.Unlock()
+			paths[r.URL.Path] = true
+			assert.Equal(t, "descopehttp", r.Header.Get("X-Descope-SDK-Name"), r.URL.Path)
+			assert.Regexp(t, `^\d+\.\d+\.\d+$`, r.Header.Get("X-Descope-SDK-Version"), r.URL.Path)
+			assert.Equal(t, "descopehttp/"+r.Header.Get("X-Descope-SDK-Version"), r.Header.Get("User-Agent"), r.URL.Path)
+			return nil
+		}}
+		k := kittest.New(t, tap.Config)
+		kittest.RequireOK(t, kittest.Serve(k.Handler(), kittest.Post(kittest.SignUpPath, `{"loginId":"new@example.com"}`)))
+		var b kittest.Browser
+		b.Keep(kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)))
+		for _, r := range []*http.Request{kittest.Post(kittest.RefreshPath, ""), kittest.Get(kittest.MePath), kittest.Post(kittest.LogoutPath, "")} {
+			require.Equal(t, http.StatusOK, b.Do(k.Handler(), r).StatusCode, r.URL.Path)
+		}
+		for _, path := range []string{kittest.SignUpPath, kittest.VerifyPath, kittest.RefreshPath, kittest.MePath, kittest.LogoutPath, kittest.KeysPath + "/" + k.Project.ProjectID()} {
+			assert.True(t, paths[path], path)
+		}
+	})
 }
