@@ -397,12 +397,13 @@ func (a *Auth) take(w http.ResponseWriter, r *http.Request, h renew.Handout, pre
 	return verdict{shared: &verified{Verified: h.Session}, raw: h.Token, renewedWith: presented}
 }
 
-// renewAhead renews a session that is about to end, so that the end meets no request, or
-// one that can be renewed at leisure. What cannot carry cookies is left alone, and a
-// step-up ends when it ends.
+// renewAhead renews a session that is about to end, or whose sign-in is, so that the end
+// meets no request, or one that can be renewed at leisure. What cannot carry cookies is left
+// alone, and a step-up ends when it ends, unless the sign-in would end with it.
 func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judgedCookies, c clock) verdict {
 	current := verdict{shared: judged.session, raw: judged.token}
-	if judged.refresh == nil || visit.IsUpgrade(r) || current.session().StepUp() {
+	claims := &judged.session.Claims
+	if judged.refresh == nil || visit.IsUpgrade(r) || current.session().StepUp() && !a.renewer.EndsSignIn(claims, c.now) {
 		return current
 	}
 	if !a.judge.isDue(a.judge.cache.prints.Of(judged.token), judged.session, c.now) {
@@ -410,7 +411,7 @@ func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judged
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)
 	defer cancel()
-	h, ok := a.renewer.Ahead(ctx, judged.refresh, &judged.session.Claims)
+	h, ok := a.renewer.Ahead(ctx, judged.refresh, claims)
 	if !ok {
 		judged.session.tried.Store(c.now.UnixNano())
 		return current

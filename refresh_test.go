@@ -1,9 +1,12 @@
 package descopehttp_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -1552,4 +1555,184 @@ func TestRevokedKeyAndMemory(t *testing.T) {
 		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
 		assert.Empty(t, res.Cookies())
 	})
+}
+
+// inactivity makes Descope end the sign-ins of users who are not active: an answer that
+// signs somebody in says until when a refresh has to come, and one that comes later is
+// refused.
+type inactivity struct {
+	kittest.Wiretap
+	limit time.Duration
+	says  string // in place of limit, if it is set
+
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (i *inactivity) config(c *descopehttp.Config) {
+	if i.last.IsZero() {
+		i.last = time.Now()
+	}
+	i.Answer = func(r *http.Request) *http.Response {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if r.URL.Path == kittest.RefreshPath && i.limit > 0 && time.Since(i.last) > i.limit {
+			return kittest.JSONAnswer(http.StatusUnauthorized, `{"errorCode":"E061005","errorDescription":"inactive"}`)
+		}
+		if r.URL.Path == kittest.RefreshPath || r.URL.Path == kittest.VerifyPath {
+			i.last = time.Now()
+		}
+		return nil
+	}
+	i.Edit = func(_ string, body []byte) []byte {
+		says := cmp.Or(i.says, strconv.Itoa(int(i.limit/time.Second)))
+		return bytes.Replace(body, []byte(`"nextRefreshSeconds":0`), []byte(`"nextRefreshSeconds":`+says), 1)
+	}
+	i.Config(c)
+}
+
+// Where Descope ends the sign-in of who is not active, whoever is active stays signed in,
+// though the session lives on: also where another replica was told, where none is
+// remembered, and after a restart.
+func TestActiveUsersStaySignedIn(t *testing.T) {
+	const limit = 10 * time.Minute
+	for _, rotating := range []bool{false, true} {
+		for name, tt := range map[string]struct {
+			limit    time.Duration
+			replicas int
+			restarts bool // each lives for eight minutes, and then another begins
+			edit     func(*descopehttp.Config)
+			most     int // refreshes in two hours
+		}{
+			"one":          {limit: limit, replicas: 1, most: 20},
+			"no cache":     {limit: limit, replicas: 1, edit: func(c *descopehttp.Config) { c.MaxCachedSessions = -1 }, most: 20},
+			"replicas":     {limit: limit, replicas: 3, edit: shareStore(), most: 20},
+			"no store":     {limit: limit, replicas: 3, most: 20},
+			"restarts":     {limit: limit, replicas: 1, restarts: true, most: 20},
+			"longer":       {limit: 40 * time.Minute, replicas: 2, edit: shareStore(), most: 9}, // one finds out
+			"no end":       {limit: 0, replicas: 1, most: 4},
+			"no end, more": {limit: 0, replicas: 2, edit: shareStore(), most: 5},
+		} {
+			t.Run(fmt.Sprintf("%s, rotating=%v", name, rotating), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					upstream := &inactivity{limit: tt.limit}
+					edits := []func(*descopehttp.Config){upstream.config}
+					if tt.edit != nil {
+						edits = append(edits, tt.edit)
+					}
+					k := kittest.New(t, edits...)
+					k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.RotateRefresh = time.Hour, rotating })
+					kits := []*kittest.Kit{k}
+					for len(kits) < tt.replicas {
+						kits = append(kits, kittest.For(t, k.Project, edits...))
+					}
+					var b kittest.Browser
+					b.Keep(kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)))
+					began := time.Now()
+					for i := 0; time.Since(began) < 2*time.Hour; i++ {
+						kittest.Elapse(4 * time.Minute)
+						if tt.restarts && i%2 == 1 {
+							kits[0] = kittest.For(t, k.Project, edits...)
+						}
+						res := b.Do(kits[i%len(kits)].RequireSession(new(kittest.Spy)), kittest.Get("/"))
+						require.Equal(t, http.StatusOK, res.StatusCode, "after %v", time.Since(began))
+					}
+					assert.LessOrEqual(t, k.Project.Requests(kittest.RefreshPath), tt.most)
+				})
+			})
+		}
+	}
+}
+
+func shareStore() func(*descopehttp.Config) {
+	store := kittest.NewMemoryStore()
+	return func(c *descopehttp.Config) { c.RefreshStore = store }
+}
+
+// What another replica was told comes along with its answer.
+func TestInactivityIsToldThroughTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream, share := &inactivity{limit: 10 * time.Minute}, shareStore()
+		k := kittest.New(t, upstream.config, share)
+		other := kittest.For(t, k.Project, upstream.config, share)
+		var b kittest.Browser
+		b.Keep(kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)))
+		require.NoError(t, other.Ready(t.Context()))
+		kittest.Elapse(5 * time.Minute)
+		late := b.Copied() // the answer will be lost
+		require.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+		require.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+
+		h := other.RequireSession(new(kittest.Spy))
+		kittest.Elapse(4*time.Minute + 45*time.Second)
+		require.Equal(t, http.StatusOK, late.Do(h, kittest.Get("/")).StatusCode)
+		require.Equal(t, b.Session, late.Session, "by way of the store")
+		require.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		kittest.Elapse(30 * time.Second)
+		require.Equal(t, http.StatusOK, late.Do(h, kittest.Get("/")).StatusCode)
+		assert.Equal(t, 2, k.Project.Requests(kittest.RefreshPath), "half of the time has passed since the answer")
+	})
+}
+
+// A step-up is not given up early, but is before the sign-in is lost.
+func TestStepUpOfAnInactiveUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream := &inactivity{limit: 10 * time.Minute}
+		k := kittest.New(t, upstream.config)
+		k.Project.Configure(func(s *descopetest.Settings) { s.StepUpTTL = 10 * time.Minute })
+		var told kittest.Browser
+		told.Keep(kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)))
+		tokens := k.Project.StepUp(kittest.Ada)
+		b := kittest.Browser{Session: tokens.Session, Refresh: tokens.Refresh}
+		h := k.Require(descopehttp.StepUp())(new(kittest.Spy))
+		kittest.Elapse(9*time.Minute + 29*time.Second)
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
+		kittest.Elapse(2 * time.Second)
+		b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/"))
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+		kittest.Elapse(9 * time.Minute)
+		assert.Equal(t, http.StatusOK, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+	})
+}
+
+// Times that look odd from here never make every request a refresh.
+func TestInactivityAndOddTimes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		behind time.Duration // Descope's clock
+		says   string
+		most   int // refreshes in an hour with a request a second
+	}{
+		"clock ahead": {6 * time.Minute, "600", 60},
+		"far ahead":   {50 * time.Minute, "600", 60},
+		"in no time":  {0, "1", 130},
+		"below it":    {0, "-600", 2},
+		"a fraction":  {0, "0.001", 130},
+		"huge":        {0, "1e300", 2},
+		"a string":    {0, `"600"`, 12},
+		"no number":   {0, `{"x":1}`, 2},
+		"null":        {0, `null`, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				upstream := &inactivity{says: tt.says}
+				k := kittest.New(t, upstream.config)
+				k.Project.Configure(func(s *descopetest.Settings) {
+					s.SessionTTL, s.RotateRefresh = 2*time.Hour, true
+					s.EditClaims = func(_ string, claims map[string]any) {
+						claims["iat"] = time.Now().Add(-tt.behind).Unix()
+					}
+				})
+				var b kittest.Browser
+				b.Keep(kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)))
+				require.NotEmpty(t, b.Session)
+				h := k.RequireSession(new(kittest.Spy))
+				for range 3600 {
+					kittest.Elapse(time.Second)
+					require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+				}
+				assert.LessOrEqual(t, k.Project.Requests(kittest.RefreshPath), tt.most)
+			})
+		})
+	}
 }

@@ -2,6 +2,9 @@ package descope
 
 import (
 	"cmp"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -58,6 +61,7 @@ func (a *Answer) LoginIDs() ([]string, error) {
 // passed on as they came.
 type Tokens struct {
 	Session, Refresh string         // "" if the answer has none
+	Idle             time.Duration  // until a refresh has to come, or else the user counts as inactive; 0: never
 	Body             jsontext.Value // with both tokens empty
 }
 
@@ -70,6 +74,8 @@ func (a *Answer) Tokens() (*Tokens, error) {
 		RefreshJWT        string `json:"refreshJwt"`
 		CookieName        string `json:"cookieName"`
 		SessionCookieName string `json:"sessionCookieName"`
+
+		NextRefreshSeconds jsontext.Value `json:"nextRefreshSeconds"`
 	}
 	if json.Unmarshal(a.Body, &body) != nil {
 		return nil, problem.Unavailable.Because("Descope's answer has an unexpected form")
@@ -78,7 +84,7 @@ func (a *Answer) Tokens() (*Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokens{Session: body.SessionJWT, Refresh: body.RefreshJWT, Body: rest}
+	t := &Tokens{Session: body.SessionJWT, Refresh: body.RefreshJWT, Idle: secondsOf(body.NextRefreshSeconds), Body: rest}
 	for _, c := range a.cookies {
 		switch c.Name {
 		case cmp.Or(body.SessionCookieName, token.SessionDRN):
@@ -88,6 +94,17 @@ func (a *Answer) Tokens() (*Tokens, error) {
 		}
 	}
 	return t, nil
+}
+
+// secondsOf reads a number of seconds, also from a string. What is none counts as 0: the
+// tokens beside it must not be lost for it.
+func secondsOf(v jsontext.Value) time.Duration {
+	const most = 365 * 24 * time.Hour
+	seconds, err := strconv.ParseFloat(strings.Trim(string(v), `"`), 64)
+	if err != nil || !(seconds > 0) {
+		return 0
+	}
+	return time.Duration(min(seconds, most.Seconds()) * float64(time.Second))
 }
 
 // WithTokens returns the JSON object body with its two tokens replaced, every

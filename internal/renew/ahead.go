@@ -41,14 +41,25 @@ const (
 	aheadInterval = 10 * time.Second // between two attempts for one line
 )
 
-// isDue reports whether so little is left of a session that it should be renewed while it
-// still serves.
-func isDue(c *token.Claims, now time.Time) bool {
+// isEnding reports whether little is left of a session.
+func isEnding(c *token.Claims, now time.Time) bool {
 	life := unknownLife
 	if !c.IssuedAt.IsZero() {
 		life = c.Expiry.Sub(c.IssuedAt)
 	}
 	return c.Expiry.Sub(now) < min(aheadOfEnd, life/aheadOfLife)
+}
+
+// isDue reports whether a session must be renewed while it still serves: little is left of
+// it, or of the time that Descope gives those who are not active.
+func (r *Renewer) isDue(c *token.Claims, now time.Time) bool {
+	return isEnding(c, now) || r.idle.isDue(c.IssuedAt, c.Expiry, now)
+}
+
+// EndsSignIn reports whether the sign-in is about to end because Descope takes the user for
+// inactive, though the session lives on.
+func (r *Renewer) EndsSignIn(c *token.Claims, now time.Time) bool {
+	return r.idle.isOver(c.IssuedAt, now)
 }
 
 // isEarly reports whether enough of a session is over that it may be renewed. The
@@ -62,10 +73,10 @@ func isEarly(session token.Fingerprint, c *token.Claims, now time.Time) bool {
 	return age >= life*earlyFrom/100+spread/(1<<16)*time.Duration(binary.BigEndian.Uint16(session[:]))
 }
 
-// IsDue reports whether a session should be renewed while it still serves: because it is
-// about to end, or because there is room for it now.
+// IsDue reports whether a session should be renewed while it still serves: because it must
+// be, or because there is room for it now.
 func (r *Renewer) IsDue(session token.Fingerprint, c *token.Claims, now time.Time) bool {
-	return isDue(c, now) || isEarly(session, c, now) && r.mayBeEarly()
+	return r.isDue(c, now) || isEarly(session, c, now) && r.mayBeEarly()
 }
 
 // mayBeEarly reports whether there is room for what could wait.
@@ -99,7 +110,7 @@ func (r *Renewer) noteRefresh(a *arrival) {
 // the answer comes later, the next request gets it.
 func (r *Renewer) Ahead(ctx context.Context, t *token.Token, session *token.Claims) (Handout, bool) {
 	now := time.Now()
-	if !isDue(session, now) {
+	if !r.isDue(session, now) {
 		if !t.Claims.Expiry.After(session.Expiry) {
 			return Handout{}, false // the next one would end with the refresh token as well
 		}
@@ -125,10 +136,13 @@ func (r *Renewer) lookAhead(ctx context.Context, t *token.Token, session *token.
 		return nil, false
 	}
 	l := p.line
-	if r.serves(l, now) && l.session.session.Claims.Expiry.After(session.Expiry) && !isDue(&l.session.session.Claims, now) {
+	if r.serves(l, now) && l.session.session.Claims.Expiry.After(session.Expiry) && !r.isDue(&l.session.session.Claims, now) {
 		return nil, true
 	}
 	if l.newest.Raw != t.Raw || l.unproved != nil || l.flight != nil || now.Sub(l.tried) < aheadInterval || now.Before(l.trouble.until) {
+		return nil, false
+	}
+	if !isEnding(session, now) && r.isDue(session, now) && !r.idle.mayAsk(l.answered(), now) {
 		return nil, false
 	}
 	l.tried = now

@@ -164,7 +164,7 @@ func (r *Renewer) claim(ctx context.Context, l *line, t *token.Token, left time.
 			r.noteEnded(l)
 			return nil, errLoggedOut
 		}
-		if a := r.arrivalOf(t, v); a != nil && (a.rotated() || time.Until(a.expiry) > left) {
+		if a := r.arrivalOf(t, v); a != nil && (a.rotated() || r.lasts(a, left)) {
 			c.release()
 			r.mu.Lock()
 			r.memory.takeOver(l, a, time.Now())
@@ -182,6 +182,12 @@ func (r *Renewer) claim(ctx context.Context, l *line, t *token.Token, left time.
 		case <-time.After(wait):
 		}
 	}
+}
+
+// lasts reports whether the session in an answer of another replica is good enough for who
+// needs so much of it.
+func (r *Renewer) lasts(a *arrival, left time.Duration) bool {
+	return time.Until(a.expiry) > left && !r.idle.isDue(a.issued, a.expiry, time.Now())
 }
 
 // spend presents t to Descope, alone: with the lease for as long as it takes.
@@ -202,6 +208,7 @@ func (r *Renewer) spend(ctx context.Context, c *claim, t *token.Token, call func
 	if err != nil {
 		return nil, err
 	}
+	r.idle.tell(tokens.Idle, time.Now())
 	return r.newArrival(began, time.Now(), t, tokens), nil
 }
 
@@ -298,7 +305,11 @@ func (r *Renewer) arrivalOf(from *token.Token, v *record) *arrival {
 	if now := time.Now(); at.After(now) {
 		at = now // its clock is ahead of ours
 	}
-	a := r.newArrival(began, at, from, &descope.Tokens{Session: v.Session, Refresh: v.Refresh, Body: []byte("{}")})
+	idle := time.Duration(v.Idle) * time.Second
+	if idle > 0 { // none may also mean that a replica of an older version wrote this
+		r.idle.tell(idle, time.Now())
+	}
+	a := r.newArrival(began, at, from, &descope.Tokens{Session: v.Session, Refresh: v.Refresh, Idle: idle, Body: []byte("{}")})
 	a.minted, a.shown, a.told = v.Minted, v.Shown, true
 	return a
 }
@@ -310,7 +321,7 @@ func (r *Renewer) newArrival(began, at time.Time, from *token.Token, answer *des
 	// By the wall clock: the other one stands still while a machine is suspended.
 	a := &arrival{began: began.Round(0), at: at.Round(0), from: from, answer: answer}
 	if t, err := r.rules.Parse(answer.Session, token.SessionDRN); err == nil {
-		a.expiry = t.Claims.Expiry
+		a.expiry, a.issued = t.Claims.Expiry, t.Claims.IssuedAt
 		if !t.Claims.IssuedAt.IsZero() {
 			a.life = min(t.Claims.Expiry.Sub(t.Claims.IssuedAt), unfetchedKept)
 		}

@@ -28,10 +28,11 @@
 // # Who decides what
 //
 // signin.go has the model and memory.go its transitions, without I/O and under one lock.
-// This file looks at them and decides who gets what. ahead.go renews what still serves.
-// flight.go makes the calls that renew, and says what a refusal of one means; call.go makes those that others ask for with the
-// newest token, and has a refresh confirm what they were refused. logout.go ends sign-ins,
-// shared.go and seal.go are the store.
+// This file looks at them and decides who gets what. ahead.go renews what still serves, and
+// idle.go knows when those who are active have to be seen. flight.go makes the calls that
+// renew, and says what a refusal of one means; call.go makes those that others ask for with
+// the newest token, and has a refresh confirm what they were refused. logout.go ends
+// sign-ins, shared.go and seal.go are the store.
 package renew
 
 import (
@@ -88,6 +89,7 @@ type Renewer struct {
 	shown  func(session string) bool
 	log    *slog.Logger
 	flying tasks.Group
+	idle   idleLimit // how long Descope waits for a refresh
 
 	unshown   atomic.Int64 // len(memory.unshown), to be read without the lock
 	early     Early

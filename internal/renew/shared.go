@@ -50,6 +50,7 @@ type record struct {
 	Refresh string `json:"refresh,omitzero"` // that came of it, if it is another
 	Minted  bool   `json:"minted,omitzero"`  // the token is in force perhaps
 	Shown   bool   `json:"shown,omitzero"`   // a client has shown the token
+	Idle    int64  `json:"idle,omitzero"`    // seconds until a refresh has to come, as Descope told
 }
 
 // shared is a Store in use. A nil one stands for a single replica. Whatever goes wrong
@@ -266,7 +267,7 @@ func (s *shared) put(ctx context.Context, owner string, a *arrival, over bool) (
 }
 
 func recordOf(a *arrival) *record {
-	v := &record{Began: a.began.UnixMilli(), At: a.at.UnixMilli(), Session: a.answer.Session, Minted: a.minted, Shown: a.shown}
+	v := &record{Began: a.began.UnixMilli(), At: a.at.UnixMilli(), Session: a.answer.Session, Minted: a.minted, Shown: a.shown, Idle: int64(a.answer.Idle / time.Second)}
 	if a.rotated() {
 		v.Refresh = a.answer.Refresh
 	}

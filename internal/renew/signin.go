@@ -89,6 +89,7 @@ type arrival struct {
 	shown     bool          // a client has shown from, rather than only what led to it
 	life      time.Duration // of the session in it, 0 if that cannot be told
 	expiry    time.Time     // of that session
+	issued    time.Time     // the same, the zero time if it does not say
 }
 
 // rotated reports whether the answer brought another refresh token.
@@ -123,6 +124,15 @@ func (l *line) inForce() *token.Token {
 
 // head returns the place of the newest token that leads here.
 func (l *line) head() *place { return l.places[len(l.places)-1] }
+
+// answered returns when Descope answered for the line last, the zero time if that is not
+// known.
+func (l *line) answered() time.Time {
+	if l.last == nil {
+		return time.Time{}
+	}
+	return l.last.at
+}
 
 // isKnown reports whether something is remembered that would be missed.
 func (l *line) isKnown() bool {
