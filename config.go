@@ -10,9 +10,11 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/guess"
 	"github.com/descopehttp/descopehttp/internal/renew"
@@ -218,11 +220,7 @@ const (
 	maxLeeway     = time.Minute
 )
 
-var (
-	projectIDPattern = regexp.MustCompile(`^P[A-Za-z0-9]{27,35}$`)
-	// The last label starts with a letter, which keeps addresses out.
-	domainPattern = regexp.MustCompile(`^\.?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]*$`)
-)
+var projectIDPattern = regexp.MustCompile(`^P[A-Za-z0-9]{27,35}$`)
 
 // New returns an Auth that behaves as cfg says. It makes no network call:
 // [Auth.Ready] tells whether Descope's keys can be had. If cfg is invalid, New
@@ -231,7 +229,8 @@ func New(cfg Config) (*Auth, error) {
 	var errs configErrors
 	errs.checkProject(&cfg)
 	errs.checkTokens(&cfg)
-	errs.checkCookies(&cfg.Cookies)
+	cookies := cookie.Settings(cfg.Cookies)
+	cookies.Check(func(field, reason string) { errs.add("Cookies."+field, "%s", reason) })
 	errs.checkBaseURL(cfg.BaseURL, cfg.InsecureBaseURL)
 	if l := cfg.Limits; min(l.SessionCalls, l.AccountCalls, l.SecondFactorCalls, l.SignInCalls, l.GuessesPerLogin, l.GuessesPerDay, l.GuessesPerNetwork, l.SignUpsPerNetwork) < 0 {
 		errs.add("Limits", "must not be negative")
@@ -254,6 +253,7 @@ func New(cfg Config) (*Auth, error) {
 		Audience:    cfg.Audience,
 		AcceptOAuth: cfg.AcceptOAuth,
 		Leeway:      leeway(cfg.Leeway),
+		Names:       token.Names{Session: slices.Clone(cfg.Cookies.SessionNames), Refresh: slices.Clone(cfg.Cookies.RefreshNames)},
 	}
 	api := descope.New(descope.Config{
 		ProjectID:     cfg.ProjectID,
@@ -262,6 +262,7 @@ func New(cfg Config) (*Auth, error) {
 		HTTPClient:    cfg.HTTPClient,
 		ManagementKey: cfg.AuthManagementKey.value,
 		Limits:        cfg.Limits.calls(),
+		Names:         rules.Names,
 		Rules:         descope.Rules{EndsSession: cfg.EndsSession, WrongCode: cfg.WrongCode},
 		Log:           log,
 	})
@@ -329,18 +330,6 @@ func (errs *configErrors) checkTokens(cfg *Config) {
 	}
 	if cfg.StepUpForUpdate && cfg.Tokens != InCookies {
 		errs.add("StepUpForUpdate", "requires Tokens to be InCookies")
-	}
-}
-
-func (errs *configErrors) checkCookies(c *Cookies) {
-	if c.Domain != "" && !domainPattern.MatchString(c.Domain) {
-		errs.add("Cookies.Domain", "must be a domain name of at least two labels")
-	}
-	if c.SameSite < 0 || c.SameSite > http.SameSiteNoneMode {
-		errs.add("Cookies.SameSite", "must be Lax, Strict or None")
-	}
-	if c.SameSite == http.SameSiteNoneMode && c.InsecureHTTP {
-		errs.add("Cookies.SameSite", "None needs Secure cookies, which InsecureHTTP switches off")
 	}
 }
 

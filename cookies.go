@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/descopehttp/descopehttp/internal/cookie"
-	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // Delivery says how session and refresh tokens reach the client.
@@ -44,35 +43,30 @@ type Cookies struct {
 	// SameSite of both cookies. The default is Lax, with which a link from
 	// another site arrives signed in. None needs Secure cookies.
 	SameSite http.SameSite
+
+	// SessionNames and RefreshNames, if set, are the names of the two cookies, in place of
+	// those above; at most four each. The first is written, all are read, and all others
+	// are deleted at a sign-in, a renewal and a logout: a new name in front signs nobody
+	// out. Where a value under a name with __Host- passes the checks, other names are not
+	// looked at. A token whose "drn" claim is one of the names is of that kind, as in
+	// projects that name their cookies. No name may be on both lists, and DS and DSR are
+	// of their kind alone.
+	SessionNames, RefreshNames []string
+
+	// Partitioned gives each site that embeds this one cookies of its own (CHIPS). It needs
+	// SameSite None and Secure cookies. Taken away again, it leaves those where they are.
+	Partitioned bool
 }
 
 // newCookiePolicy returns the policy, whose names are empty for a delivery that
 // uses no cookies.
 func newCookiePolicy(c Cookies, delivery Delivery, projectID string, log *slog.Logger) *cookie.Policy {
-	p := cookie.New(cookie.Policy{
-		ProjectID: projectID,
-		Session:   "__Host-" + token.SessionDRN,
-		Refresh:   "__Host-" + token.RefreshDRN,
-		Domain:    c.Domain,
-		Secure:    !c.InsecureHTTP,
-		SameSite:  c.SameSite,
-		Vary:      "Cookie, Authorization",
-		Log:       log,
-	})
-	if c.PlainNames || c.Domain != "" || c.InsecureHTTP {
-		p.Session, p.Refresh = token.SessionDRN, token.RefreshDRN
-		if p.Secure {
-			p.Marker = cookie.MarkerName
-		}
-	}
-	if p.SameSite == 0 || p.SameSite == http.SameSiteDefaultMode {
-		p.SameSite = http.SameSiteLaxMode
-	}
+	p := cookie.New(cookie.Settings(c), projectID, log)
 	switch delivery {
 	case SessionInBody:
-		p.Session = ""
+		p.Session = nil
 	case InBody:
-		p.Session, p.Refresh, p.Marker, p.Vary = "", "", "", "Authorization"
+		p.Session, p.Refresh, p.Marker, p.Vary = nil, nil, "", "Authorization"
 	}
 	return p
 }

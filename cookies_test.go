@@ -893,3 +893,320 @@ func TestCookiesThatNobodyKeeps(t *testing.T) {
 		assert.Equal(t, 2, strings.Count(k.Logs.String(), "too large"))
 	})
 }
+
+// names is an edit that names the cookies.
+func names(session, refresh string) func(*descopehttp.Config) {
+	return func(c *descopehttp.Config) {
+		c.Cookies.SessionNames, c.Cookies.RefreshNames = strings.Fields(session), strings.Fields(refresh)
+	}
+}
+
+// A new name in front signs nobody out, with and without rotation, and what was there
+// before is gone with the first renewal; with a logout and a sign-in too.
+func TestRenamedCookies(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before, after    func(*descopehttp.Config)
+		session, refresh string // names afterwards
+		former           []string
+	}{
+		"own names":       {names("", ""), names("shop __Host-DS", "shopR __Host-DSR"), "shop", "shopR", []string{"__Host-DS", "__Host-DSR"}},
+		"back to default": {names("shop", "shopR"), names("__Host-DS shop", "__Host-DSR shopR"), "__Host-DS", "__Host-DSR", []string{"shop", "shopR"}},
+		"from an SDK's":   {func(c *descopehttp.Config) { c.Cookies.PlainNames = true }, names("__Host-s DS", "__Host-r DSR"), "__Host-s", "__Host-r", []string{"DS", "DSR"}},
+		"refresh alone":   {names("", ""), names("", "__Host-r __Host-DSR"), "__Host-DS", "__Host-r", []string{"__Host-DSR"}},
+		"two former":      {names("b", "bR"), names("c b a", "cR bR aR"), "c", "cR", []string{"a", "b", "aR", "bR"}},
+		"another order":   {names("a b", "aR bR"), names("b a", "bR aR"), "b", "bR", []string{"a", "aR"}},
+	} {
+		for _, rotating := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, rotating=%v", name, rotating), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					before := kittest.New(t, tt.before)
+					before.Project.Configure(func(s *descopetest.Settings) { s.RotateRefresh, s.AllowCodeReuse = rotating, true })
+					after := kittest.For(t, before.Project, tt.after)
+					signIn := func(k *kittest.Kit) []*http.Cookie {
+						res := kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada))
+						require.Equal(t, http.StatusOK, res.StatusCode)
+						return res.Cookies()
+					}
+					onlyNew := func(jar http.CookieJar, u *url.URL, why string) {
+						var left []string
+						for _, c := range jar.Cookies(u) {
+							if c.Name != "__Host-DSU" {
+								left = append(left, c.Name)
+							}
+						}
+						assert.ElementsMatch(t, []string{tt.session, tt.refresh}, left, why)
+					}
+					visit := func(jar http.CookieJar, u *url.URL, r *http.Request, h http.Handler) *http.Response {
+						for _, c := range jar.Cookies(u) {
+							r.AddCookie(c)
+						}
+						res := kittest.Serve(h, r)
+						jar.SetCookies(u, res.Cookies())
+						return res
+					}
+					h := after.RequireSession(new(kittest.Spy))
+
+					jar, u := jarOf(t, signIn(before))
+					assert.Equal(t, http.StatusOK, visit(jar, u, kittest.Get("/"), h).StatusCode, "at once")
+					kittest.Elapse(kittest.Past)
+					assert.Equal(t, http.StatusOK, visit(jar, u, kittest.Get("/"), h).StatusCode, "after a renewal")
+					onlyNew(jar, u, "after a renewal")
+					kittest.Elapse(kittest.Past)
+					assert.Equal(t, http.StatusOK, visit(jar, u, kittest.Get("/"), h).StatusCode, "after another")
+					assert.Equal(t, 2, after.Project.Requests(kittest.RefreshPath), "one each")
+
+					jar, u = jarOf(t, signIn(before))
+					assert.Equal(t, http.StatusOK, visit(jar, u, kittest.Post(kittest.RefreshPath, "{}"), after.Handler()).StatusCode)
+					onlyNew(jar, u, "after a refresh by the page")
+
+					jar, u = jarOf(t, signIn(before))
+					require.Equal(t, http.StatusOK, visit(jar, u, kittest.Post(kittest.LogoutPath, "{}"), after.Handler()).StatusCode)
+					assert.Empty(t, jar.Cookies(u), "after a logout")
+
+					jar, u = jarOf(t, signIn(before), signIn(after))
+					onlyNew(jar, u, "after a sign-in")
+				})
+			})
+		}
+	}
+}
+
+// Two projects on one host keep out of each other's way, each with names of its own.
+func TestTwoProjectsOnOneHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shop, blog := kittest.New(t, names("shop", "shopR")), kittest.New(t, names("blog", "blogR"))
+		jar, u := jarOf(t)
+		visit := func(k *kittest.Kit, r *http.Request, h http.Handler) *http.Response {
+			for _, c := range jar.Cookies(u) {
+				r.AddCookie(c)
+			}
+			res := kittest.Serve(h, r)
+			jar.SetCookies(u, res.Cookies())
+			return res
+		}
+		both := []*kittest.Kit{shop, blog}
+		for _, k := range both {
+			r := kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`)
+			require.Equal(t, http.StatusOK, visit(k, r, k.Handler()).StatusCode)
+		}
+		for range 3 {
+			kittest.Elapse(kittest.Past)
+			for _, k := range both {
+				assert.Equal(t, http.StatusOK, visit(k, kittest.Get("/"), k.RequireSession(new(kittest.Spy))).StatusCode)
+			}
+		}
+		require.Equal(t, http.StatusOK, visit(shop, kittest.Post(kittest.LogoutPath, "{}"), shop.Handler()).StatusCode)
+		assert.Equal(t, http.StatusUnauthorized, visit(shop, kittest.Get("/"), shop.RequireSession(new(kittest.Spy))).StatusCode)
+		assert.Equal(t, http.StatusOK, visit(blog, kittest.Get("/"), blog.RequireSession(new(kittest.Spy))).StatusCode)
+	})
+}
+
+// A token is of the kind that its drn says, whatever name it comes under and however it is
+// presented: none passes for the other kind.
+func TestKindsAreNeverConfused(t *testing.T) {
+	h := kittest.NewHostile(t, names("shop __Host-DS DS", "shopR __Host-DSR DSR"))
+	bearer := func(r *http.Request, token string) *http.Request { return kittest.WithBearer(r, token) }
+	cookie := func(name string) func(*http.Request, string) *http.Request {
+		return func(r *http.Request, token string) *http.Request {
+			r.Header.Set("Cookie", name+"="+token)
+			return r
+		}
+	}
+	sessions, refreshes := []string{"shop", "__Host-DS", "DS"}, []string{"shopR", "__Host-DSR", "DSR"}
+	kinds := make(map[string]string)
+	for _, drn := range sessions {
+		kinds[drn] = "session"
+	}
+	for _, drn := range refreshes {
+		kinds[drn] = "refresh"
+	}
+	for _, drn := range []string{"", "ds", "DSr", "Shop", "SHOPR", "DS ", "shop\x00", "__Host-shop", "__Host-DSU", "DTD", "*"} {
+		kinds[drn] = "none"
+	}
+	for drn, kind := range kinds {
+		token := h.With(map[string]any{"drn": drn, "exp": time.Now().Add(time.Hour).Unix()})
+		opens := func(present func(*http.Request, string) *http.Request) bool {
+			return kittest.Serve(h.RequireSession(new(kittest.Spy)), present(kittest.Get("/"), token)).StatusCode == http.StatusOK
+		}
+		// Whether it is taken for a refresh token shows in what Descope is asked.
+		refreshed := func(present func(*http.Request, string) *http.Request, path string, handler http.Handler) bool {
+			h.Project.Reset()
+			kittest.Serve(handler, present(kittest.Post(path, "{}"), token))
+			return h.Project.Requests(kittest.RefreshPath) > 0
+		}
+		assert.Equal(t, kind == "session", opens(bearer), "bearer, %q", drn)
+		_, err := h.VerifyToken(t.Context(), token)
+		assert.Equal(t, kind == "session", err == nil, "VerifyToken, %q", drn)
+		for _, name := range sessions {
+			assert.Equal(t, kind == "session", opens(cookie(name)), "%q in %s", drn, name)
+			assert.False(t, refreshed(cookie(name), kittest.RefreshPath, h.Handler()), "%q in %s", drn, name)
+		}
+		for _, name := range refreshes {
+			assert.False(t, opens(cookie(name)), "%q in %s", drn, name) // Descope knows no such token
+			asked := refreshed(cookie(name), kittest.RefreshPath, h.Handler())
+			if kind != "refresh" {
+				assert.False(t, asked, "%q in %s", drn, name)
+			}
+		}
+	}
+	// Each refresh drn by itself, in a kit that has not been told no yet.
+	for _, drn := range refreshes {
+		for _, name := range refreshes {
+			h := kittest.NewHostile(t, names("shop __Host-DS DS", "shopR __Host-DSR DSR"))
+			require.NoError(t, h.Ready(t.Context()))
+			token := h.With(map[string]any{"drn": drn, "exp": time.Now().Add(time.Hour).Unix()})
+			kittest.Serve(h.Handler(), cookie(name)(kittest.Post(kittest.RefreshPath, "{}"), token))
+			assert.Equal(t, 1, h.Project.Requests(kittest.RefreshPath), "%q in %s", drn, name)
+		}
+		h := kittest.NewHostile(t, names("shop", "shopR __Host-DSR"))
+		token := h.With(map[string]any{"drn": drn, "exp": time.Now().Add(time.Hour).Unix()})
+		kittest.Serve(h.Handler(), bearer(kittest.Post(kittest.RefreshPath, "{}"), token))
+		assert.Equal(t, 1, h.Project.Requests(kittest.RefreshPath), "%q alone in the header", drn)
+	}
+	// Names that nobody configured say nothing.
+	plain := kittest.NewHostile(t)
+	for _, drn := range []string{"shop", "shopR", "__Host-DS", "__Host-DSR"} {
+		_, err := plain.VerifyToken(t.Context(), plain.With(map[string]any{"drn": drn}))
+		assert.ErrorIs(t, err, descopehttp.ErrInvalidToken, drn)
+	}
+}
+
+// In a project whose tokens go by names of their own all works as with Descope's names.
+func TestTokensWithNamesOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t, names("shop", "shopR"))
+		k.Project.Configure(func(s *descopetest.Settings) {
+			s.RotateRefresh = true
+			s.EditClaims = func(kind string, claims map[string]any) {
+				claims["drn"] = map[string]string{"DS": "shop", "DSR": "shopR"}[kind]
+			}
+		})
+		jar, u := jarOf(t)
+		visit := func(r *http.Request, h http.Handler) *http.Response {
+			for _, c := range jar.Cookies(u) {
+				r.AddCookie(c)
+			}
+			res := kittest.Serve(h, r)
+			jar.SetCookies(u, res.Cookies())
+			return res
+		}
+		r := kittest.Post(kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`)
+		kittest.RequireOK(t, visit(r, k.Handler()))
+		assert.Equal(t, http.StatusOK, visit(kittest.Get("/"), k.RequireSession(new(kittest.Spy))).StatusCode)
+	})
+}
+
+// Projects that deliver tokens in cookies do so under the names that are configured, also
+// where the answer does not announce them.
+func TestDescopesCookiesUnderConfiguredNames(t *testing.T) {
+	tap := new(kittest.Wiretap)
+	k := kittest.New(t, tap.Config, names("__Host-a shopS", "__Host-b shopR"))
+	presented, next := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Ada)
+	for body, lines := range map[string][]string{
+		`{}`: {"other=" + next.Refresh, "shopS=" + next.Session, "shopR=" + next.Refresh},
+		`{"cookieName":"x","sessionCookieName":"y"}`: {"shopS=planted", "shopR=planted", "DS=planted", "y=" + next.Session, "x=" + next.Refresh},
+		`{"cookieName":"","sessionCookieName":""}`:   {"DS=" + next.Session, "DSR=" + next.Refresh},
+	} {
+		tap.AnswerWith(func(r *http.Request) *http.Response {
+			if r.URL.Path != kittest.RefreshPath {
+				return nil
+			}
+			res := kittest.JSONAnswer(http.StatusOK, body)
+			res.Header["Set-Cookie"] = lines
+			return res
+		})
+		other := kittest.For(t, k.Project, tap.Config, names("__Host-a shopS", "__Host-b shopR"))
+		r := kittest.Post(kittest.RefreshPath, "")
+		r.Header.Set("Cookie", "__Host-b="+presented.Refresh)
+		res := kittest.Serve(other.Handler(), r)
+		kittest.RequireOK(t, res)
+		assert.Equal(t, next.Session, kittest.CookiesOf(res)["__Host-a"].Value, body)
+		assert.Equal(t, next.Refresh, kittest.CookiesOf(res)["__Host-b"].Value, body)
+	}
+}
+
+// What a neighbour host plants under a plain name counts for nothing beside a good value
+// under a name that it cannot plant, and crowds none out.
+func TestPlantedBesideHosted(t *testing.T) {
+	for name, tt := range map[string]struct {
+		own, planted string // of {S}, {R} of Ada and of Bob
+		want         string // whose session, or "" for none
+	}{
+		"session":                     {"__Host-DS={S}; __Host-DSR={R}", "DS={S}", kittest.Ada},
+		"refresh":                     {"__Host-DS={S}; __Host-DSR={R}", "DSR={R}", kittest.Ada},
+		"both":                        {"__Host-DS={S}; __Host-DSR={R}", "DS={S}; DSR={R}", kittest.Ada},
+		"a session alone":             {"__Host-DS={S}", "DSR={R}", kittest.Ada},
+		"a refresh token alone":       {"__Host-DSR={R}", "DS={S}; DSR={R}", kittest.Ada},
+		"twenty sessions":             {"__Host-DS={S}; __Host-DSR={R}", strings.Repeat("DS={S}; ", 20) + "DSR={R}", kittest.Ada},
+		"twenty refresh tokens":       {"__Host-DSR={R}", strings.Repeat("DSR={R}; ", 20) + "DS={S}", kittest.Ada},
+		"nothing of one's own":        {"", "DS={S}; DSR={R}", kittest.Bob}, // as with plain names alone
+		"of one's own what is no use": {"__Host-DS=junk; __Host-DSR=junk", "DS={S}", kittest.Bob},
+	} {
+		for _, first := range []bool{true, false} {
+			k := kittest.New(t, names("__Host-DS DS", "__Host-DSR DSR"))
+			k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+			require.NoError(t, k.Ready(t.Context()))
+			fill := func(loginID, line string) string {
+				tokens := k.Project.SignIn(loginID)
+				return strings.NewReplacer("{S}", tokens.Session, "{R}", tokens.Refresh).Replace(line)
+			}
+			own, planted := fill(kittest.Ada, tt.own), fill(kittest.Bob, tt.planted)
+			line := own + "; " + planted
+			if first {
+				line = planted + "; " + own
+			}
+			next := new(kittest.Spy)
+			for range 3 { // the third time from the cache
+				r := kittest.Get("/")
+				r.Header.Set("Cookie", line)
+				require.Equal(t, http.StatusOK, kittest.Serve(k.RequireSession(next), r).StatusCode, name)
+				session, ok := descopehttp.SessionFromContext(next.Last().Context())
+				require.True(t, ok)
+				assert.Equal(t, kittest.SubjectOf(t, k, k.Project.SignIn(tt.want).Session), session.Subject(), "%s, first=%v", name, first)
+			}
+		}
+	}
+}
+
+// A partitioned cookie and one that is not are two to a browser: both are set and deleted
+// in their own form, or else a logout leaves one, and the old one stays beside the new.
+func TestPartitionedCookies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		partitioned := func(c *descopehttp.Config) {
+			c.Cookies.SameSite, c.Cookies.Partitioned = http.SameSiteNoneMode, true
+		}
+		k := kittest.New(t, partitioned)
+		lines := func(res *http.Response) (set, deleted map[string][]bool) { // name → in which forms, in order
+			set, deleted = make(map[string][]bool), make(map[string][]bool)
+			for _, c := range res.Cookies() {
+				assert.True(t, c.Secure)
+				assert.Equal(t, http.SameSiteNoneMode, c.SameSite)
+				if c.MaxAge < 0 {
+					assert.Empty(t, set[c.Name], "a deletion after the cookie, for browsers that know one form only")
+					deleted[c.Name] = append(deleted[c.Name], c.Partitioned)
+				} else {
+					set[c.Name] = append(set[c.Name], c.Partitioned)
+				}
+			}
+			return set, deleted
+		}
+		two := func(forms ...bool) map[string][]bool {
+			return map[string][]bool{kittest.SessionCookie: forms, kittest.RefreshCookie: forms}
+		}
+		res := kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada))
+		set, deleted := lines(res)
+		assert.Equal(t, two(true), set)
+		assert.Equal(t, two(false), deleted)
+
+		// Without rotation the refresh token moves with its session.
+		b := kittest.SignIn(k, kittest.Ada)
+		kittest.Elapse(kittest.Past)
+		set, deleted = lines(b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")))
+		assert.Equal(t, two(true), set)
+		assert.Equal(t, two(false), deleted)
+
+		set, deleted = lines(kittest.Logout(k, b))
+		assert.Empty(t, set)
+		assert.Equal(t, two(false, true), deleted)
+	})
+}

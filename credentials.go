@@ -182,9 +182,6 @@ type judgedCookies struct {
 // planted one could turn this user into another; unless a marker, which nobody can
 // plant, says which of them is meant.
 func (j *judge) cookies(ctx context.Context, p *presented, c clock, fetch fetchPolicy) judgedCookies {
-	if p.Refresh.N > 0 {
-		fetch = fetchNever // a refresh is nearer than a key that may not exist
-	}
 	f := j.eachCookie(ctx, p, c, fetch)
 	user, conflict := f.owner()
 	if marked := f.marked(j.rules.ProjectID, p.Marker); marked != "" {
@@ -214,18 +211,43 @@ type finding struct {
 	err     error
 }
 
+// eachCookie judges each cookie by itself: those first that no neighbour host can plant,
+// and others only where none of these opens anything, or might.
 func (j *judge) eachCookie(ctx context.Context, p *presented, c clock, fetch fetchPolicy) (f findings) {
-	for i, raw := range p.Session.All() {
-		f.sessions[i] = j.sessionCookie(ctx, raw, &p.known[i], c, fetch)
+	j.someCookies(ctx, p, c, fetch, true, &f)
+	if !f.pass() {
+		j.someCookies(ctx, p, c, fetch, false, &f)
 	}
-	for _, raw := range p.Refresh.All() {
+	return f
+}
+
+func (j *judge) someCookies(ctx context.Context, p *presented, c clock, fetch fetchPolicy, hosted bool, f *findings) {
+	if p.Refresh.Has(hosted) {
+		fetch = fetchNever // a refresh is nearer than a key that may not exist
+	}
+	for i, raw := range p.Session.All() {
+		if p.Session.IsHosted(i) == hosted {
+			f.sessions[i] = j.sessionCookie(ctx, raw, &p.known[i], c, fetch)
+		}
+	}
+	for i, raw := range p.Refresh.All() {
+		if p.Refresh.IsHosted(i) != hosted {
+			continue
+		}
 		t, err := j.refresh(ctx, raw, c.now)
 		if err == nil {
 			f.refreshes = append(f.refreshes, t)
 		}
 		f.refreshExpired = f.refreshExpired || err == token.ErrExpired
 	}
-	return f
+}
+
+// pass reports whether there is something among them that opens or renews a session, or of
+// which that cannot be told.
+func (f *findings) pass() bool {
+	return len(f.refreshes) > 0 || slices.ContainsFunc(f.sessions[:], func(s finding) bool {
+		return s.session != nil || s.err != nil && problem.Of(s.err).Problem == problem.Unavailable
+	})
 }
 
 func (j *judge) sessionCookie(ctx context.Context, raw string, known *lookup, c clock, fetch fetchPolicy) finding {

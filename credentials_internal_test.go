@@ -67,10 +67,10 @@ func TestCookieSizeLimit(t *testing.T) {
 		p := newCookiePolicy(c, InCookies, "P", slog.New(slog.DiscardHandler))
 		for size, set := range map[int]bool{4095: true, 4096: true, 4097: false} {
 			w := httptest.NewRecorder()
-			p.Write(w, new(http.Request), &cookie.Fresh{Session: strings.Repeat("x", size-len(p.Session)), Refresh: "refresh", Until: time.Now().Add(time.Hour)})
+			p.Write(w, new(http.Request), &cookie.Fresh{Session: strings.Repeat("x", size-len(p.Session[0])), Refresh: "refresh", Until: time.Now().Add(time.Hour)})
 			cookies := w.Result().Cookies()
 			require.Len(t, cookies, 2)
-			assert.Equal(t, p.Session, cookies[0].Name)
+			assert.Equal(t, p.Session[0], cookies[0].Name)
 			assert.Equal(t, set, cookies[0].MaxAge > 0, size)
 			assert.Positive(t, cookies[1].MaxAge)
 		}

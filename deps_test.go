@@ -25,7 +25,7 @@ const module = "github.com/descopehttp/descopehttp"
 // may not exist.
 var arrows = map[string]struct{ own, others string }{
 	"internal/calm":    {},
-	"internal/cookie":  {own: "visit", others: "golang.org/x/time"},
+	"internal/cookie":  {own: "visit token", others: "golang.org/x/time"},
 	"internal/fading":  {},
 	"internal/problem": {others: "go-json-experiment/json"},
 	"internal/token":   {own: "problem", others: "go-json-experiment/json golang-jwt/jwt/v5 MicahParks/jwkset"},

@@ -249,7 +249,7 @@ func (a *Auth) secondFactorOf(f *flow, options map[string]any) (*token.Token, er
 	if options["stepup"] != true && options["mfa"] != true {
 		return nil, nil
 	}
-	bearer, err := descope.RefreshBearer(f.r.Header, a.projectID)
+	bearer, err := a.api.RefreshBearer(f.r.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -428,8 +428,8 @@ func (a *Auth) writeTokens(f *flow, h renew.Handout, signIn bool) error {
 	}
 	if !h.Late {
 		fresh := cookie.Fresh{Session: h.Token, Refresh: h.Refresh, Until: h.Until, User: h.Session.Claims.User(), SignIn: signIn}
-		if fresh.Refresh == "" && f.caller.inHeader {
-			fresh.Refresh = f.caller.refresh.Raw // this client has no refresh cookie yet
+		if f.caller.refresh != nil {
+			fresh.Held = f.caller.refresh.Raw
 		}
 		if signIn {
 			fresh.Scopes = a.formerScopes(f.r)

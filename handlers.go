@@ -171,7 +171,7 @@ func (a *Auth) perform(rt *route, f *flow) error {
 			return err
 		}
 	}
-	bearer, err := descope.RefreshBearer(f.r.Header, a.projectID)
+	bearer, err := a.api.RefreshBearer(f.r.Header)
 	if err != nil {
 		return err
 	}

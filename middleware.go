@@ -392,7 +392,7 @@ func (a *Auth) take(w http.ResponseWriter, r *http.Request, h renew.Handout, pre
 	if h.Late {
 		a.cookies.ForbidCaching(w)
 	} else {
-		a.cookies.Write(w, r, &cookie.Fresh{Session: h.Token, Refresh: h.Refresh, Until: h.Until, User: h.Session.Claims.User()})
+		a.cookies.Write(w, r, &cookie.Fresh{Session: h.Token, Refresh: h.Refresh, Held: presented.Raw, Until: h.Until, User: h.Session.Claims.User()})
 	}
 	return verdict{shared: &verified{Verified: h.Session}, raw: h.Token, renewedWith: presented}
 }

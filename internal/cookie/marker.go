@@ -30,7 +30,14 @@ func (p *Policy) writeMarker(w http.ResponseWriter, r *http.Request, f *Fresh) {
 	}
 }
 
-func (p *Policy) expireMarker(w http.ResponseWriter) { http.SetCookie(w, p.marker("", -1)) }
+func (p *Policy) expireMarker(w http.ResponseWriter) {
+	http.SetCookie(w, p.marker("", -1))
+	if p.Partitioned {
+		c := p.marker("", -1) // from before it was
+		c.Partitioned = false
+		http.SetCookie(w, c)
+	}
+}
 
 func (p *Policy) marker(value string, maxAge int) *http.Cookie {
 	c := p.cookie(p.Marker, value)

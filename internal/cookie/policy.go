@@ -1,6 +1,6 @@
 // Package cookie reads and writes the session cookies, and is the one that does.
 //
-// A [Policy] says how they are named and scoped. Under plain names a browser may hold
+// A [Policy] says how they are named and scoped, and names.go what names may be. Under plain names a browser may hold
 // several of one name, from an earlier configuration or from a neighbour host: scope.go
 // knows where they can stand, and marker.go whose browser it is.
 package cookie
@@ -18,27 +18,28 @@ const maxSize = 4096
 
 // A Policy is the compiled form of the root's Config.Cookies.
 type Policy struct {
-	ProjectID        string
-	Session, Refresh string // names; Session is "" where no session cookie is used
+	ProjectID string
+	// Names: the first is written, all are read, and none but the first outlives a sign-in,
+	// a renewal or a logout, so that a rename signs nobody out. Session is empty where no
+	// session cookie is used, and both where no cookies are.
+	Session, Refresh []string
 	Marker           string // its name, or ""
 	Domain           string
 	Secure           bool
 	SameSite         http.SameSite
+	Partitioned      bool
 	Vary             string // what an answer that was judged depends on
 	Log              *slog.Logger
 
 	warnings *warnings
 }
 
-// New returns p, ready for use.
-func New(p Policy) *Policy {
-	p.warnings = newWarnings()
-	return &p
-}
-
 // A Fresh is what is written of a renewed or new session.
 type Fresh struct {
-	Session, Refresh string // tokens; Refresh is "" if the client's own stays in force
+	Session, Refresh string // tokens; Refresh is "" if Held stays in force
+	// Held is the refresh token that the client has shown. It is set anew where the client
+	// has it somewhere else than in the cookie that is to stay.
+	Held string
 	// Until is when the refresh token expires. Both cookies live as long: a session cookie
 	// that went with its own token would take along the only hint that there is something
 	// to refresh.
@@ -50,19 +51,32 @@ type Fresh struct {
 
 // Write sets the cookies of a renewed or new session, in the answer to r.
 func (p *Policy) Write(w http.ResponseWriter, r *http.Request, f *Fresh) {
-	if p.Refresh == "" {
+	if len(p.Refresh) == 0 {
 		return
 	}
 	p.warnInsecure(r)
 	p.ForbidCaching(w)
 	p.expireScopes(w, f.Scopes)
-	if p.Session != "" {
-		p.setOrExpire(w, p.Session, f.Session, f.Until)
+	p.expireFormer(w)
+	if len(p.Session) > 0 {
+		p.setOrExpire(w, p.Session[0], f.Session, f.Until)
 	}
-	if f.Refresh != "" {
-		p.setOrExpire(w, p.Refresh, f.Refresh, f.Until)
+	refresh := f.Refresh
+	if refresh == "" && !p.holds(r, f.Held) {
+		refresh = f.Held
+	}
+	if refresh != "" {
+		p.setOrExpire(w, p.Refresh[0], refresh, f.Until)
 		p.writeMarker(w, r, f)
 	}
+}
+
+// holds reports whether a refresh token came in the cookie that is to stay. A partitioned
+// one cannot be told from the one that was set before.
+func (p *Policy) holds(r *http.Request, refresh string) bool {
+	only := Policy{Refresh: p.Refresh[:1]}
+	values := only.Read(r)
+	return !p.Partitioned && slices.Contains(values.Refresh.All(), refresh)
 }
 
 // setOrExpire deletes the old cookie where a browser would drop the new one
@@ -78,7 +92,7 @@ func (p *Policy) setOrExpire(w http.ResponseWriter, name, value string, until ti
 
 // Delete removes the cookies, and those for the domains in scopes too.
 func (p *Policy) Delete(w http.ResponseWriter, scopes []string) {
-	if p.Refresh == "" {
+	if len(p.Refresh) == 0 {
 		return
 	}
 	p.ForbidCaching(w)
@@ -91,16 +105,37 @@ func (p *Policy) Delete(w http.ResponseWriter, scopes []string) {
 	}
 }
 
-func (p *Policy) names() []string {
-	if p.Session == "" {
-		return []string{p.Refresh}
+func (p *Policy) names() []string { return slices.Concat(p.Session, p.Refresh) }
+
+// plainNames are those for which a neighbour host may set a cookie.
+func (p *Policy) plainNames() []string { return slices.DeleteFunc(p.names(), isHosted) }
+
+// expireFormer deletes what is not to be beside the cookies that are written: those of
+// other names, and those from before they were partitioned.
+func (p *Policy) expireFormer(w http.ResponseWriter) {
+	for _, names := range [][]string{p.Session, p.Refresh} {
+		for i, name := range names {
+			if i > 0 {
+				p.expire(w, name)
+			} else if p.Partitioned {
+				p.expireForm(w, name, false)
+			}
+		}
 	}
-	return []string{p.Session, p.Refresh}
 }
 
+// expire deletes a cookie, and the one from before it was partitioned: to a browser they
+// are two, and each goes by a deletion of its form.
 func (p *Policy) expire(w http.ResponseWriter, name string) {
+	if p.Partitioned {
+		p.expireForm(w, name, false)
+	}
+	p.expireForm(w, name, p.Partitioned)
+}
+
+func (p *Policy) expireForm(w http.ResponseWriter, name string, partitioned bool) {
 	c := p.cookie(name, "")
-	c.MaxAge = -1
+	c.MaxAge, c.Partitioned = -1, partitioned
 	http.SetCookie(w, c)
 	if p.Domain != "" {
 		c.Domain = "" // the host-only one, set before Domain was configured
@@ -124,13 +159,14 @@ func maxAge(until time.Time) int {
 
 func (p *Policy) cookie(name, value string) *http.Cookie {
 	return &http.Cookie{
-		Name:     name,
-		Value:    value,
-		Path:     "/",
-		Domain:   p.Domain,
-		Secure:   p.Secure,
-		HttpOnly: true,
-		SameSite: p.SameSite,
+		Name:        name,
+		Value:       value,
+		Path:        "/",
+		Domain:      p.Domain,
+		Secure:      p.Secure,
+		HttpOnly:    true,
+		SameSite:    p.SameSite,
+		Partitioned: p.Partitioned,
 	}
 }
 

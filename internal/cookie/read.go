@@ -3,6 +3,7 @@ package cookie
 import (
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -14,20 +15,39 @@ const (
 	maxLooked = 16
 )
 
-// Candidates are the values of all cookies of one name, at most a few.
+// Candidates are the values of all cookies of one kind, at most a few: those of names that
+// nobody else can plant before all others, so that none of these keeps one of those out.
 type Candidates struct {
 	Values [MaxCandidates]string
 	N      int
+	hosted int      // so many of them have such a name
 	more   []string // beyond them
 }
 
-func (c *Candidates) add(value string) {
+func (c *Candidates) add(value string, hosted bool) {
 	switch {
 	case value == "":
-	case c.N < MaxCandidates:
+		return
+	case !hosted || c.hosted == MaxCandidates:
+		c.append(value)
+		return
+	}
+	last := c.Values[MaxCandidates-1]
+	copy(c.Values[c.hosted+1:], c.Values[c.hosted:])
+	c.Values[c.hosted] = value
+	c.hosted++
+	if c.N < MaxCandidates {
+		c.N++
+	} else {
+		c.append(last)
+	}
+}
+
+func (c *Candidates) append(value string) {
+	if c.N < MaxCandidates {
 		c.Values[c.N] = value
 		c.N++
-	case len(c.more) < maxLooked-MaxCandidates:
+	} else if len(c.more) < maxLooked-MaxCandidates {
 		c.more = append(c.more, value)
 	}
 }
@@ -35,17 +55,25 @@ func (c *Candidates) add(value string) {
 // All returns those that are to be judged.
 func (c *Candidates) All() []string { return c.Values[:c.N] }
 
+// IsHosted reports whether the i-th has a name that no neighbour host can plant.
+func (c *Candidates) IsHosted(i int) bool { return i < c.hosted }
+
+// Has reports whether there are some of such names, or of others.
+func (c *Candidates) Has(hosted bool) bool {
+	return hosted && c.hosted > 0 || !hosted && c.N > c.hosted
+}
+
 // Sift drops what does not fit, if there are more than can be judged: junk that came
 // first must not keep the good one out.
 func (c *Candidates) Sift(fits func(string) bool) {
 	if len(c.more) == 0 {
 		return
 	}
-	all := append(c.All(), c.more...)
+	all, hosted := append(c.All(), c.more...), c.hosted
 	*c = Candidates{}
-	for _, value := range all {
+	for i, value := range all {
 		if c.N < MaxCandidates && fits(value) {
-			c.add(value)
+			c.add(value, i < hosted)
 		}
 	}
 }
@@ -65,10 +93,10 @@ func (p *Policy) Read(r *http.Request) (values Values) {
 			name, value, _ := strings.Cut(textproto.TrimString(pair), "=")
 			switch name = textproto.TrimString(name); {
 			case name == "":
-			case name == p.Session:
-				values.Session.add(unquote(value))
-			case name == p.Refresh:
-				values.Refresh.add(unquote(value))
+			case slices.Contains(p.Session, name):
+				values.Session.add(unquote(value), isHosted(name))
+			case slices.Contains(p.Refresh, name):
+				values.Refresh.add(unquote(value), isHosted(name))
 			case name == p.Marker:
 				values.Marker = unquote(value)
 			}
@@ -96,13 +124,13 @@ func (p *Policy) Replace(header http.Header, session string) http.Header {
 			pair = textproto.TrimString(pair)
 			name, _, _ := strings.Cut(pair, "=")
 			name = textproto.TrimString(name) // as net/http reads it
-			if pair != "" && name != p.Session && name != p.Refresh {
+			if pair != "" && !slices.Contains(p.Session, name) && !slices.Contains(p.Refresh, name) {
 				kept = append(kept, pair)
 			}
 		}
 	}
-	if p.Session != "" {
-		kept = append(kept, p.Session+"="+session)
+	if len(p.Session) > 0 {
+		kept = append(kept, p.Session[0]+"="+session)
 	}
 	if header.Del("Cookie"); len(kept) > 0 {
 		header.Set("Cookie", strings.Join(kept, "; "))

@@ -19,7 +19,7 @@ const (
 // ignore those by themselves (RFC 6265bis, section 5.7). Names with __Host- have no
 // domain.
 func (p *Policy) Scopes(host string) (domains []string) {
-	if strings.HasPrefix(p.Refresh, "__Host-") {
+	if len(p.plainNames()) == 0 {
 		return nil
 	}
 	host = strings.ToLower(visit.Hostname(host))
@@ -64,7 +64,7 @@ func (p *Policy) expireScopes(w http.ResponseWriter, domains []string) {
 		if domain == "" && p.Domain == "" {
 			continue // the scope of the policy
 		}
-		for _, name := range p.names() {
+		for _, name := range p.plainNames() {
 			c := p.cookie(name, "")
 			c.Domain, c.MaxAge = domain, -1
 			if size += len(c.String()); size > maxScopesSize {

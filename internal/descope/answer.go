@@ -2,6 +2,7 @@ package descope
 
 import (
 	"cmp"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +67,8 @@ type Tokens struct {
 }
 
 // Tokens finds the tokens in an answer: in the body, or, in projects that
-// deliver them as cookies, in Set-Cookie under the names that the body announces.
+// deliver them as cookies, in Set-Cookie under the names that the body announces, or
+// else under Descope's own or those that are configured.
 // They are not judged. The error, "cannot tell", says that the answer is no object.
 func (a *Answer) Tokens() (*Tokens, error) {
 	var body struct {
@@ -86,14 +88,21 @@ func (a *Answer) Tokens() (*Tokens, error) {
 	}
 	t := &Tokens{Session: body.SessionJWT, Refresh: body.RefreshJWT, Idle: secondsOf(body.NextRefreshSeconds), Body: rest}
 	for _, c := range a.cookies {
-		switch c.Name {
-		case cmp.Or(body.SessionCookieName, token.SessionDRN):
+		switch {
+		case a.isNamed(c, body.SessionCookieName, token.SessionDRN):
 			t.Session = cmp.Or(t.Session, c.Value)
-		case cmp.Or(body.CookieName, token.RefreshDRN):
+		case a.isNamed(c, body.CookieName, token.RefreshDRN):
 			t.Refresh = cmp.Or(t.Refresh, c.Value)
 		}
 	}
 	return t, nil
+}
+
+func (a *Answer) isNamed(c *http.Cookie, announced, kind string) bool {
+	if announced != "" {
+		return c.Name == announced
+	}
+	return a.names.Kind(c.Name) == kind
 }
 
 // secondsOf reads a number of seconds, also from a string. What is none counts as 0: the

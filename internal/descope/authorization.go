@@ -45,16 +45,16 @@ func SessionBearer(h http.Header, projectID string) (string, error) {
 // flows the header is that of Descope's clients, "Bearer <projectId>[:<refreshJwt>]
 // [:<key>]", or has the refresh token alone, never a session token. A management key is
 // dropped; ours is added when Descope is called.
-func RefreshBearer(h http.Header, projectID string) (string, error) {
+func (c *Client) RefreshBearer(h http.Header) (string, error) {
 	value, ok, err := bearerValue(h)
 	if !ok {
 		return "", err
 	}
-	if isRefreshToken(value) {
+	if c.isRefreshToken(value) {
 		return value, nil
 	}
 	parts := strings.Split(value, ":")
-	if parts[0] != projectID || len(parts) > 3 {
+	if parts[0] != c.projectID || len(parts) > 3 {
 		return "", problem.ForeignProject.Because("bearer value does not name this project")
 	}
 	if len(parts) > 1 && strings.Count(parts[1], ".") == 2 {
@@ -64,7 +64,7 @@ func RefreshBearer(h http.Header, projectID string) (string, error) {
 }
 
 // isRefreshToken looks at what a token says it is. What it is worth is judged later.
-func isRefreshToken(value string) bool {
+func (c *Client) isRefreshToken(value string) bool {
 	parts := strings.Split(value, ".")
 	if len(value) > token.MaxSize || len(parts) != 3 || strings.Contains(value, ":") {
 		return false
@@ -73,7 +73,7 @@ func isRefreshToken(value string) bool {
 	var claims struct {
 		DRN string `json:"drn"`
 	}
-	return err == nil && json.Unmarshal(payload, &claims) == nil && claims.DRN == token.RefreshDRN
+	return err == nil && json.Unmarshal(payload, &claims) == nil && c.names.Kind(claims.DRN) == token.RefreshDRN
 }
 
 // bearerValue returns what follows "Bearer " (RFC 6750, section 2.1; the scheme

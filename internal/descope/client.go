@@ -43,6 +43,7 @@ type Client struct {
 	base        string
 	projectID   string
 	key         func() string
+	names       token.Names
 	limit       time.Duration // of a call that spends nothing
 	gates       [classes]*gate
 	air         chan struct{} // a place for each call that may spend a token
@@ -59,6 +60,7 @@ type Config struct {
 	Insecure      bool          // it may be http, which is warned of
 	HTTPClient    *http.Client  // copied; nil: one over a clone of http.DefaultTransport
 	ManagementKey func() string // a func, so that nothing prints it
+	Names         token.Names   // of tokens and cookies, beside Descope's own
 	Limits        Limits
 	Rules         Rules
 	Log           *slog.Logger // nil: nothing is told
@@ -77,6 +79,7 @@ func New(cfg Config) *Client {
 		base:        cmp.Or(strings.TrimRight(cfg.BaseURL, "/"), regionURL(cfg.ProjectID)),
 		projectID:   cfg.ProjectID,
 		key:         cfg.ManagementKey,
+		names:       cfg.Names,
 		limit:       limitOf(cfg.HTTPClient),
 		gates:       newGates(cfg.Limits),
 		air:         make(chan struct{}, maxInTheAir),
@@ -149,6 +152,7 @@ func (c *Client) fetchKeys(ctx context.Context) ([]byte, error) {
 type Answer struct {
 	Body    jsontext.Value
 	cookies []*http.Cookie
+	names   *token.Names
 }
 
 // Post sends one request to the authentication API. t, if not nil, is the refresh token
@@ -229,7 +233,7 @@ func (c *Client) call(ctx context.Context, class Class, method, path string, t *
 	}
 	c.evidence.note(class, time.Now(), nil)
 	c.strangers.accept(t, time.Now())
-	return &Answer{Body: content, cookies: res.cookies}, nil
+	return &Answer{Body: content, cookies: res.cookies, names: &c.names}, nil
 }
 
 // takePlace returns when there is a place in the air. It is taken after the turn: those

@@ -16,6 +16,7 @@ package token
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,24 @@ const (
 	RefreshDRN = "DSR"
 )
 
+// Names are other values of "drn" that tell the two apart: in a project that names its
+// cookies, tokens go by those names. No name may be on both lists, and neither SessionDRN
+// nor RefreshDRN may be on the other's.
+type Names struct{ Session, Refresh []string }
+
+// Kind returns SessionDRN, RefreshDRN or "" for a "drn".
+func (n *Names) Kind(drn string) string {
+	switch {
+	case drn == SessionDRN, drn == RefreshDRN:
+		return drn
+	case slices.Contains(n.Session, drn):
+		return SessionDRN
+	case slices.Contains(n.Refresh, drn):
+		return RefreshDRN
+	}
+	return ""
+}
+
 // Rules decide about the tokens of one project. They are safe for concurrent use, and
 // must not be copied or changed once in use.
 type Rules struct {
@@ -44,6 +63,7 @@ type Rules struct {
 	Audience    string        // "": not asked for
 	AcceptOAuth bool          // access tokens of applications count as session tokens
 	Leeway      time.Duration // that the clock of this machine may be off
+	Names       Names
 
 	headers headerMemo
 	issuer  atomic.Pointer[string] // the last that passed: a project's tokens share one
@@ -192,7 +212,7 @@ func (rules *Rules) checkClaims(t *Token, drn string) error {
 		return errSubject
 	case t.scope.bound:
 		return errBound
-	case t.scope.drn != drn && !rules.isOAuthAccess(&t.scope, drn):
+	case rules.Names.Kind(t.scope.drn) != drn && !rules.isOAuthAccess(&t.scope, drn):
 		return errKind
 	case !rules.audienceFits(&t.scope, drn):
 		return errAudience
