@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -67,6 +66,11 @@ type Config struct {
 	// "exp" and "nbf" are judged. The default, 0, is 5 s; -1 is none; at most
 	// a minute.
 	Leeway time.Duration
+
+	// Keys, if set, is the project's key set as Descope published it, a JWK Set (RFC 7517):
+	// for a start while Descope is away. It serves until the first successful fetch, for a
+	// day at most; keys that were revoked since are trusted until then.
+	Keys []byte
 
 	// Cookies says how session cookies are named and scoped.
 	Cookies Cookies
@@ -214,11 +218,7 @@ func (e *ConfigError) Error() string {
 	return "descopehttp: Config." + e.Field + ": " + e.Reason
 }
 
-// Bounds on Config and on what New makes of it.
-const (
-	defaultLeeway = 5 * time.Second
-	maxLeeway     = time.Minute
-)
+const maxLeeway = time.Minute
 
 var projectIDPattern = regexp.MustCompile(`^P[A-Za-z0-9]{27,35}$`)
 
@@ -231,15 +231,24 @@ func New(cfg Config) (*Auth, error) {
 	errs.checkTokens(&cfg)
 	cookies := cookie.Settings(cfg.Cookies)
 	cookies.Check(func(field, reason string) { errs.add("Cookies."+field, "%s", reason) })
-	errs.checkBaseURL(cfg.BaseURL, cfg.InsecureBaseURL)
+	if reason := descope.CheckBaseURL(cfg.BaseURL, cfg.InsecureBaseURL); reason != "" {
+		errs.add("BaseURL", "%s", reason)
+	}
 	if l := cfg.Limits; min(l.SessionCalls, l.AccountCalls, l.SecondFactorCalls, l.SignInCalls, l.GuessesPerLogin, l.GuessesPerDay, l.GuessesPerNetwork, l.SignUpsPerNetwork) < 0 {
 		errs.add("Limits", "must not be negative")
 	}
 	if e := cfg.Limits.EarlyRenewal; e < EarlyWithoutRotation || e > EarlyNever {
 		errs.add("Limits", "EarlyRenewal is none of the constants")
 	}
+	given := token.ParseKeySet(cfg.Keys)
+	if cfg.Keys != nil && len(given) == 0 {
+		errs.add("Keys", "must be a JWK set with a key that is for verifying")
+	}
 	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
-	login := errs.loginURL(cfg.LoginURL)
+	login, ok := visit.ParseLoginURL(cfg.LoginURL)
+	if !ok {
+		errs.add("LoginURL", "must be a path of this server, an https URL, or http to a loopback address")
+	}
 	if p := cfg.PathPrefix; p != "" && (!visit.IsLocalPath(p) || strings.HasSuffix(p, "/") || strings.ContainsAny(p, "?#")) {
 		errs.add("PathPrefix", "must be a path such as /shop, without a slash at its end")
 	}
@@ -252,7 +261,7 @@ func New(cfg Config) (*Auth, error) {
 		ProjectID:   cfg.ProjectID,
 		Audience:    cfg.Audience,
 		AcceptOAuth: cfg.AcceptOAuth,
-		Leeway:      leeway(cfg.Leeway),
+		Leeway:      token.LeewayOf(cfg.Leeway),
 		Names:       token.Names{Session: slices.Clone(cfg.Cookies.SessionNames), Refresh: slices.Clone(cfg.Cookies.RefreshNames)},
 	}
 	api := descope.New(descope.Config{
@@ -267,6 +276,7 @@ func New(cfg Config) (*Auth, error) {
 		Log:           log,
 	})
 	keys := newKeySet(api, rules, log)
+	keys.give(given)
 	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log, Limits: cfg.Limits.guesses()})
 	cache := newSessionCache(cfg.MaxCachedSessions, rules, keys)
 	renewer := renew.New(renew.Config{ProjectID: cfg.ProjectID, API: api, Keys: renewKeys{keys}, Rules: rules, Store: storeOf(cfg.RefreshStore), MaxBytes: cfg.MaxRememberedBytes, Early: renew.Early(cfg.Limits.EarlyRenewal), Shown: cache.holds, Log: log})
@@ -343,45 +353,7 @@ func (errs *configErrors) crossOriginProtection(origins []string) *http.CrossOri
 	return p
 }
 
-func (errs *configErrors) checkBaseURL(s string, insecure bool) {
-	if s == "" {
-		return
-	}
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		errs.add("BaseURL", "must be an absolute URL")
-	case u.User != nil || strings.ContainsAny(s, "?#"):
-		errs.add("BaseURL", "must have no user, query or fragment")
-	case u.Scheme != "https" && (u.Scheme != "http" || !insecure && !visit.IsLoopback(u.Hostname())):
-		errs.add("BaseURL", "must be https, or http to a loopback address")
-	}
-}
-
-func (errs *configErrors) loginURL(s string) *url.URL {
-	if s == "" {
-		return nil
-	}
-	u, err := url.Parse(s)
-	secure := err == nil && (u.Scheme == "https" && u.Hostname() != "" || u.Scheme == "http" && visit.IsLoopback(u.Hostname()))
-	if err != nil || u.Fragment != "" || !visit.IsLocalPath(s) && (!secure || u.User != nil) {
-		errs.add("LoginURL", "must be a path of this server, an https URL, or http to a loopback address")
-		return nil
-	}
-	return u
-}
-
 func notVisibleASCII(r rune) bool { return r <= ' ' || r > '~' }
-
-func leeway(d time.Duration) time.Duration {
-	switch d {
-	case 0:
-		return defaultLeeway
-	case -1:
-		return 0
-	}
-	return d
-}
 
 // storeOf returns nil for no store: an interface that holds a nil one would be a store.
 func storeOf(s RefreshStore) renew.Store {

@@ -68,6 +68,12 @@ func TestConfigMistakes(t *testing.T) {
 		{"Cookies.SameSite", func(c *descopehttp.Config) {
 			c.Cookies.SameSite, c.Cookies.InsecureHTTP = http.SameSiteNoneMode, true
 		}},
+		{"Keys", func(c *descopehttp.Config) { c.Keys = []byte{} }},
+		{"Keys", func(c *descopehttp.Config) { c.Keys = []byte("-----BEGIN PUBLIC KEY-----") }},
+		{"Keys", func(c *descopehttp.Config) { c.Keys = []byte(`{"keys":[]}`) }},
+		{"Keys", func(c *descopehttp.Config) {
+			c.Keys = []byte(`{"keys":[{"kty":"oct","kid":"a","alg":"HS256","k":"AAAA"}]}`)
+		}},
 		{"Cookies.Partitioned", func(c *descopehttp.Config) { c.Cookies.Partitioned = true }},
 		{"Cookies.Partitioned", func(c *descopehttp.Config) {
 			c.Cookies.Partitioned, c.Cookies.SameSite = true, http.SameSiteStrictMode

@@ -95,8 +95,9 @@ func (j *judge) refresh(ctx context.Context, raw string, now time.Time) (*token.
 	switch err := j.keys.filter(ctx, t); err {
 	case nil:
 	case errKeyNotHeld:
-		// With no keys at all, right after the start, nobody is a stranger.
-		t.Unverified = j.keys.held.Load().usable(now)
+		// With no keys of Descope's own, right after the start, nobody is a stranger.
+		held := j.keys.held.Load()
+		t.Unverified = held.usable(now) && !held.given
 	default:
 		return nil, err
 	}

@@ -29,7 +29,7 @@ var arrows = map[string]struct{ own, others string }{
 	"internal/fading":  {},
 	"internal/problem": {others: "go-json-experiment/json"},
 	"internal/token":   {own: "problem", others: "go-json-experiment/json golang-jwt/jwt/v5 MicahParks/jwkset"},
-	"internal/descope": {own: "problem token fading calm", others: "go-json-experiment/json golang.org/x/time"},
+	"internal/descope": {own: "problem token fading calm visit", others: "go-json-experiment/json golang.org/x/time"},
 	"internal/guess":   {own: "problem descope fading calm", others: "golang.org/x/text golang.org/x/time"},
 	"internal/tasks":   {},
 	"internal/visit":   {},

@@ -85,12 +85,23 @@ type keySet struct {
 type heldKeys struct {
 	byID  map[string]*token.Key
 	began time.Time // when the fetch that brought it began
+	given bool      // by Config.Keys, until Descope has answered
 }
 
 // usable reports whether the keys may still be trusted. Keys that could not be
 // fetched again for a day are not: their revocation would have gone unseen.
 func (h *heldKeys) usable(now time.Time) bool {
 	return h != nil && now.Sub(h.began) <= keyMaxStale
+}
+
+// isOld reports whether a fetch should begin beside the request.
+func (h *heldKeys) isOld(now time.Time) bool { return h.given || now.Sub(h.began) > keyRefreshAfter }
+
+// give has the set begin with these keys. They are those of no fetch, and refuse nothing.
+func (s *keySet) give(keys map[string]*token.Key) {
+	if len(keys) > 0 {
+		s.held.Store(&heldKeys{byID: keys, began: time.Now().Round(0), given: true})
+	}
 }
 
 // newKeySet returns a set that holds nothing yet. The first request fetches it, or Ready.
@@ -138,7 +149,7 @@ func clockFor(budget time.Duration) clock {
 // with a session that was checked before, so it takes no lock while the keys are fresh.
 func (s *keySet) trusts(key *token.Key, now time.Time) bool {
 	held := s.held.Load()
-	return held.usable(now) && held.byID[key.KID] == key && now.Sub(held.began) <= keyRefreshAfter ||
+	return held.usable(now) && held.byID[key.KID] == key && !held.isOld(now) ||
 		s.trustsStale(held, key, now)
 }
 
@@ -206,7 +217,7 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 	// Descope must not sign anybody out.
 	if held.usable(now) {
 		if key, ok := held.byID[kid]; ok {
-			if now.Sub(held.began) > keyRefreshAfter {
+			if held.isOld(now) {
 				s.startFetch(now, fetchIfFloorAllows)
 			}
 			return key.JWK, nil
@@ -239,7 +250,7 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 	if key, ok := held.byID[kid]; ok {
 		return key.JWK, nil
 	}
-	if held.began.Before(firstSeen) {
+	if held.given || held.began.Before(firstSeen) {
 		// The floor held the fetch up. A user whose token is signed with a key of just
 		// now must not be turned away: "come back" is said to the inventor of kids, too.
 		return jwkset.JWK{}, s.unavailable("key is not known yet", errKeyPending)
@@ -250,7 +261,10 @@ func (s *keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 // ready returns nil if keys are held, fetching them if none are.
 func (s *keySet) ready(ctx context.Context) error {
 	now := time.Now()
-	if s.held.Load().usable(now) {
+	if held := s.held.Load(); held.usable(now) {
+		if held.given {
+			s.startFetch(now, fetchIfFloorAllows)
+		}
 		return nil
 	}
 	if err := s.await(ctx, s.startFetch(now, fetchIfFloorAllows)); err != nil {
@@ -349,7 +363,10 @@ func (s *keySet) replace(began time.Time) {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: key set could not be fetched", slog.String("reason", problem.Of(err).Reason))
 		return
 	}
-	keys := token.ParseKeySet(body)
+	keys, skipped := token.ReadKeySet(body)
+	if len(skipped) > 0 {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: keys of the key set cannot be used and are skipped", slog.Any("keys", skipped))
+	}
 	if len(keys) == 0 {
 		s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: key set has no usable key; the last good one stays in use")
 		return

@@ -487,3 +487,68 @@ func TestAnotherKeyUnderTheSameKid(t *testing.T) {
 		assert.LessOrEqual(t, project.Requests(kittest.KeysPath), 2)
 	})
 }
+
+// What a key set holds that cannot be used is named in the log, once a fetch, with the
+// reason and without anything of the key.
+func TestSkippedKeysAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := kittest.NewHostile(t)
+		modulus := base64.RawURLEncoding.EncodeToString(h.RSA.N.Bytes())
+		good := `{"kty":"RSA","kid":"SKgood","alg":"RS256","use":"sig","e":"AQAB","n":"` + modulus + `"}`
+		const secret = "c2VjcmV0LW1hdGVyaWFsLW9mLWEta2V5"
+		k := h.WithKeySet(t, `{"keys":[`+good+`,{"kty":"oct","kid":"SKoct","alg":"HS256","k":"`+secret+`"},{"kty":"RSA","kid":"SKenc","alg":"RS256","use":"enc","e":"AQAB","n":"`+modulus+`","d":"`+secret+`"},`+
+			`{"kty":"RSA","kid":"SKsmall","alg":"RS256","e":"AQAB","n":"`+secret+`"},{"kty":"RSA","alg":"RS256","e":"AQAB","n":"`+modulus+`"},"junk\nline"]}`)
+		require.NoError(t, k.Ready(t.Context()))
+		assert.Equal(t, 1, strings.Count(k.Logs.String(), "are skipped"))
+		for _, word := range []string{"2: it does not decode", "3: it is not for verifying", "4: its kind, size and alg", "5: it has no kid", "6: it is no JWK"} {
+			assert.Contains(t, k.Logs.String(), word)
+		}
+		assert.NotContains(t, k.Logs.String(), "SK", "what is in a key set came from outside")
+		assert.NotContains(t, k.Logs.String(), secret)
+		assert.NotContains(t, k.Logs.String(), modulus[:40])
+		kittest.Elapse(5 * time.Second)
+		_, err := k.VerifyToken(t.Context(), h.Header(`{"alg":"RS256","kid":"SKother"}`))
+		require.Error(t, err)
+		assert.Equal(t, 2, strings.Count(k.Logs.String(), "are skipped"), "another fetch")
+	})
+}
+
+// Keys that are given serve while Descope is away, for a day; what Descope says takes their
+// place at once.
+func TestGivenKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := kittest.NewHostile(t)
+		document := `{"keys":[{"kty":"RSA","kid":"` + kittest.RSAKid + `","alg":"RS256","use":"sig","e":"AQAB","n":"` + base64.RawURLEncoding.EncodeToString(h.RSA.N.Bytes()) + `"}]}`
+		give := func(c *descopehttp.Config) { c.Keys = []byte(document) }
+		week := map[string]any{"exp": time.Now().Add(7 * 24 * time.Hour).Unix()}
+		token := h.With(week)
+		serve := func(k *kittest.Kit, token string) int {
+			return kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithBearer(kittest.Get("/"), token)).StatusCode
+		}
+
+		h.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 503, Times: -1})
+		assert.Equal(t, http.StatusServiceUnavailable, serve(kittest.For(t, h.Project), token), "without")
+		k := kittest.For(t, h.Project, give)
+		require.NoError(t, k.Ready(t.Context()))
+		assert.Equal(t, http.StatusOK, serve(k, token))
+		assert.Equal(t, http.StatusServiceUnavailable, serve(k, h.Header(`{"alg":"RS256","kid":"SKother"}`)), "of a key that may be new they refuse nothing")
+		kittest.Elapse(24*time.Hour - time.Second)
+		assert.Equal(t, http.StatusOK, serve(k, token), "from the cache as well")
+		kittest.Elapse(2 * time.Second)
+		assert.Equal(t, http.StatusServiceUnavailable, serve(k, token), "a day is over")
+
+		// Descope is there and does not publish the key any more.
+		other := kittest.New(t)
+		for _, first := range []func(*kittest.Kit){
+			func(k *kittest.Kit) { require.NoError(t, k.Ready(t.Context())) },
+			func(k *kittest.Kit) { assert.Equal(t, http.StatusOK, serve(k, token)) },
+		} {
+			k = kittest.For(t, other.Project, give)
+			other.Project.Reset()
+			first(k)
+			synctest.Wait()
+			assert.Equal(t, 1, other.Project.Requests(kittest.KeysPath), "at once, and not after an hour")
+			assert.Equal(t, http.StatusUnauthorized, serve(k, token))
+		}
+	})
+}

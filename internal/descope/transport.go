@@ -4,10 +4,13 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/descopehttp/descopehttp/internal/calm"
+	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
 // Bounds on connections. A NAT or a load balancer may drop one without a word; calls on
@@ -143,4 +146,22 @@ func regionURL(projectID string) string {
 		return "https://api.descope.com"
 	}
 	return "https://api." + projectID[1:5] + ".descope.com"
+}
+
+// CheckBaseURL says what is wrong with a base URL, "" if nothing is. An insecure one may be
+// of http.
+func CheckBaseURL(s string, insecure bool) (reason string) {
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
+		return "must be an absolute URL"
+	case u.User != nil || strings.ContainsAny(s, "?#"):
+		return "must have no user, query or fragment"
+	case u.Scheme != "https" && (u.Scheme != "http" || !insecure && !visit.IsLoopback(u.Hostname())):
+		return "must be https, or http to a loopback address"
+	}
+	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -15,6 +16,7 @@ import (
 // Bounds on keys.
 const (
 	maxKeys        = 100 // looked at of one key set
+	maxNamedKeys   = 10  // of those that are skipped
 	minRSABits     = 2048
 	maxRSABits     = 8192 // larger ones are slow to verify with
 	minRSAExponent = 3
@@ -34,6 +36,13 @@ type Key struct {
 // use, it skips: one odd key must not take the others along, as it would with
 // jwkset's own decoder.
 func ParseKeySet(body []byte) map[string]*Key {
+	keys, _ := ReadKeySet(body)
+	return keys
+}
+
+// ReadKeySet is ParseKeySet, and says of the keys that it skips which they are and why, for
+// an operator: of a few, counted from 1, and nothing of what is in them.
+func ReadKeySet(body []byte) (keys map[string]*Key, skipped []string) {
 	var set struct {
 		Keys []jsontext.Value `json:"keys"`
 	}
@@ -41,34 +50,45 @@ func ParseKeySet(body []byte) map[string]*Key {
 	// nobody's to guess, but it says nothing about its neighbours.
 	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if json.Unmarshal(body, &set, lenient) != nil {
-		return nil
+		return nil, nil
 	}
-	keys := make(map[string]*Key)
+	skip := func(i int, reason string) {
+		if len(skipped) < maxNamedKeys {
+			skipped = append(skipped, fmt.Sprintf("%d: %s", i+1, reason))
+		}
+	}
+	keys = make(map[string]*Key)
 	ambiguous := make(map[string]bool) // kids of two different keys: neither can be chosen
 	// Bounded, because each is decoded: a project has two or three.
-	for _, raw := range set.Keys[:min(len(set.Keys), maxKeys)] {
-		key := parseKey(raw)
-		if key == nil {
+	for i, raw := range set.Keys[:min(len(set.Keys), maxKeys)] {
+		key, reason := parseKey(raw)
+		if reason != "" {
+			skip(i, reason)
 			continue
 		}
 		if other := keys[key.KID]; other != nil && !other.Same(key) {
 			ambiguous[key.KID] = true
+			skip(i, "another key has the same kid")
 		}
 		keys[key.KID] = key
 	}
+	if len(set.Keys) > maxKeys {
+		skip(maxKeys, "there are too many keys")
+	}
 	maps.DeleteFunc(keys, func(kid string, _ *Key) bool { return ambiguous[kid] })
-	return keys
+	return keys, skipped
 }
 
 // onlyAlg is by kty and crv.
 var onlyAlg = map[string]string{"RSA": "RS256", "ECP-256": "ES256", "ECP-384": "ES384"}
 
-// parseKey decodes one JWK that is meant for verifying signatures, or returns nil. use and
+// parseKey decodes one JWK that is meant for verifying signatures. Of one that cannot be used
+// it returns the reason alone. use and
 // key_ops are heeded where they are there (RFC 7517, sections 4.2 and 4.3). Without alg a
 // key is for the one algorithm that its kind and size allow: a key that is good for
 // several would let the token choose.
 // Only the members named here reach jwkset: given an x5u, it would fetch that URL.
-func parseKey(raw jsontext.Value) *Key {
+func parseKey(raw jsontext.Value) (key *Key, reason string) {
 	var k struct {
 		KTY    string   `json:"kty"`
 		KID    string   `json:"kid"`
@@ -81,11 +101,14 @@ func parseKey(raw jsontext.Value) *Key {
 		X      string   `json:"x"`
 		Y      string   `json:"y"`
 	}
-	if json.Unmarshal(raw, &k) != nil || k.KID == "" {
-		return nil
+	switch {
+	case json.Unmarshal(raw, &k) != nil:
+		return nil, "it is no JWK"
+	case k.KID == "":
+		return nil, "it has no kid"
 	}
 	if k.USE != "" && k.USE != "sig" || k.KeyOps != nil && !slices.Contains(k.KeyOps, "verify") {
-		return nil
+		return nil, "it is not for verifying signatures"
 	}
 	if k.ALG == "" {
 		k.ALG = onlyAlg[k.KTY+k.CRV]
@@ -94,10 +117,13 @@ func parseKey(raw jsontext.Value) *Key {
 		KTY: jwkset.KTY(k.KTY), KID: k.KID, ALG: jwkset.ALG(k.ALG),
 		N: k.N, E: k.E, CRV: jwkset.CRV(k.CRV), X: k.X, Y: k.Y,
 	}, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
-	if err != nil || !keyFits(jwk.Key(), k.ALG) {
-		return nil
+	if err != nil { // its text may quote the key
+		return nil, "it does not decode, or is of an unknown kind"
 	}
-	return &Key{KID: k.KID, Alg: k.ALG, Public: jwk.Key(), JWK: jwk}
+	if !keyFits(jwk.Key(), k.ALG) {
+		return nil, "its kind, size and alg are none of RS256 from 2048 bits, ES256 and ES384"
+	}
+	return &Key{KID: k.KID, Alg: k.ALG, Public: jwk.Key(), JWK: jwk}, ""
 }
 
 // keyFits reports whether the key is of the kind and strength that alg asks for

@@ -246,3 +246,15 @@ func (rules *Rules) CheckTime(c *Claims, now time.Time) error {
 	}
 	return nil
 }
+
+// LeewayOf returns the leeway that a setting stands for: 0 is the default, -1 none.
+func LeewayOf(d time.Duration) time.Duration {
+	const usual = 5 * time.Second
+	switch d {
+	case 0:
+		return usual
+	case -1:
+		return 0
+	}
+	return d
+}

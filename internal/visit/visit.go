@@ -141,3 +141,17 @@ func GiveBack(outer, inner *http.Request) {
 		outer.Pattern = inner.Pattern
 	}
 }
+
+// ParseLoginURL parses where browsers are sent to sign in, nil for "": a path of this server,
+// an https URL, or http to a loopback address.
+func ParseLoginURL(s string) (u *url.URL, ok bool) {
+	if s == "" {
+		return nil, true
+	}
+	u, err := url.Parse(s)
+	secure := err == nil && (u.Scheme == "https" && u.Hostname() != "" || u.Scheme == "http" && IsLoopback(u.Hostname()))
+	if err != nil || u.Fragment != "" || !IsLocalPath(s) && (!secure || u.User != nil) {
+		return nil, false
+	}
+	return u, true
+}
