@@ -244,7 +244,10 @@ func New(cfg Config) (*Auth, error) {
 	if cfg.Keys != nil && len(given) == 0 {
 		errs.add("Keys", "must be a JWK set with a key that is for verifying")
 	}
-	csrf := errs.crossOriginProtection(cfg.TrustedOrigins)
+	csrf, wrong := visit.TrustOrigins(cfg.TrustedOrigins)
+	for _, i := range wrong {
+		errs.add(fmt.Sprintf("TrustedOrigins[%d]", i), `must be "scheme://host[:port]"`)
+	}
 	login, ok := visit.ParseLoginURL(cfg.LoginURL)
 	if !ok {
 		errs.add("LoginURL", "must be a path of this server, an https URL, or http to a loopback address")
@@ -341,16 +344,6 @@ func (errs *configErrors) checkTokens(cfg *Config) {
 	if cfg.StepUpForUpdate && cfg.Tokens != InCookies {
 		errs.add("StepUpForUpdate", "requires Tokens to be InCookies")
 	}
-}
-
-func (errs *configErrors) crossOriginProtection(origins []string) *http.CrossOriginProtection {
-	p := http.NewCrossOriginProtection()
-	for i, origin := range origins {
-		if err := p.AddTrustedOrigin(origin); err != nil {
-			errs.add(fmt.Sprintf("TrustedOrigins[%d]", i), `must be "scheme://host[:port]"`)
-		}
-	}
-	return p
 }
 
 func notVisibleASCII(r rune) bool { return r <= ' ' || r > '~' }

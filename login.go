@@ -11,8 +11,6 @@ import (
 	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
-const returnToParam = "return_to"
-
 // ReturnTo returns the way back that the middleware added to Config.LoginURL:
 // the path, with its query, of the page that asked for a session, or of the page with the
 // form that was sent. It is always a
@@ -20,11 +18,11 @@ const returnToParam = "return_to"
 // "//evil.example", comes back as "/": a login page that sends people where a
 // link says lends its name to any site.
 func ReturnTo(r *http.Request) string {
-	if back := r.URL.Query().Get(returnToParam); visit.IsLocalPath(back) {
-		return back
-	}
-	return "/"
+	return visit.WayBack(r)
 }
+
+// acrValues tell the login page that a session is not enough.
+var acrValues = map[*problem.Problem]string{problem.StepUp: "stepup", problem.MFA: "mfa"}
 
 // sendToLogin answers a page view with 303 (RFC 9110, section 15.4.4), and htmx with what it
 // takes for one. It answers nothing, and returns the failure to answer with, where
@@ -48,29 +46,13 @@ func (x *refusals) sendToLogin(w http.ResponseWriter, r *http.Request, f *proble
 	h := w.Header()
 	h.Add("Vary", "Sec-Fetch-Mode, Accept")
 	if !isPage {
-		h.Set("HX-Redirect", x.loginAddress(f, back))
+		h.Set("HX-Redirect", visit.LoginAddress(x.loginURL, back, acrValues[f.Problem]))
 		return f
 	}
-	h.Set("Location", x.loginAddress(f, back))
+	h.Set("Location", visit.LoginAddress(x.loginURL, back, acrValues[f.Problem]))
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusSeeOther)
 	return nil
-}
-
-func (x *refusals) loginAddress(f *problem.Failure, back string) string {
-	login := *x.loginURL
-	q := login.Query()
-	if visit.IsLocalPath(back) {
-		q.Set(returnToParam, back)
-	}
-	switch f.Problem {
-	case problem.StepUp:
-		q.Set("acr_values", "stepup")
-	case problem.MFA:
-		q.Set("acr_values", "mfa")
-	}
-	login.RawQuery = q.Encode()
-	return login.String()
 }
 
 // refusals answers requests that the middleware does not let through.

@@ -322,14 +322,8 @@ func (a *Auth) checkOrigin(r *http.Request) error {
 //	upgrader.Upgrade(w, r, http.Header{"Set-Cookie": w.Header()["Set-Cookie"]})
 func (a *Auth) RefreshUpgrades(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), refreshUpgradesKey{}, true)))
+		next.ServeHTTP(w, visit.MarkUpgrades(r))
 	})
-}
-
-type refreshUpgradesKey struct{}
-
-func mayRefreshUpgrade(r *http.Request) bool {
-	return r.Context().Value(refreshUpgradesKey{}) != nil
 }
 
 // authenticateCookies judges the cookies of a request and renews the session if
@@ -350,7 +344,7 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, cooki
 			a.deleteUnfit(w, r, p) // nothing can renew these
 		}
 		return verdict{}, judged.err
-	case visit.IsUpgrade(r) && !mayRefreshUpgrade(r):
+	case visit.CannotRenew(r):
 		return verdict{}, problem.SessionExpired.Because("an upgrade request does not refresh")
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)

@@ -4,6 +4,7 @@
 package visit
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/url"
@@ -140,6 +141,56 @@ func GiveBack(outer, inner *http.Request) {
 	if inner.Pattern != outer.Pattern {
 		outer.Pattern = inner.Pattern
 	}
+}
+
+const returnToParam = "return_to"
+
+// LoginAddress is where a browser is sent to sign in, and to find its way back. acr is what
+// else is asked of the user, "" for nothing.
+func LoginAddress(login *url.URL, back, acr string) string {
+	address := *login
+	q := address.Query()
+	if IsLocalPath(back) {
+		q.Set(returnToParam, back)
+	}
+	if acr != "" {
+		q.Set("acr_values", acr)
+	}
+	address.RawQuery = q.Encode()
+	return address.String()
+}
+
+// WayBack reads it from the request for the login page, "/" if there is none on this server.
+func WayBack(r *http.Request) string {
+	if back := r.URL.Query().Get(returnToParam); IsLocalPath(back) {
+		return back
+	}
+	return "/"
+}
+
+type refreshUpgradesKey struct{}
+
+// MarkUpgrades lets an upgrade renew a session, where the request is one.
+func MarkUpgrades(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), refreshUpgradesKey{}, true))
+}
+
+// CannotRenew reports whether the answer to a request may be written by another library,
+// which leaves out new cookies, and nobody has said that it does not.
+func CannotRenew(r *http.Request) bool {
+	return IsUpgrade(r) && r.Context().Value(refreshUpgradesKey{}) == nil
+}
+
+// TrustOrigins returns the protection against requests of other sites, and the places of the
+// origins that are none.
+func TrustOrigins(origins []string) (p *http.CrossOriginProtection, wrong []int) {
+	p = http.NewCrossOriginProtection()
+	for i, origin := range origins {
+		if p.AddTrustedOrigin(origin) != nil {
+			wrong = append(wrong, i)
+		}
+	}
+	return p, wrong
 }
 
 // ParseLoginURL parses where browsers are sent to sign in, nil for "": a path of this server,
