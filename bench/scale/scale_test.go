@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/bench"
 	"github.com/descopehttp/descopehttp/bench/scale"
 )
@@ -112,14 +113,17 @@ func TestGrantAndOutageAreFelt(t *testing.T) {
 	s = of(t, scale.UnseenOutage)
 	r = play(t, s)
 	assert.Positive(t, scale.Between(r.Calls, s.Outage.At, s.Outage.At+s.Outage.For))
-	before := scale.Between(r.Unavailable, 0, s.Outage.At)
-	assert.Zero(t, before)
+	assert.Zero(t, scale.Total(r.Unavailable), "sessions are renewed early")
+	s.Limits.EarlyRenewal = descopehttp.EarlyNever
+	r = play(t, s)
+	assert.Zero(t, scale.Between(r.Unavailable, 0, s.Outage.At))
+	assert.Positive(t, scale.Total(r.Unavailable))
 }
 
 // Four requests at once with one expired session are one call, and four without the kit.
 func TestPeerRefreshesWithEveryRequest(t *testing.T) {
 	kit := of(t, scale.Peers)
-	kit.Outage = scale.Outage{}
+	kit.Outage, kit.Limits.EarlyRenewal = scale.Outage{}, descopehttp.EarlyNever
 	peer := kit
 	peer.Peer = true
 	ours, theirs := play(t, kit), play(t, peer)

@@ -133,5 +133,7 @@ func promises() []Scenario {
 	long, unseen := outage(30*time.Minute), outage(5*time.Minute)
 	long.Group, unseen.Group = LongOutage, UnseenOutage
 	long.Retry = time.Minute
-	return []Scenario{busy, long, unseen}
+	seen := unseen
+	seen.Limits.EarlyRenewal = descopehttp.EarlyNever
+	return []Scenario{busy, long, unseen, seen}
 }
