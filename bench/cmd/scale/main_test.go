@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/bench/scale"
 )
 
@@ -70,16 +71,20 @@ func TestPromises(t *testing.T) {
 			long = s
 		case scale.UnseenOutage:
 			unseen = s
+			unseen.Limits.EarlyRenewal = descopehttp.EarlyWithoutRotation
 		}
 	}
 	back, seen := resultOf(long), resultOf(unseen)
 	back.LastBack = end(back) + 150*time.Second
 	seen.Refused = 7
+	other := *seen
+	other.Limits.EarlyRenewal = descopehttp.EarlyNever
 	var text bytes.Buffer
-	(&report{results: []*scale.Result{back, seen}}).writeTo(&text)
+	(&report{results: []*scale.Result{back, seen, &other}}).writeTo(&text)
 	assert.Contains(t, text.String(), "the time that Descope's limit allows | 2.5 min | met |")
 	assert.Contains(t, text.String(), "0 answers of 503 after that, within two lives of a session | 0 | met |")
 	assert.Contains(t, text.String(), "0 of them see a 503 | 7 | missed |")
+	assert.Contains(t, text.String(), "with `EarlyNever`, to compare | 7 | |")
 
 	text.Reset()
 	back.LastBack += 51 * time.Second

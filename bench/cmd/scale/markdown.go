@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/bench"
 	"github.com/descopehttp/descopehttp/bench/scale"
 )
@@ -63,6 +64,10 @@ func (r *report) writePromises(p printer, cpu time.Duration) {
 		p("| … without a second wave: 0 answers of 503 after that, within two lives of a session | %d | %s |", late, verdict(late == 0))
 	}
 	for _, x := range r.of(scale.UnseenOutage) {
+		if x.Limits.EarlyRenewal == descopehttp.EarlyNever {
+			p("| … with `EarlyNever`, to compare | %s | |", thousands(x.Refused))
+			continue
+		}
 		p("| %s users who ask every %.0f s, an outage of %s: 0 of them see a 503 | %s | %s |",
 			thousands(x.Users), x.Every.Seconds(), minutes(x.Outage.For), thousands(x.Refused), verdict(x.Refused == 0))
 	}
@@ -111,7 +116,11 @@ func (r *report) writeSizes(p printer) {
 
 // A limitsText says what is granted and what the kit asks for.
 func limitsText(x *scale.Result) string {
-	return fmt.Sprintf("%s in %.0f s | %s", thousands(x.Grant.Calls), x.Grant.Per.Seconds(), cmp.Or(setting(x.Limits.SessionCalls), "default"))
+	calls := cmp.Or(setting(x.Limits.SessionCalls), "default")
+	if x.Limits.EarlyRenewal == descopehttp.EarlyNever {
+		calls += ", `EarlyNever`"
+	}
+	return fmt.Sprintf("%s in %.0f s | %s", thousands(x.Grant.Calls), x.Grant.Per.Seconds(), calls)
 }
 
 func setting(n int) string {
