@@ -1158,6 +1158,38 @@ func TestLogoutAllDuringASignIn(t *testing.T) {
 
 // While Descope is away, requests fail at once after a few have waited, and one
 // call at a time tries whether it is back.
+// A page that polls has Descope asked after a second, and then half as often each time, or
+// when Descope says.
+func TestPollingInAnOutage(t *testing.T) {
+	for retryAfter, want := range map[string][]time.Duration{
+		"":  {0, time.Second, 3 * time.Second, 7 * time.Second},
+		"4": {0, 4 * time.Second, 8 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var calls kittest.CallTimes
+			k := kittest.New(t, calls.Config)
+			b := kittest.SignIn(k, kittest.Ada)
+			kittest.Elapse(kittest.Past)
+			require.NoError(t, k.Ready(t.Context()))
+			fault := descopetest.Fault{Status: 500, Times: -1}
+			if retryAfter != "" {
+				fault.Header = http.Header{"Retry-After": {retryAfter}}
+			}
+			k.Project.Fail(kittest.RefreshPath, fault)
+			began := time.Now()
+			for range 90 {
+				assert.Equal(t, http.StatusServiceUnavailable, b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+				kittest.Elapse(100 * time.Millisecond)
+			}
+			var after []time.Duration
+			for _, at := range calls.Calls[kittest.RefreshPath] {
+				after = append(after, at.Sub(began))
+			}
+			assert.Equal(t, want, after)
+		})
+	}
+}
+
 func TestOutageFailsFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, _ := kittest.NewRotating(t)

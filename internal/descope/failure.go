@@ -189,11 +189,11 @@ func errorCode(content []byte) string {
 
 const maxRetryAfter = 5 * time.Minute
 
-// retryAfter reads Retry-After in seconds, the form that Descope sends.
+// retryAfter reads Retry-After in seconds, the form that Descope sends; 0 if there is none.
 func retryAfter(h http.Header) time.Duration {
 	seconds, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || seconds <= 0 {
-		return problem.DefaultRetryAfter
+		return 0
 	}
 	return time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
 }

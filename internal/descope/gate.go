@@ -171,7 +171,7 @@ func (g *gate) leave(now time.Time, err error) {
 	g.probing = false
 	switch reach := ReachOf(err); {
 	case errors.Is(err, ErrLimit):
-		g.until = now.Add(min(problem.Of(err).RetryAfter, maxGatePause))
+		g.until = now.Add(min(cmp.Or(problem.Of(err).RetryAfter, problem.DefaultRetryAfter), maxGatePause))
 		g.slowDown(now)
 	case reach == Unreached:
 		if g.failures++; g.failures >= gateFailures {
