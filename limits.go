@@ -39,8 +39,10 @@ type Limits struct {
 
 // EarlyRenewal says when a session is renewed once 40 to 45 percent of its life are over,
 // by a request that has cookies for it, so that an outage of Descope for half of a
-// session's life goes unseen by whoever is active. It is done only while half of
-// Limits.SessionCalls are free, and takes two and a half times as many of them.
+// session's life goes unseen by whoever is active. It takes up to two and a half times as
+// many calls, but no more than four fifths of Limits.SessionCalls with all that is due; and
+// one a second until Descope has answered a hundred within a minute, which is more than it
+// grants anybody, and none once it has asked for fewer.
 //
 // With rotation, the new refresh token is in the memory of this process alone until the
 // answer has reached the browser: what kills the process then signs somebody out.

@@ -1460,17 +1460,33 @@ func TestEarlyRenewal(t *testing.T) {
 	}
 }
 
-// Sessions that began together are not renewed together.
+// crowd signs in n users at once.
+func crowd(k *kittest.Kit, name string, n int) (browsers []*kittest.Browser) {
+	for i := range n {
+		login := fmt.Sprintf("%s%d@example.com", name, i)
+		k.Project.AddUser(descopetest.User{LoginID: login})
+		browsers = append(browsers, kittest.SignIn(k, login))
+	}
+	return browsers
+}
+
+// proveGrant has Descope answer more calls than it grants anybody.
+func proveGrant(t *testing.T, k *kittest.Kit) {
+	for _, b := range crowd(k, "other", 101) {
+		require.Equal(t, http.StatusOK, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")).StatusCode)
+	}
+	kittest.Elapse(time.Minute)
+	k.Project.Reset()
+}
+
+// Sessions that began together are not renewed together, and those who cannot wait have
+// what they need.
 func TestEarlyRenewalsAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, _ := newEarly(t, func(*descopetest.Settings) {}, early(descopehttp.EarlyAlways))
 		h := k.RequireSession(new(kittest.Spy))
-		browsers := make([]*kittest.Browser, 30)
-		for i := range browsers {
-			login := fmt.Sprintf("user%d@example.com", i)
-			k.Project.AddUser(descopetest.User{LoginID: login})
-			browsers[i] = kittest.SignIn(k, login)
-		}
+		proveGrant(t, k)
+		browsers := crowd(k, "user", 300)
 		kittest.Elapse(4 * time.Minute)
 		most, all := 0, 0
 		for range 31 {
@@ -1481,8 +1497,47 @@ func TestEarlyRenewalsAreSpread(t *testing.T) {
 			kittest.Elapse(time.Second)
 		}
 		assert.Equal(t, len(browsers), all)
-		assert.Less(t, most, len(browsers)/3)
+		assert.Less(t, most, len(browsers)/10)
 	})
+}
+
+// Nobody knows what Descope grants, before it is shown: what is done early stays below the
+// least. What Descope then grants less of is no longer done early.
+func TestEarlyRenewalsBeforeTheGrantIsKnown(t *testing.T) {
+	for name, prove := range map[string]bool{"unknown": false, "known": true, "known to be less": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var calls kittest.CallTimes
+				k, b := newEarly(t, func(*descopetest.Settings) {}, early(descopehttp.EarlyAlways), calls.Config)
+				h := k.RequireSession(new(kittest.Spy))
+				if prove {
+					proveGrant(t, k)
+				}
+				if name == "known to be less" {
+					k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 429, Body: `{"errorCode":"E130429"}`})
+					kittest.RequireProblem(t, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")), http.StatusBadGateway, "unavailable")
+				}
+				browsers := crowd(k, "user", 200)
+				kittest.Elapse(4*time.Minute + 30*time.Second)
+				calls.Reset()
+				for range 60 {
+					for _, b := range browsers {
+						require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+					}
+					kittest.Elapse(time.Second)
+				}
+				n := calls.Most(kittest.RefreshPath, time.Minute)
+				switch name {
+				case "unknown":
+					assert.InDelta(t, 62, n, 2)
+				case "known":
+					assert.Equal(t, 200, n)
+				default:
+					assert.Zero(t, n)
+				}
+			})
+		})
+	}
 }
 
 // An outage of half of a session's life goes unseen by whoever was active before it.

@@ -262,8 +262,7 @@ func withoutToken(err error) error {
 // budget for tokens of unknown keys, too.
 func (c *Client) Reserve(t *token.Token) error { return c.strangers.reserve(t, time.Now()) }
 
-// HasRoom reports whether half of a class's budget is free, so that a call could be made
-// that need not be made now.
+// HasRoom reports whether a call may be made that need not be made now.
 func (c *Client) HasRoom(class Class) bool { return c.gates[class].hasRoom(time.Now()) }
 
 type response struct {

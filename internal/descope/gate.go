@@ -65,6 +65,7 @@ const (
 // instead of queueing up behind a timeout; then one call tries.
 type gate struct {
 	budget *rate.Limiter
+	room   room // for calls that could wait
 	shares *shares
 	own    rate.Limit // of budget, unless Descope has asked for less
 	burst  int
@@ -84,6 +85,7 @@ func newGates(limits Limits) (gates [classes]*gate) {
 		calls, burst := limits.Of(class)
 		gates[class] = &gate{
 			budget: rate.NewLimiter(rate.Limit(calls), burst), own: rate.Limit(calls), burst: burst,
+			room:   newRoom(),
 			shares: newShares(class),
 		}
 	}
@@ -118,7 +120,7 @@ func (g *gate) admit(now time.Time, who string) (time.Duration, error) {
 		return 0, unsent("Descope is being tried again", time.Second, nil)
 	}
 	// Whoever has had their share waits for the others once half of all is gone.
-	if wait := g.shares.take(who, now); wait > 0 && !g.isHalfFull(now) {
+	if wait := g.shares.take(who, now); wait > 0 && !isHalfFull(g.budget, now) {
 		return 0, unsent("too many calls for one user", wait, ErrShare)
 	}
 	turn := g.budget.ReserveN(now, 1)
@@ -127,20 +129,19 @@ func (g *gate) admit(now time.Time, who string) (time.Duration, error) {
 		turn.CancelAt(now)
 		return 0, unsent("too many calls to Descope", g.comeBack(now), ErrLimit)
 	}
+	g.room.limit.AllowN(now, 1)
 	g.probing = g.failures >= gateFailures
 	return wait, nil
 }
 
-func (g *gate) isHalfFull(now time.Time) bool {
-	return g.budget.TokensAt(now) >= float64(g.budget.Burst())/2
-}
-
-// hasRoom reports whether nobody is in need of what is left of the budget.
+// hasRoom reports whether a call may be made that could wait.
 func (g *gate) hasRoom(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.failures < gateFailures && !now.Before(g.until) && g.isHalfFull(now)
+	return g.failures < gateFailures && !now.Before(g.until) && g.limited == 0 && isHalfFull(g.room.limit, now)
 }
+
+func isHalfFull(l *rate.Limiter, now time.Time) bool { return l.TokensAt(now) >= float64(l.Burst())/2 }
 
 // comeBack returns when one more call that was sent away has a chance, with others that
 // were: not all at once.
@@ -179,6 +180,7 @@ func (g *gate) leave(now time.Time, err error) {
 		}
 	case reach == Reached:
 		g.failures = 0
+		g.room.note(now, g.own)
 		g.speedUp(now)
 	}
 }
