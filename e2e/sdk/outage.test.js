@@ -113,6 +113,34 @@ test('Descope cannot be reached at all', async () => {
   }
 });
 
+// Whatever code it is said with: once others are answered it is the user's own, and the
+// client hears of it, instead of being left with tokens that are dead.
+test('one user is refused', async () => {
+  const refusals = [{ status: 403, body: '{"errorCode":"E062504"}' }, { status: 400, body: '{"errorCode":"E112102"}' }];
+  const refused = [];
+  for (const tokens of ['body', 'cookies']) {
+    for (const fault of refusals) {
+      const kit = await startKit(tokens);
+      const c = clientOn(kit, (await newUser()).token);
+      await control('fail', { path: '/v1/auth/refresh', ...fault });
+      const what = `${tokens}, ${fault.body}`;
+      assertKeepsTokens(await c.sdk.refresh(c.refresh), what);
+      const other = clientOn(kit, (await newUser()).token);
+      assert.equal((await other.sdk.refresh(other.refresh)).ok, true, what);
+      refused.push({ kit, c, fault, what });
+    }
+  }
+  await setTimeout(10_500); // until the second question
+  for (const { kit, c, fault, what } of refused) {
+    await control('fail', { path: '/v1/auth/refresh', ...fault });
+    const res = await c.sdk.refresh(c.refresh);
+    assert.deepEqual([res.ok, res.code], [false, 401], what);
+    assert.equal(c.browser.cookies.size, 0, `${what}: no cookie is left`);
+    kit.stop();
+  }
+  await control('reset', {});
+});
+
 test('keys cannot be fetched', async () => {
   for (const tokens of ['body', 'cookies']) {
     const { token } = await newUser();
