@@ -346,6 +346,8 @@ func (w *world) untoldWhy(e *edge, r *replica, at time.Time) string {
 		return "the store was emptied"
 	case !e.by.crash.IsZero() && e.by.crash.Sub(e.at) < tellTime:
 		return "what a killed process had in the air"
+	case slices.ContainsFunc(e.from.kids, func(other *edge) bool { return other.by != e.by && !other.second && other.at.Before(e.at) }):
+		return "another replica's link was there before it"
 	}
 	for _, f := range e.by.puts {
 		since := f.at.Sub(e.at)
