@@ -91,7 +91,7 @@ func outages() (list []Scenario) {
 
 // outage is one that a site meets when all its users have been there for a while.
 func outage(length time.Duration) Scenario {
-	begins := Session + 2*time.Minute
+	begins := 3 * Session // by then all that is due has been seen, and what is early has begun
 	return Scenario{
 		Users: 10_000, Every: 10 * time.Second, Come: Session, Lasts: begins + length + 2*Session,
 		Replicas: 1, Limits: AtBackend, Grant: Backend, Outage: Outage{At: begins, For: length},

@@ -10,37 +10,49 @@ import (
 // as there is any.
 //
 // What is done early brings calls forward, and a budget that is used to its end leaves none
-// for those that cannot wait when their time comes again: a fifth is left. And nobody knows
-// what Descope grants the kit. Until more calls than it grants anybody have been answered
-// within a minute, all of them with what is done early stay well below that.
+// for those that cannot wait when their time comes again: a fifth is left, and it takes the
+// life of a usual session until all that is due has been seen once. And nobody knows what
+// Descope grants the kit: until more calls than it grants anybody have been answered within
+// a minute, all of them with what is done early stay well below that.
 type room struct {
 	limit *rate.Limiter
 
-	proved bool
+	proved time.Time // when the grant was; the zero time if it has not been
 	began  time.Time // of the minute in which calls are counted
 	calls  int
+	grown  time.Time // when limit was set last
 }
 
 const (
 	roomOfBudget = 0.8
-	grantedAny   = 100 // calls in a minute (docs.descope.com, "Rate Limiting")
-	unprovedRoom = 1   // call a second
+	roomGrows    = 10 * time.Minute // until it is as large as that
+	grantedAny   = 100              // calls in a minute (docs.descope.com, "Rate Limiting")
+	unprovedRoom = 1                // call a second
 )
 
 func newRoom() room { return room{limit: rate.NewLimiter(unprovedRoom, secondsAtOnce*unprovedRoom)} }
 
 // note counts a call that was answered, of a class that may make own a second.
 func (r *room) note(now time.Time, own rate.Limit) {
-	if r.proved {
+	if !r.proved.IsZero() {
+		r.grow(now, own)
 		return
 	}
 	if now.Sub(r.began) > time.Minute {
 		r.began, r.calls = now, 0
 	}
-	if r.calls++; r.calls <= grantedAny {
+	if r.calls++; r.calls > grantedAny {
+		r.proved = now
+	}
+}
+
+func (r *room) grow(now time.Time, own rate.Limit) {
+	if now.Sub(r.grown) < time.Second {
 		return
 	}
-	r.proved = true
-	r.limit.SetLimitAt(now, roomOfBudget*own)
-	r.limit.SetBurstAt(now, max(int(secondsAtOnce*roomOfBudget*own), 1))
+	r.grown = now
+	grown := min(float64(now.Sub(r.proved))/float64(roomGrows), 1)
+	calls := max(roomOfBudget*own*rate.Limit(grown), min(unprovedRoom, own))
+	r.limit.SetLimitAt(now, calls)
+	r.limit.SetBurstAt(now, int(secondsAtOnce*calls)+1)
 }
