@@ -458,7 +458,9 @@ func (w *world) ended(t *refreshToken, at time.Time) string {
 
 // leads says why a token may be taken to lead to nothing that is good.
 func (w *world) leads(t *refreshToken, r *replica, at time.Time, depth int) string {
-	goesOn := func(e *edge) bool { return e.minted && !e.second && w.isTold(e, r, at) }
+	// Who has gone on from there knew of it, for longer perhaps than the store tells.
+	wentOn := func(e *edge) bool { return slices.ContainsFunc(e.to.kids, func(next *edge) bool { return next.by == r }) }
+	goesOn := func(e *edge) bool { return e.minted && !e.second && (w.isTold(e, r, at) || wentOn(e)) }
 	if w.wasHonoured(t, at) && !slices.ContainsFunc(t.kids, goesOn) {
 		return ""
 	}
@@ -474,7 +476,7 @@ func (w *world) leads(t *refreshToken, r *replica, at time.Time, depth int) stri
 			why = "another replica was spending it, and could not take the lease"
 			continue
 		}
-		if why = w.untoldWhy(e, r, at); why == "" || e.at.After(at) {
+		if why = w.untoldWhy(e, r, at); why == "" || wentOn(e) || e.at.After(at) {
 			why = w.leads(e.to, r, at, depth+1)
 		}
 		if why == "" {
