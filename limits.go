@@ -42,7 +42,7 @@ type Limits struct {
 // session's life goes unseen by whoever is active. It takes up to two and a half times as
 // many calls, but no more than four fifths of Limits.SessionCalls with all that is due; and
 // one a second until Descope has answered a hundred within a minute, which is more than it
-// grants anybody, and none once it has asked for fewer.
+// grants anybody, and none for a day once it has asked for fewer.
 //
 // With rotation, the new refresh token is in the memory of this process alone until the
 // answer has reached the browser: what kills the process then signs somebody out.

@@ -1545,6 +1545,33 @@ func TestEarlyRenewalsBeforeTheGrantIsKnown(t *testing.T) {
 	}
 }
 
+// Each time that Descope asks for fewer calls, those who cannot wait are refused. So what is
+// done early does not begin again when the rate has come back.
+func TestNoEarlyRenewalsForADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newEarly(t, func(s *descopetest.Settings) { s.SessionTTL = time.Hour }, early(descopehttp.EarlyAlways))
+		h := k.RequireSession(new(kittest.Spy))
+		proveGrant(t, k)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: http.StatusTooManyRequests, Body: `{"errorCode":"E130429"}`})
+		kittest.RequireProblem(t, b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")), http.StatusBadGateway, "unavailable")
+		other := kittest.SignIn(k, kittest.Ada)
+		day := func(hours int, calls int) {
+			for range hours * 60 { // the rate is felt up by what is answered
+				kittest.Elapse(time.Minute)
+				other.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}"))
+			}
+			b = kittest.SignIn(k, kittest.Ada)
+			kittest.Elapse(30 * time.Minute)
+			k.Project.Reset()
+			require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+			assert.Equal(t, calls, k.Project.Requests(kittest.RefreshPath), hours)
+		}
+		day(1, 0)
+		day(20, 0)
+		day(3, 1)
+	})
+}
+
 // An outage of half of a session's life goes unseen by whoever was active before it.
 func TestOutageThatNobodySees(t *testing.T) {
 	for _, c := range []struct {

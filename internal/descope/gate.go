@@ -138,7 +138,7 @@ func (g *gate) admit(now time.Time, who string) (time.Duration, error) {
 func (g *gate) hasRoom(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.failures < gateFailures && !now.Before(g.until) && g.limited == 0 && isHalfFull(g.room.limit, now)
+	return g.failures < gateFailures && !now.Before(g.until) && g.room.isOpen(now)
 }
 
 func isHalfFull(l *rate.Limiter, now time.Time) bool { return l.TokensAt(now) >= float64(l.Burst())/2 }
@@ -188,7 +188,7 @@ func (g *gate) leave(now time.Time, err error) {
 // slowDown halves the rate: Descope grants less than it was taken to. There is no shared
 // state; each replica finds its own.
 func (g *gate) slowDown(now time.Time) {
-	g.limited = g.budget.Limit()
+	g.limited, g.room.asked = g.budget.Limit(), now
 	g.setRate(now, max(g.limited/2, 1))
 	g.budget.AllowN(now, int(g.budget.TokensAt(now)))
 }

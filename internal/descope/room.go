@@ -21,6 +21,7 @@ type room struct {
 	began  time.Time // of the minute in which calls are counted
 	calls  int
 	grown  time.Time // when limit was set last
+	asked  time.Time // when Descope asked for fewer calls last
 }
 
 const (
@@ -28,9 +29,17 @@ const (
 	roomGrows    = 10 * time.Minute // until it is as large as that
 	grantedAny   = 100              // calls in a minute (docs.descope.com, "Rate Limiting")
 	unprovedRoom = 1                // call a second
+	// Where calls were too many there is no room for so long: to feel the way up again is for
+	// those that cannot wait, because each time that Descope asks for fewer these are refused.
+	noRoomAfterLimit = 24 * time.Hour
 )
 
 func newRoom() room { return room{limit: rate.NewLimiter(unprovedRoom, secondsAtOnce*unprovedRoom)} }
+
+// isOpen reports whether a call that could wait may be made.
+func (r *room) isOpen(now time.Time) bool {
+	return (r.asked.IsZero() || now.Sub(r.asked) >= noRoomAfterLimit) && isHalfFull(r.limit, now)
+}
 
 // note counts a call that was answered, of a class that may make own a second.
 func (r *room) note(now time.Time, own rate.Limit) {
