@@ -1545,6 +1545,37 @@ func TestEarlyRenewalsBeforeTheGrantIsKnown(t *testing.T) {
 	}
 }
 
+// To a clock that is ahead of Descope's each session is old when it comes. That is no reason
+// to renew it again and again.
+func TestEarlyRenewalsAndAClockThatIsAhead(t *testing.T) {
+	for _, rotating := range []bool{false, true} {
+		t.Run(fmt.Sprintf("rotating=%v", rotating), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const ahead = 5 * time.Minute
+				k, b := newEarly(t, func(s *descopetest.Settings) {
+					s.RotateRefresh = rotating
+					s.EditClaims = func(kind string, claims map[string]any) {
+						claims["iat"] = time.Now().Add(-ahead).Unix()
+						if kind == "DS" {
+							claims["exp"] = time.Now().Add(10*time.Minute - ahead).Unix()
+						}
+					}
+				}, early(descopehttp.EarlyAlways))
+				h := k.RequireSession(new(kittest.Spy))
+				for range 3600 {
+					kittest.Elapse(time.Second)
+					require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+				}
+				most := 15 // one in four minutes
+				if rotating {
+					most = 60 // what came of a token that has been shown is remembered for a minute
+				}
+				assert.LessOrEqual(t, k.Project.Requests(kittest.RefreshPath), most)
+			})
+		})
+	}
+}
+
 // Each time that Descope asks for fewer calls, those who cannot wait are refused. So what is
 // done early does not begin again when the rate has come back.
 func TestNoEarlyRenewalsForADay(t *testing.T) {

@@ -66,12 +66,15 @@ func (r *Renewer) EndsSignIn(c *token.Claims, now time.Time) bool {
 // fingerprint is that of its token.
 func isEarly(session token.Fingerprint, c *token.Claims, now time.Time) bool {
 	life, age := c.Expiry.Sub(c.IssuedAt), now.Sub(c.IssuedAt)
-	if age < life*earlyFrom/100 || c.IssuedAt.IsZero() {
+	if age < earlyAge(c) || c.IssuedAt.IsZero() {
 		return false
 	}
 	spread := life * earlySpread / 100
-	return age >= life*earlyFrom/100+spread/(1<<16)*time.Duration(binary.BigEndian.Uint16(session[:]))
+	return age >= earlyAge(c)+spread/(1<<16)*time.Duration(binary.BigEndian.Uint16(session[:]))
 }
+
+// earlyAge returns how old a session is when it is renewed early.
+func earlyAge(c *token.Claims) time.Duration { return c.Expiry.Sub(c.IssuedAt) * earlyFrom / 100 }
 
 // IsDue reports whether a session should be renewed while it still serves: because it must
 // be, or because there is room for it now.
@@ -142,9 +145,18 @@ func (r *Renewer) lookAhead(ctx context.Context, t *token.Token, session *token.
 	if l.newest.Raw != t.Raw || l.unproved != nil || l.flight != nil || now.Sub(l.tried) < aheadInterval || now.Before(l.trouble.until) {
 		return nil, false
 	}
-	if !isEnding(session, now) && r.isDue(session, now) && !r.idle.mayAsk(l.answered(), now) {
+	if !isEnding(session, now) && !r.mayAsk(l, session, now) {
 		return nil, false
 	}
 	l.tried = now
 	return r.launchRenewal(ctx, l, session.Expiry.Sub(now)), true
+}
+
+// mayAsk reports whether a session that does not end yet may be renewed now. To a clock that
+// is ahead each is old when it comes: what was answered here a moment ago is not.
+func (r *Renewer) mayAsk(l *line, session *token.Claims, now time.Time) bool {
+	if r.isDue(session, now) {
+		return r.idle.mayAsk(l.answered(), now)
+	}
+	return now.Sub(l.answered()) >= earlyAge(session)
 }
