@@ -164,7 +164,7 @@ func (j *judge) usual(p *presented, now time.Time) *verified {
 // tried a moment ago.
 func (j *judge) isDue(fp token.Fingerprint, v *verified, now time.Time) bool {
 	const pause = 2 * time.Second
-	return j.renewals.IsDue(fp, &v.Claims, now) && now.UnixNano()-v.tried.Load() >= int64(pause)
+	return now.UnixNano()-v.tried.Load() >= int64(pause) && j.renewals.IsDue(fp, &v.Claims, now)
 }
 
 // judgedCookies is what the cookies of a request amount to.

@@ -391,16 +391,16 @@ func (a *Auth) take(w http.ResponseWriter, r *http.Request, h renew.Handout, pre
 	return verdict{shared: &verified{Verified: h.Session}, raw: h.Token, renewedWith: presented}
 }
 
-// renewAhead renews a session that is about to end, or whose sign-in is, so that the end
-// meets no request, or one that can be renewed at leisure. What cannot carry cookies is left
-// alone, and a step-up ends when it ends, unless the sign-in would end with it.
+// renewAhead renews a session that is due, so that its end, or that of its sign-in, meets no
+// request. What carries no cookies is left alone; a step-up, too, until its sign-in would end.
 func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judgedCookies, c clock) verdict {
 	current := verdict{shared: judged.session, raw: judged.token}
 	claims := &judged.session.Claims
-	if judged.refresh == nil || visit.IsUpgrade(r) || current.session().StepUp() && !a.renewer.EndsSignIn(claims, c.now) {
+	if judged.refresh == nil || visit.IsUpgrade(r) || !a.judge.isDue(a.judge.cache.prints.Of(judged.token), judged.session, c.now) {
 		return current
 	}
-	if !a.judge.isDue(a.judge.cache.prints.Of(judged.token), judged.session, c.now) {
+	if current.session().StepUp() && !a.renewer.EndsSignIn(claims, c.now) {
+		judged.session.tried.Store(c.now.UnixNano()) // or each request would come this long way
 		return current
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -127,6 +128,23 @@ func ratio(f, g func(), nf, ng, chunks int) float64 {
 	}
 	slices.Sort(ratios)
 	return ratios[len(ratios)/2]
+}
+
+// A step-up is not renewed, and costs as little in the second half of its life as in the first.
+func TestAllocationsOfAStepUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, _ := newEarly(t, func(s *descopetest.Settings) { s.StepUpTTL = 10 * time.Minute }, early(descopehttp.EarlyAlways))
+		tokens := k.Project.StepUp(kittest.Ada)
+		r := kittest.WithCookies(kittest.Get("/"), tokens.Session, tokens.Refresh)
+		kittest.Elapse(6 * time.Minute)
+		w := kittest.Nothing{Fields: http.Header{}}
+		h := k.RequireSession(kittest.Nothing{})
+		allocs := testing.AllocsPerRun(100, func() {
+			clear(w.Fields)
+			h.ServeHTTP(w, r)
+		})
+		assert.LessOrEqual(t, allocs, 3.0)
+	})
 }
 
 func TestRatios(t *testing.T) {
