@@ -365,8 +365,7 @@ func (k renewKeys) Ready(ctx context.Context) error { return k.ready(ctx) }
 // Filter implements [renew.Keys].
 func (k renewKeys) Filter(ctx context.Context, t *token.Token) error {
 	err := k.filter(ctx, t)
-	t.Unverified = err == errKeyNotHeld
-	if t.Unverified {
+	if t.Unverified = err == errKeyNotHeld; t.Unverified {
 		return nil
 	}
 	return err

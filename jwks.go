@@ -164,9 +164,8 @@ func (s *keySet) trustsStale(held *heldKeys, key *token.Key, now time.Time) bool
 	return true
 }
 
-// verify checks the signature of t with the key of its kid and returns the key. A key
-// that has verified a token with the same header is asked first, which spares most
-// requests the way through keyfunc; it must be trusted still.
+// verify returns the key that t was signed with. One that has verified a token with the same
+// header is asked first, if it is trusted still, which spares most the way through keyfunc.
 func (s *keySet) verify(ctx context.Context, t *token.Token, c clock, fetch fetchPolicy) (*token.Key, error) {
 	key := t.KnownKey()
 	if key == nil || !s.trusts(key, c.now) {
@@ -175,12 +174,16 @@ func (s *keySet) verify(ctx context.Context, t *token.Token, c clock, fetch fetc
 			return nil, err
 		}
 	}
-	if err := t.Verify(key); err != nil {
-		s.startFetch(c.now, fetchIfFloorAllows) // for those who come after: another key may have this kid now
-		return nil, err
+	err := t.Verify(key)
+	if err == nil {
+		s.rules.Remember(t, key)
+		return key, nil
 	}
-	s.rules.Remember(t, key)
-	return key, nil
+	s.startFetch(c.now, fetchIfFloorAllows) // for those who come after: another key may have this kid now
+	if s.held.Load().given {
+		err = errKeyNotHeld // it may be long out of date, and refuses nothing
+	}
+	return nil, err
 }
 
 // lookUp has keyfunc find the key and compare its algorithm with the token's, until a

@@ -552,3 +552,29 @@ func TestGivenKeys(t *testing.T) {
 		}
 	})
 }
+
+// A key that was given may be long out of date, also where Descope uses its kid again: it
+// refuses nothing.
+func TestGivenKeysRefuseNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := kittest.NewHostile(t)
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		require.NoError(t, err)
+		document := `{"keys":[{"kty":"RSA","kid":"` + kittest.RSAKid + `","alg":"RS256","e":"AQAB","n":"` + base64.RawURLEncoding.EncodeToString(key.N.Bytes()) + `"}]}`
+		give := func(c *descopehttp.Config) { c.Keys = []byte(document) }
+		bearer := kittest.WithBearer(kittest.Get("/"), h.With(nil))
+		cookies := kittest.WithCookies(kittest.Get("/"), h.With(nil), h.With(map[string]any{"drn": "DSR"}))
+		for _, r := range []*http.Request{bearer, cookies} {
+			k := kittest.For(t, h.Project, give)
+			h.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 503})
+			h.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 503})
+			kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), r), http.StatusServiceUnavailable, "unavailable")
+			synctest.Wait()
+			kittest.Elapse(5 * time.Second)
+			require.NoError(t, k.Ready(t.Context()))
+			synctest.Wait()
+			assert.Equal(t, http.StatusOK, kittest.Serve(k.RequireSession(new(kittest.Spy)), r).StatusCode)
+			h.Project.Reset()
+		}
+	})
+}

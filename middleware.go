@@ -395,17 +395,16 @@ func (a *Auth) take(w http.ResponseWriter, r *http.Request, h renew.Handout, pre
 // request. What carries no cookies is left alone; a step-up, too, until its sign-in would end.
 func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judgedCookies, c clock) verdict {
 	current := verdict{shared: judged.session, raw: judged.token}
-	claims := &judged.session.Claims
 	if judged.refresh == nil || visit.IsUpgrade(r) || !a.judge.isDue(a.judge.cache.prints.Of(judged.token), judged.session, c.now) {
 		return current
 	}
-	if current.session().StepUp() && !a.renewer.EndsSignIn(claims, c.now) {
+	if current.session().StepUp() && !a.renewer.EndsSignIn(&judged.session.Claims, c.now) {
 		judged.session.tried.Store(c.now.UnixNano()) // or each request would come this long way
 		return current
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)
 	defer cancel()
-	h, ok := a.renewer.Ahead(ctx, judged.refresh, claims)
+	h, ok := a.renewer.Ahead(ctx, judged.refresh, &judged.session.Claims)
 	if !ok {
 		judged.session.tried.Store(c.now.UnixNano())
 		return current
