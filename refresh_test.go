@@ -1824,6 +1824,25 @@ func TestInactivityIsToldThroughTheStore(t *testing.T) {
 	})
 }
 
+// A session that lasts does not have a request wait long, though a refresh has to come.
+func TestInactivityWhileDescopeTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream := &inactivity{limit: 10 * time.Minute}
+		k := kittest.New(t, upstream.config)
+		k.Project.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.RotateRefresh = time.Hour, true })
+		var b kittest.Browser
+		b.Keep(kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)))
+		kittest.Elapse(5 * time.Minute)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 4 * time.Second})
+		h, began := k.RequireSession(new(kittest.Spy)), time.Now()
+		require.Equal(t, http.StatusOK, b.Do(h, kittest.Get("/")).StatusCode)
+		assert.Equal(t, time.Second, time.Since(began))
+		kittest.Elapse(4 * time.Second)
+		assert.Len(t, b.Do(h, kittest.Get("/")).Cookies(), 2, "it is there for the next")
+		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
+	})
+}
+
 // A step-up is not given up early, but is before the sign-in is lost.
 func TestStepUpOfAnInactiveUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -37,7 +37,7 @@ const (
 )
 
 const (
-	earlyPatience = time.Second      // of the request that begins: it has a session
+	earlyPatience = time.Second      // of the request that begins: it has a session that lasts
 	aheadInterval = 10 * time.Second // between two attempts for one line
 )
 
@@ -109,14 +109,14 @@ func (r *Renewer) noteRefresh(a *arrival) {
 }
 
 // Ahead renews a session that still serves, and returns false if it need not or cannot.
-// Only the request that begins the call waits for it, and not long for what could wait: if
-// the answer comes later, the next request gets it.
+// Only the request that begins the call waits for it, and not long while its session lasts:
+// if the answer comes later, the next request gets it.
 func (r *Renewer) Ahead(ctx context.Context, t *token.Token, session *token.Claims) (Handout, bool) {
 	now := time.Now()
-	if !r.isDue(session, now) {
-		if !t.Claims.Expiry.After(session.Expiry) {
-			return Handout{}, false // the next one would end with the refresh token as well
-		}
+	if !r.isDue(session, now) && !t.Claims.Expiry.After(session.Expiry) {
+		return Handout{}, false // the next one would end with the refresh token as well
+	}
+	if !isEnding(session, now) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, earlyPatience)
 		defer cancel()
