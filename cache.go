@@ -14,10 +14,9 @@ const (
 	maxCachedSessions     = 10_000_000
 )
 
-// A sessionCache keeps the verified half of sessions, so that a token is checked
-// in full once and not with every request. Only tokens that have passed every
-// rule go in; on a hit, what can have changed since is judged again: the clock,
-// and whether the key is still in the key set.
+// A sessionCache keeps the verified half of sessions, so that a token is checked in full once
+// and not with every request. Only tokens that have passed every rule go in; on a hit, what can
+// have changed since is judged again: the clock, and whether the key is still in the key set.
 //
 // The key of an entry is a fingerprint of the whole token. The token itself is not kept: the
 // cache is no place to steal one from.
@@ -42,9 +41,8 @@ func newSessionCache(size int, rules *token.Rules, keys *keySet) *sessionCache {
 		// No expiry: it would start a goroutine that never ends. What has
 		// expired is refused on the hit and pushed out by what is used.
 		MaximumSize: size,
-		// Upkeep on the caller's time, so that a request leaves no goroutine behind.
-		// The bound holds when no operation is under way: while several callers put
-		// at once, each may be one entry ahead of the upkeep.
+		// Upkeep on the caller's time, so that a request leaves no goroutine behind. The bound
+		// holds when nothing is under way: of several callers each may be one entry ahead.
 		Executor: func(upkeep func()) { upkeep() },
 	})
 	return c

@@ -163,7 +163,7 @@ func (j *judge) usual(p *presented, now time.Time) *verified {
 // isDue reports whether a session should be renewed while it still serves, unless that was
 // tried a moment ago.
 func (j *judge) isDue(fp token.Fingerprint, v *verified, now time.Time) bool {
-	return now.UnixNano()-v.tried.Load() >= int64(2*time.Second) && j.renewals.IsDue(fp, &v.Claims, now)
+	return now.UnixNano()-v.tried.Load() >= int64(2*time.Second) && (v.awaited.Load() || j.renewals.IsDue(fp, &v.Claims, now))
 }
 
 // judgedCookies is what the cookies of a request amount to.

@@ -404,8 +404,9 @@ func (a *Auth) renewAhead(w http.ResponseWriter, r *http.Request, judged *judged
 	}
 	ctx, cancel := context.WithDeadline(r.Context(), c.until)
 	defer cancel()
-	h, ok := a.renewer.Ahead(ctx, judged.refresh, &judged.session.Claims)
+	h, ok, inTheAir := a.renewer.Ahead(ctx, judged.refresh, &judged.session.Claims)
 	if !ok {
+		judged.session.awaited.CompareAndSwap(false, inTheAir)
 		judged.session.tried.Store(c.now.UnixNano())
 		return current
 	}

@@ -1658,6 +1658,27 @@ func TestEarlyRenewalThatTakesLong(t *testing.T) {
 	})
 }
 
+// What a refresh token was spent for early is handed out though there is no room for another
+// call: until then it is in one process's memory alone.
+func TestEarlyRenewalIsHandedOutWithoutRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, b := newEarly(t, kittest.Rotating, early(descopehttp.EarlyAlways))
+		h := k.RequireSession(new(kittest.Spy))
+		kittest.Elapse(5 * time.Minute)
+		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: 4 * time.Second})
+		spent := b.Refresh
+		for range 7 {
+			b.Do(h, kittest.Get("/")) // begins the call, or finds it in the air
+			kittest.Elapse(time.Second)
+			for range 2 {
+				kittest.Serve(k.Handler(), kittest.SignedInPost(k.Project.SignIn(kittest.Ada), kittest.RefreshPath, "{}"))
+			}
+		}
+		assert.NotEqual(t, spent, b.Refresh)
+		assert.Equal(t, 1+7*2, k.Project.Requests(kittest.RefreshPath))
+	})
+}
+
 // What could wait leaves to others what there is.
 func TestEarlyRenewalLeavesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -35,6 +35,7 @@ type verified struct {
 	token.Verified // its Key is nil from NewSession
 	companion      companion
 	tried          atomic.Int64 // to renew it ahead of its end, Unix nanoseconds
+	awaited        atomic.Bool  // the next one, which costs no call any more
 }
 
 // A companion is the refresh cookie that was last judged beside a session and

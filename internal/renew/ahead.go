@@ -110,11 +110,11 @@ func (r *Renewer) noteRefresh(a *arrival) {
 
 // Ahead renews a session that still serves, and returns false if it need not or cannot.
 // Only the request that begins the call waits for it, and not long while its session lasts:
-// if the answer comes later, the next request gets it.
-func (r *Renewer) Ahead(ctx context.Context, t *token.Token, session *token.Claims) (Handout, bool) {
+// if the answer comes later, a later request gets it, and inTheAir says so.
+func (r *Renewer) Ahead(ctx context.Context, t *token.Token, session *token.Claims) (h Handout, ok, inTheAir bool) {
 	now := time.Now()
 	if !r.isDue(session, now) && !t.Claims.Expiry.After(session.Expiry) {
-		return Handout{}, false // the next one would end with the refresh token as well
+		return Handout{}, false, false // the next one would end with the refresh token as well
 	}
 	if !isEnding(session, now) {
 		var cancel context.CancelFunc
@@ -122,11 +122,19 @@ func (r *Renewer) Ahead(ctx context.Context, t *token.Token, session *token.Clai
 		defer cancel()
 	}
 	fl, ok := r.lookAhead(ctx, t, session, now)
-	if !ok || fl != nil && (fl.wait(ctx) != nil || fl.err != nil) {
-		return Handout{}, false
+	if !ok {
+		return Handout{}, false, false
+	}
+	if fl != nil {
+		if fl.wait(ctx) != nil {
+			return Handout{}, false, true
+		}
+		if fl.err != nil {
+			return Handout{}, false, false
+		}
 	}
 	h, err := r.Refresh(ctx, t, false)
-	return h, err == nil
+	return h, err == nil, false
 }
 
 // lookAhead begins a flight, unless memory has a session already that lasts longer than
@@ -158,5 +166,5 @@ func (r *Renewer) mayAsk(l *line, session *token.Claims, now time.Time) bool {
 	if r.isDue(session, now) {
 		return r.idle.mayAsk(l.answered(), now)
 	}
-	return now.Sub(l.answered()) >= earlyAge(session)
+	return now.Sub(l.answered()) >= earlyAge(session) && r.mayBeEarly()
 }
