@@ -1926,3 +1926,48 @@ func TestInactivityAndOddTimes(t *testing.T) {
 		})
 	}
 }
+
+// To a clock that is ahead every session is old when it comes, on each replica: that must not
+// make every request a refresh where requests go to one after the other.
+func TestReplicasWithAClockThatIsAhead(t *testing.T) {
+	const ahead = 6 * time.Minute
+	for name, tt := range map[string]struct {
+		says  string
+		early descopehttp.EarlyRenewal
+		ttl   time.Duration
+	}{
+		"inactivity": {"600", descopehttp.EarlyNever, 2 * time.Hour},
+		"early":      {"0", descopehttp.EarlyAlways, 14 * time.Minute},
+	} {
+		for _, stored := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, stored=%v", name, stored), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					upstream := &inactivity{says: tt.says}
+					edits := []func(*descopehttp.Config){upstream.config, early(tt.early)}
+					if stored {
+						edits = append(edits, shareStore())
+					}
+					k := kittest.New(t, edits...)
+					k.Project.Configure(func(s *descopetest.Settings) {
+						s.RotateRefresh = true
+						s.EditClaims = func(kind string, claims map[string]any) {
+							claims["iat"] = time.Now().Add(-ahead).Unix()
+							if kind == "DS" {
+								claims["exp"] = time.Now().Add(tt.ttl - ahead).Unix()
+							}
+						}
+					})
+					kits := []*kittest.Kit{k, kittest.For(t, k.Project, edits...)}
+					var b kittest.Browser
+					b.Keep(kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)))
+					const seconds = 600
+					for i := range seconds {
+						kittest.Elapse(time.Second)
+						require.Equal(t, http.StatusOK, b.Do(kits[i%2].RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode)
+					}
+					assert.Less(t, k.Project.Requests(kittest.RefreshPath), seconds/10)
+				})
+			})
+		}
+	}
+}

@@ -459,7 +459,9 @@ func (w *world) ended(t *refreshToken, at time.Time) string {
 // leads says why a token may be taken to lead to nothing that is good.
 func (w *world) leads(t *refreshToken, r *replica, at time.Time, depth int) string {
 	// Who has gone on from there knew of it, for longer perhaps than the store tells.
-	wentOn := func(e *edge) bool { return slices.ContainsFunc(e.to.kids, func(next *edge) bool { return next.by == r }) }
+	wentOn := func(e *edge) bool {
+		return slices.ContainsFunc(e.to.kids, func(next *edge) bool { return next.by == r })
+	}
 	goesOn := func(e *edge) bool { return e.minted && !e.second && (w.isTold(e, r, at) || wentOn(e)) }
 	if w.wasHonoured(t, at) && !slices.ContainsFunc(t.kids, goesOn) {
 		return ""

@@ -53,13 +53,13 @@ func isEnding(c *token.Claims, now time.Time) bool {
 // isDue reports whether a session must be renewed while it still serves: little is left of
 // it, or of the time that Descope gives those who are not active.
 func (r *Renewer) isDue(c *token.Claims, now time.Time) bool {
-	return isEnding(c, now) || r.idle.isDue(c.IssuedAt, c.Expiry, now)
+	return isEnding(c, now) || r.idle.isDue(c.IssuedAt, c.Expiry, r.atDescope(now))
 }
 
 // EndsSignIn reports whether the sign-in is about to end because Descope takes the user for
 // inactive, though the session lives on.
 func (r *Renewer) EndsSignIn(c *token.Claims, now time.Time) bool {
-	return r.idle.isOver(c.IssuedAt, now)
+	return r.idle.isOver(c.IssuedAt, r.atDescope(now))
 }
 
 // isEarly reports whether enough of a session is over that it may be renewed. The
@@ -79,7 +79,20 @@ func earlyAge(c *token.Claims) time.Duration { return c.Expiry.Sub(c.IssuedAt) *
 // IsDue reports whether a session should be renewed while it still serves: because it must
 // be, or because there is room for it now.
 func (r *Renewer) IsDue(session token.Fingerprint, c *token.Claims, now time.Time) bool {
-	return r.isDue(c, now) || isEarly(session, c, now) && r.mayBeEarly()
+	return r.isDue(c, now) || isEarly(session, c, r.atDescope(now)) && r.mayBeEarly()
+}
+
+// noteClock notes by a new session how far the clock here is ahead of Descope's. To such a
+// clock each session is old when it comes, and each would be renewed at once.
+func (r *Renewer) noteClock(a *arrival) {
+	if !a.issued.IsZero() {
+		r.clockAhead.Store(int64(max(a.began.Sub(a.issued), 0)))
+	}
+}
+
+// atDescope returns the time by which the age of a session is told.
+func (r *Renewer) atDescope(now time.Time) time.Time {
+	return now.Add(-time.Duration(r.clockAhead.Load()))
 }
 
 // mayBeEarly reports whether there is room for what could wait.

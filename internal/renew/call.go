@@ -281,6 +281,7 @@ func (r *Renewer) SignIn(ctx context.Context, call func(context.Context) (*desco
 	}
 	r.idle.tell(tokens.Idle, time.Now())
 	a := r.newArrival(began, time.Now(), nil, tokens)
+	r.noteClock(a)
 	x, err := r.verify(ctx, a, nil)
 	if err != nil {
 		return Handout{}, err

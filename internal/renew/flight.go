@@ -187,7 +187,7 @@ func (r *Renewer) claim(ctx context.Context, l *line, t *token.Token, left time.
 // lasts reports whether the session in an answer of another replica is good enough for who
 // needs so much of it.
 func (r *Renewer) lasts(a *arrival, left time.Duration) bool {
-	return time.Until(a.expiry) > left && !r.idle.isDue(a.issued, a.expiry, time.Now())
+	return time.Until(a.expiry) > left && !r.idle.isDue(a.issued, a.expiry, r.atDescope(time.Now()))
 }
 
 // spend presents t to Descope, alone: with the lease for as long as it takes.
@@ -209,7 +209,9 @@ func (r *Renewer) spend(ctx context.Context, c *claim, t *token.Token, call func
 		return nil, err
 	}
 	r.idle.tell(tokens.Idle, time.Now())
-	return r.newArrival(began, time.Now(), t, tokens), nil
+	a := r.newArrival(began, time.Now(), t, tokens)
+	r.noteClock(a)
+	return a, nil
 }
 
 // publish remembers an answer and then tells the other replicas. What counts is the answer

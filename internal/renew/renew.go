@@ -91,10 +91,11 @@ type Renewer struct {
 	flying tasks.Group
 	idle   idleLimit // how long Descope waits for a refresh
 
-	unshown   atomic.Int64 // len(memory.unshown), to be read without the lock
-	early     Early
-	rotates   atomic.Int32 // whether the last refresh brought another refresh token
-	refreshed atomic.Int64 // when that was answered, Unix nanoseconds
+	unshown    atomic.Int64 // len(memory.unshown), to be read without the lock
+	early      Early
+	rotates    atomic.Int32 // whether the last refresh brought another refresh token
+	refreshed  atomic.Int64 // when that was answered, Unix nanoseconds
+	clockAhead atomic.Int64 // of Descope's, nanoseconds
 
 	mu       sync.Mutex // guards memory and all that it leads to
 	memory   memory
