@@ -115,7 +115,7 @@ func (a *Auth) protect(next http.Handler, guards []Guard) http.Handler {
 
 // LoadSession returns a handler that always calls next, with a session if the
 // request has one. Pages that greet a visitor by name want it; it protects
-// nothing. It deletes no cookies. While Descope is away, GET and HEAD go on
+// nothing. It deletes no cookies in use. While Descope is away, GET and HEAD go on
 // without a session and [SessionError] says so; other methods, which might act
 // on the absence of a user, are answered 503.
 func (a *Auth) LoadSession(next http.Handler) http.Handler {

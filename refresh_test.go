@@ -1971,3 +1971,23 @@ func TestReplicasWithAClockThatIsAhead(t *testing.T) {
 		}
 	}
 }
+
+// Descope locks a user for a while after wrong codes, which anybody can try: that ends nobody's
+// sign-in, unlike a refusal of the token.
+func TestTooManyAttemptsEndNoSignIn(t *testing.T) {
+	for _, refusal := range []descopetest.Failure{{Status: 429, Code: "E061103"}, {Status: 400, Code: "E061103"}, {Status: 429, Code: "E069999"}} {
+		synctest.Test(t, func(t *testing.T) {
+			k := kittest.New(t)
+			k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+			b, other := kittest.SignIn(k, kittest.Ada), kittest.SignIn(k, kittest.Bob)
+			kittest.Elapse(kittest.Past)
+			k.Project.Refuse(kittest.Ada, refusal)
+			for range 3 {
+				b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/"))
+				other.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}"))
+				kittest.Elapse(11 * time.Second)
+			}
+			assert.NotEmpty(t, b.Refresh, refusal)
+		})
+	}
+}

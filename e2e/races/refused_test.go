@@ -46,8 +46,10 @@ func userTroubles() *rapid.Generator[userTrouble] {
 }
 
 // endsSignIns reports whether it ends a sign-in. A code of requests says that the request
-// is wrong, and nothing about the user.
-func (x userTrouble) endsSignIns() bool { return !strings.HasPrefix(x.Refusal.Code, "E0110") }
+// is wrong, and nothing about the user, and what is said of attempts passes.
+func (x userTrouble) endsSignIns() bool {
+	return !strings.HasPrefix(x.Refusal.Code, "E0110") && x.Refusal.Code != "E061103" && x.Refusal.Status != http.StatusTooManyRequests
+}
 
 // A visitor is a user at a browser with a network of their own.
 type visitor struct {

@@ -448,13 +448,17 @@ func (l *line) refuse(now time.Time, refused *descope.Refusal) error {
 // are answered show that it is not; without any an operator has to look, and the browser,
 // which can do no more, is told after a while that it is over.
 func (r *Renewer) doubt(ctx context.Context, l *line, now time.Time, refused *descope.Refusal) error {
-	answered := r.api.AnsweredSince
-	if !descope.RefusesCaller(refused) {
+	answered, passes := r.api.AnsweredSince, refused.Meaning == descope.TooManyAttempts
+	switch {
+	case passes:
+		// Descope locks a user for a while after wrong codes, which anybody can try.
+		answered = func(time.Time) bool { return false }
+	case !descope.RefusesCaller(refused):
 		// It is not about who calls, so only another refresh shows that it is not about all.
 		answered = func(t time.Time) bool { return r.refreshed.Load() > t.UnixNano() }
 	}
 	confirmed, givenUp := l.trouble.doubt(now, answered)
-	if !confirmed {
+	if !confirmed && !passes {
 		r.oddRefusals.Do(func() {
 			r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses a refresh token for a reason that may be the sign-in's, or that of Config.AuthManagementKey and Config.ProjectID; cookies are kept until another call shows which",
 				slog.Int("status", refused.Status), slog.String("errorCode", refused.Code))
