@@ -150,7 +150,7 @@ func (r *report) writeOutages(p printer) {
 	p("")
 	p("## Outages")
 	p("")
-	p("One replica; the users have been there for ten minutes, and Descope's edge then answers 503 for a while.")
+	p("One replica; the users have been there for half an hour, and Descope's edge then answers 503 for a while.")
 	p("")
 	p("| users | every | outage | Descope grants | SessionCalls | rotation | refused users | 503 after it | the last is back after | the grant alone takes | refused again | signed out |")
 	p("|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|")
@@ -159,6 +159,12 @@ func (r *report) writeOutages(p printer) {
 		p("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | %d |", thousands(x.Users), pace(x), minutes(x.Outage.For), limitsText(x), onOff(x.Rotation),
 			thousands(x.Refused), thousands(scale.Between(x.Unavailable, end(x), x.Lasts)), back(x, end(x)),
 			clock(seconds(float64(x.Refused)/x.Grant.Second())), x.Again, x.SignedOut)
+	}
+	for _, x := range r.of(scale.LongOutage) {
+		users := float64(x.Users)
+		p("")
+		p("Around the outage of %s a user of the %s took %.1f ms of CPU time, for %.1f renewals and %.1f answers of 503.", minutes(x.Outage.For), thousands(x.Users),
+			milliseconds(x.CPU)/users, float64(x.Renewals)/users, float64(scale.Total(x.Unavailable))/users)
 	}
 }
 
