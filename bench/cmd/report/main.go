@@ -9,7 +9,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/descopehttp/descopehttp/bench"
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
 )
 
 func main() {
@@ -141,15 +141,7 @@ func run(ctx context.Context, pl plan, dir string, stdout, progress io.Writer) e
 	r.loadAfter = bench.LoadAverage()
 	step("done")
 
-	var text bytes.Buffer
-	r.writeTo(&text)
-	if _, err := stdout.Write(text.Bytes()); err != nil || dir == "" {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "REPORT.md"), text.Bytes(), 0o644); err != nil {
+	if err := paper.Publish(stdout, dir, "REPORT.md", r.writeTo); err != nil || dir == "" {
 		return err
 	}
 	return r.plotRatios(filepath.Join(dir, "ratios.svg"))

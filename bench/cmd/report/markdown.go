@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/descopehttp/descopehttp/bench"
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
 )
 
 // A report is what one run has measured.
@@ -65,7 +66,7 @@ func (r *report) relevant(s bench.Spreads) bench.Spread {
 func (r *report) ratio(x bench.Result) float64 { return r.relevant(x.Ratio).Median }
 
 func (r *report) writeTo(w io.Writer) {
-	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	p := paper.To(w)
 	p("# What a session check costs")
 	p("")
 	p("One RS256 session token of %d bytes, an empty handler, all libraries in one process, each chunk of work next to a", bench.TokenSize)
@@ -88,10 +89,8 @@ func (r *report) writeTo(w io.Writer) {
 	p("Made by `go run ./bench/cmd/report`.")
 }
 
-type printer func(format string, args ...any)
-
 // writeResults prints the table of contenders.
-func (r *report) writeResults(p printer) {
+func (r *report) writeResults(p paper.Printer) {
 	p("")
 	p("## Middleware around an empty handler")
 	p("")
@@ -125,7 +124,7 @@ func ratioText(ratio float64) string {
 	return fmt.Sprintf("%.2f", ratio)
 }
 
-func (r *report) writeLoad(p printer) {
+func (r *report) writeLoad(p paper.Printer) {
 	if len(r.load) == 0 {
 		return
 	}
@@ -144,7 +143,7 @@ func (r *report) writeLoad(p printer) {
 	}
 }
 
-func (r *report) writeScenarios(p printer) {
+func (r *report) writeScenarios(p paper.Printer) {
 	p("")
 	p("## When things go wrong")
 	p("")
@@ -207,7 +206,7 @@ func took(d time.Duration) string {
 
 const atOnce = 100 * time.Millisecond
 
-func (r *report) writeGrowth(p printer) {
+func (r *report) writeGrowth(p paper.Printer) {
 	p("")
 	p("## Growth")
 	p("")
@@ -216,7 +215,7 @@ func (r *report) writeGrowth(p printer) {
 	p("| live sessions | goroutines | ratio | by CPU time | ns | B per session |")
 	p("|---:|---:|---:|---:|---:|---:|")
 	for _, g := range append(r.sessions, r.goroutines...) {
-		p("| %s | %d | %s | %s | %.0f | %s |", thousands(g.Sessions), g.Goroutines, ratioText(g.Ratio.Wall.Median), ratioText(g.Ratio.CPU.Median), g.Nanoseconds, perSession(g))
+		p("| %s | %d | %s | %s | %.0f | %s |", paper.Thousands(g.Sessions), g.Goroutines, ratioText(g.Ratio.Wall.Median), ratioText(g.Ratio.CPU.Median), g.Nanoseconds, perSession(g))
 	}
 }
 
@@ -226,11 +225,4 @@ func perSession(g bench.Growth) string {
 		return ""
 	}
 	return fmt.Sprintf("%.0f", g.PerSession)
-}
-
-func thousands(n int) string {
-	if n < 1000 {
-		return fmt.Sprint(n)
-	}
-	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }

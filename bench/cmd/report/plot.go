@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"image/color"
-	"os"
 	"slices"
 
 	"gonum.org/v1/plot"
@@ -12,9 +10,9 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
 
 	"github.com/descopehttp/descopehttp/bench"
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
 )
 
 // bar is one line of the plot.
@@ -29,7 +27,6 @@ var (
 	othersColor = color.RGBA{0x8a, 0x93, 0xa0, 0xff}
 	quotedColor = color.RGBA{0xcd, 0xd2, 0xd9, 0xff}
 	floorColor  = color.RGBA{0x33, 0x3a, 0x45, 0xff}
-	inkColor    = color.RGBA{0x1f, 0x23, 0x28, 0xff}
 )
 
 // plotted are the contenders of the plot: one line for each library.
@@ -61,26 +58,13 @@ func (r *report) bars() []bar {
 	return list
 }
 
-// The metrics of Liberation Sans are those of Arial and Helvetica, so a browser
-// may take whichever it has.
-const (
-	typeface = "Liberation Sans"
-	families = "Liberation Sans,Arial,Helvetica,sans-serif"
-)
-
 // plotRatios draws the ratios as bars.
 func (r *report) plotRatios(file string) error {
 	list := r.bars()
-	p := plot.New()
-	p.BackgroundColor = color.White
-	p.Title.Text = "Time to check a session: the bare signature check is 1, shorter is better"
+	p := paper.NewPlot("Time to check a session: the bare signature check is 1, shorter is better")
 	p.Title.Padding = vg.Points(12)
 	p.X.Label.Text = "ratio to sha256 + RSA verify     * measured elsewhere on " + quotedOn + ", not in this run"
 	p.X.Label.Padding = vg.Points(6)
-	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label} {
-		style.Font.Variant, style.Color = "Sans", inkColor
-	}
-	p.Title.TextStyle.Font.Size = vg.Points(13)
 	p.X.Label.TextStyle.Font.Size = vg.Points(10)
 
 	names, values := make([]string, len(list)), make([]string, len(list))
@@ -102,7 +86,7 @@ func (r *report) plotRatios(file string) error {
 	}
 	labels.Offset = vg.Point{X: vg.Points(4), Y: vg.Points(1)}
 	for i := range labels.TextStyle {
-		labels.TextStyle[i].Font.Variant, labels.TextStyle[i].Color = "Sans", inkColor
+		paper.Style(&labels.TextStyle[i])
 		labels.TextStyle[i].YAlign = text.YCenter
 	}
 	limit, err := plotter.NewLine(plotter.XYs{{X: 1, Y: -0.6}, {X: 1, Y: float64(len(list)) - 0.4}})
@@ -123,16 +107,5 @@ func (r *report) plotRatios(file string) error {
 	p.NominalY(names...)
 	p.Y.LineStyle.Width = 0
 
-	width, height, margin := vg.Points(760), vg.Points(float64(80+24*len(list))), vg.Points(10)
-	canvas := vgsvg.NewWith(vgsvg.UseWH(width, height))
-	whole := draw.New(canvas)
-	whole.SetColor(color.White)
-	whole.Fill(whole.Rectangle.Path())
-	p.Draw(draw.Crop(whole, margin, -margin, margin, -margin))
-	var svg bytes.Buffer
-	if _, err := canvas.WriteTo(&svg); err != nil {
-		return fmt.Errorf("plot: %w", err)
-	}
-	drawn := bytes.ReplaceAll(svg.Bytes(), []byte(typeface), []byte(families))
-	return os.WriteFile(file, drawn, 0o644)
+	return paper.Save(p, file, vg.Points(float64(80+24*len(list))))
 }

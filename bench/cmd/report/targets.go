@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/descopehttp/descopehttp/bench"
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
 )
 
 // A target is one thing the kit promises, and what came of it in this run.
@@ -61,7 +62,7 @@ func (r *report) targets() []target {
 			list = append(list, target{
 				what:     "cached, times as fast as " + q.name + " (its ratio of 2.20 measured elsewhere): > 100",
 				measured: fmt.Sprintf("%.0f", q.ratio/r.ratio(r.result(bench.CachedBearer))),
-				verdict:  verdict(q.ratio/r.ratio(r.result(bench.CachedBearer)) > 100),
+				verdict:  paper.Verdict(q.ratio/r.ratio(r.result(bench.CachedBearer)) > 100),
 			})
 		}
 	}
@@ -70,7 +71,7 @@ func (r *report) targets() []target {
 			list = append(list, target{
 				what:     fmt.Sprintf("%s: throughput ≥ 92 %% of no auth (reported, never asserted)", x.Name),
 				measured: fmt.Sprintf("%.0f %%", 100*r.relevant(x.Share).Median),
-				verdict:  verdict(r.relevant(x.Share).Median >= 0.92),
+				verdict:  paper.Verdict(r.relevant(x.Share).Median >= 0.92),
 			})
 		}
 	}
@@ -91,7 +92,7 @@ func (r *report) countTargets() []target {
 		{
 			what:     "200 at once on one expired session: 1 refresh call, 200 answers of 200",
 			measured: fmt.Sprintf("%d call, %d of %d", r.stampede.Refreshes, r.stampede.OK, r.stampede.Requests),
-			verdict:  verdict(r.stampede.Refreshes == 1 && r.stampede.OK == r.stampede.Requests),
+			verdict:  paper.Verdict(r.stampede.Refreshes == 1 && r.stampede.OK == r.stampede.Requests),
 		},
 	}
 	if i := slices.IndexFunc(r.floods, func(f bench.FloodResult) bool { return f.Name == bench.UncachedBearer }); i >= 0 {
@@ -100,12 +101,12 @@ func (r *report) countTargets() []target {
 			target{
 				what:     "1,000 invented kids while keys rotate: ≤ 1 fetch per 5 s",
 				measured: fmt.Sprintf("%d in %.1f s", f.Fetches, f.Took.Seconds()),
-				verdict:  verdict(f.Fetches <= 1+int(f.Took/(5*time.Second))),
+				verdict:  paper.Verdict(f.Fetches <= 1+int(f.Took/(5*time.Second))),
 			},
 			target{
 				what:     "the rotated key accepted within 5 s",
 				measured: fmt.Sprintf("after %.1f s", f.AcceptedAfter.Seconds()),
-				verdict:  verdict(f.AcceptedAfter >= 0 && f.AcceptedAfter <= 5*time.Second+pollInterval),
+				verdict:  paper.Verdict(f.AcceptedAfter >= 0 && f.AcceptedAfter <= 5*time.Second+pollInterval),
 			})
 	}
 	if r.refresh.Callers > 0 {
@@ -116,7 +117,7 @@ func (r *report) countTargets() []target {
 			list = append(list, target{
 				what:     o.Away + ", expired session: 503 within 5 s, then at once",
 				measured: answerText(o.First) + ", then " + answerText(o.Second),
-				verdict:  verdict(o.First.Status == 503 && o.First.Took <= 5*time.Second && o.Second.Status == 503 && o.Second.Took < atOnce),
+				verdict:  paper.Verdict(o.First.Status == 503 && o.First.Took <= 5*time.Second && o.Second.Status == 503 && o.Second.Took < atOnce),
 			})
 		}
 	}
@@ -126,14 +127,7 @@ func (r *report) countTargets() []target {
 // pollInterval is about how late the flood notices that a key is accepted.
 const pollInterval = 100 * time.Millisecond
 
-func verdict(met bool) string {
-	if met {
-		return "met"
-	}
-	return "missed"
-}
-
-func (r *report) writeTargets(p printer) {
+func (r *report) writeTargets(p paper.Printer) {
 	p("")
 	p("## What the kit promises")
 	p("")

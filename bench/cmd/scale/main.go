@@ -9,7 +9,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	"github.com/descopehttp/descopehttp/bench"
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
 	"github.com/descopehttp/descopehttp/bench/scale"
 )
 
@@ -109,15 +109,7 @@ type report struct {
 
 // write prints the report and, unless dir is empty, writes it and the plots there.
 func (r *report) write(stdout io.Writer, dir string) error {
-	var text bytes.Buffer
-	r.writeTo(&text)
-	if _, err := stdout.Write(text.Bytes()); err != nil || dir == "" {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "SCALE.md"), text.Bytes(), 0o644); err != nil {
+	if err := paper.Publish(stdout, dir, "SCALE.md", r.writeTo); err != nil || dir == "" {
 		return err
 	}
 	return r.draw(dir)

@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/xml"
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
+	"github.com/descopehttp/descopehttp/bench/internal/paper/papertest"
 	"github.com/descopehttp/descopehttp/bench/scale"
 )
 
@@ -51,15 +51,7 @@ func TestReport(t *testing.T) {
 	assert.Greater(t, rows, len(results))
 
 	for _, name := range []string{"scale-outage.svg", "scale-rush.svg"} {
-		svg, err := os.ReadFile(filepath.Join(dir, name))
-		require.NoError(t, err)
-		for d := xml.NewDecoder(bytes.NewReader(svg)); ; {
-			if _, err := d.Token(); err == io.EOF {
-				break
-			} else {
-				require.NoError(t, err)
-			}
-		}
+		papertest.ReadSVG(t, filepath.Join(dir, name))
 	}
 }
 
@@ -102,12 +94,12 @@ func TestPlanInTheDocs(t *testing.T) {
 		assert.Contains(t, string(docs), planFor(users).row())
 	}
 	for _, reckoned := range []int{reckonedMemory, reckonedHeld, reckonedStoreBytes} {
-		assert.Contains(t, string(docs), thousands(reckoned)+" B")
+		assert.Contains(t, string(docs), paper.Thousands(reckoned)+" B")
 	}
 }
 
 func TestTexts(t *testing.T) {
 	assert.Equal(t, "119 s", clock(119*time.Second))
 	assert.Equal(t, "2.5 min", clock(150*time.Second))
-	assert.Equal(t, "1,000,001", thousands(1_000_001))
+	assert.Equal(t, "1,000,001", paper.Thousands(1_000_001))
 }

@@ -9,13 +9,12 @@ import (
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/bench"
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
 	"github.com/descopehttp/descopehttp/bench/scale"
 )
 
-type printer func(format string, args ...any)
-
 func (r *report) writeTo(w io.Writer) {
-	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	p := paper.To(w)
 	var wall, cpu time.Duration
 	for _, x := range r.results {
 		wall, cpu = wall+x.Wall, cpu+x.CPU
@@ -42,7 +41,7 @@ func (r *report) writeTo(w io.Writer) {
 	p("Made by `go run ./bench/cmd/scale`.")
 }
 
-func (r *report) writePromises(p printer, cpu time.Duration) {
+func (r *report) writePromises(p paper.Printer, cpu time.Duration) {
 	p("")
 	p("## What the kit promises")
 	p("")
@@ -53,37 +52,30 @@ func (r *report) writePromises(p printer, cpu time.Duration) {
 		// In the first ten minutes they sign in, in the next ten they renew.
 		most := scale.Between(x.Calls, scale.Session, 2*scale.Session)
 		p("| %s users, %.0f renewals a second for ten minutes, one replica, `SessionCalls: %d`: 0 answers of 503 | %s | %s |",
-			thousands(x.Users), float64(most)/scale.Session.Seconds(), x.Limits.SessionCalls, thousands(refused), verdict(refused == 0))
+			paper.Thousands(x.Users), float64(most)/scale.Session.Seconds(), x.Limits.SessionCalls, paper.Thousands(refused), paper.Verdict(refused == 0))
 	}
 	for _, x := range r.of(scale.LongOutage) {
 		allowed := seconds(float64(x.Users) / x.Grant.Second())
 		took := x.LastBack - end(x)
 		late := scale.Between(x.Unavailable, x.LastBack+scale.Step, x.Lasts)
 		p("| %s users, an outage of %s, `SessionCalls: %d`: the last is back within 2 × %s, the time that Descope's limit allows | %s | %s |",
-			thousands(x.Users), minutes(x.Outage.For), x.Limits.SessionCalls, clock(allowed), clock(took), verdict(x.Away == 0 && took <= 2*allowed))
-		p("| … without a second wave: 0 answers of 503 after that, within two lives of a session | %d | %s |", late, verdict(late == 0))
+			paper.Thousands(x.Users), minutes(x.Outage.For), x.Limits.SessionCalls, clock(allowed), clock(took), paper.Verdict(x.Away == 0 && took <= 2*allowed))
+		p("| … without a second wave: 0 answers of 503 after that, within two lives of a session | %d | %s |", late, paper.Verdict(late == 0))
 	}
 	for _, x := range r.of(scale.UnseenOutage) {
 		if x.Limits.EarlyRenewal == descopehttp.EarlyNever {
-			p("| … with `EarlyNever`, to compare | %s | |", thousands(x.Refused))
+			p("| … with `EarlyNever`, to compare | %s | |", paper.Thousands(x.Refused))
 			continue
 		}
 		p("| %s users who ask every %.0f s, an outage of %s: 0 of them see a 503 | %s | %s |",
-			thousands(x.Users), x.Every.Seconds(), minutes(x.Outage.For), thousands(x.Refused), verdict(x.Refused == 0))
+			paper.Thousands(x.Users), x.Every.Seconds(), minutes(x.Outage.For), paper.Thousands(x.Refused), paper.Verdict(x.Refused == 0))
 	}
-	p("| the run takes less than 15 minutes, of one core | %.1f min | %s |", cpu.Minutes(), verdict(cpu < 15*time.Minute))
+	p("| the run takes less than 15 minutes, of one core | %.1f min | %s |", cpu.Minutes(), paper.Verdict(cpu < 15*time.Minute))
 	p("")
 	p("![Answers and calls around an outage of 30 minutes](scale-outage.svg)")
 }
 
-func verdict(met bool) string {
-	if met {
-		return "met"
-	}
-	return "missed"
-}
-
-func (r *report) writeSizes(p printer) {
+func (r *report) writeSizes(p paper.Printer) {
 	p("")
 	p("## An ordinary hour")
 	p("")
@@ -94,8 +86,8 @@ func (r *report) writeSizes(p printer) {
 	p("|---:|---|---:|---:|---:|---:|---:|")
 	list := append(r.of(scale.Sizes), r.of(scale.TwoHundred)...)
 	for _, x := range list {
-		p("| %s | %s | %s | %.3f | %d | %s B | %.2f ms |", thousands(x.Users), onOff(x.Rotation), thousands(x.Renewals),
-			float64(scale.Total(x.Calls))/float64(x.Renewals), scale.Total(x.Unavailable), thousands(x.HeapBytes/x.Users), milliseconds(x.CPU)/float64(x.Users))
+		p("| %s | %s | %s | %.3f | %d | %s B | %.2f ms |", paper.Thousands(x.Users), onOff(x.Rotation), paper.Thousands(x.Renewals),
+			float64(scale.Total(x.Calls))/float64(x.Renewals), scale.Total(x.Unavailable), paper.Thousands(x.HeapBytes/x.Users), milliseconds(x.CPU)/float64(x.Users))
 	}
 	list = slices.DeleteFunc(list, func(x *scale.Result) bool { return x.Rotation })
 	if len(list) < 2 {
@@ -105,12 +97,12 @@ func (r *report) writeSizes(p printer) {
 	users := float64(max(many.Users-few.Users, 1))
 	bytes, cpu := float64(many.HeapBytes-few.HeapBytes)/users, milliseconds(many.CPU-few.CPU)/users
 	p("")
-	p("From %s to %s users the slope is **%s B** and %.2f ms of CPU time a user. Along it:", thousands(few.Users), thousands(many.Users), thousands(int(bytes)), cpu)
+	p("From %s to %s users the slope is **%s B** and %.2f ms of CPU time a user. Along it:", paper.Thousands(few.Users), paper.Thousands(many.Users), paper.Thousands(int(bytes)), cpu)
 	p("")
 	p("| users | memory of all replicas |")
 	p("|---:|---:|")
 	for _, n := range []int{100_000, 1_000_000, 10_000_000} {
-		p("| %s | %.1f GB |", thousands(n), (float64(many.HeapBytes)+bytes*float64(n-many.Users))/1e9)
+		p("| %s | %.1f GB |", paper.Thousands(n), (float64(many.HeapBytes)+bytes*float64(n-many.Users))/1e9)
 	}
 }
 
@@ -120,7 +112,7 @@ func limitsText(x *scale.Result) string {
 	if x.Limits.EarlyRenewal == descopehttp.EarlyNever {
 		calls += ", `EarlyNever`"
 	}
-	return fmt.Sprintf("%s in %.0f s | %s", thousands(x.Grant.Calls), x.Grant.Per.Seconds(), calls)
+	return fmt.Sprintf("%s in %.0f s | %s", paper.Thousands(x.Grant.Calls), x.Grant.Per.Seconds(), calls)
 }
 
 func setting(n int) string {
@@ -130,7 +122,7 @@ func setting(n int) string {
 	return fmt.Sprint(n)
 }
 
-func (r *report) writeRush(p printer) {
+func (r *report) writeRush(p paper.Printer) {
 	p("")
 	p("## The morning rush")
 	p("")
@@ -139,14 +131,14 @@ func (r *report) writeRush(p printer) {
 	p("| users | Descope grants | SessionCalls | rotation | calls in 10 s at most | too many | refused users | 503 | longest until served | all are in after |")
 	p("|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|")
 	for _, x := range r.of(scale.Rush) {
-		p("| %s | %s | %s | %d | %d | %s | %s | %s | %s |", thousands(x.Users), limitsText(x), onOff(x.Rotation), slices.Max(x.Calls),
-			scale.Total(x.TooMany), thousands(x.Refused), thousands(scale.Total(x.Unavailable)), clock(x.Longest), back(x, 0))
+		p("| %s | %s | %s | %d | %d | %s | %s | %s | %s |", paper.Thousands(x.Users), limitsText(x), onOff(x.Rotation), slices.Max(x.Calls),
+			scale.Total(x.TooMany), paper.Thousands(x.Refused), paper.Thousands(scale.Total(x.Unavailable)), clock(x.Longest), back(x, 0))
 	}
 	p("")
 	p("![Calls to Descope on a morning](scale-rush.svg)")
 }
 
-func (r *report) writeOutages(p printer) {
+func (r *report) writeOutages(p paper.Printer) {
 	p("")
 	p("## Outages")
 	p("")
@@ -156,14 +148,14 @@ func (r *report) writeOutages(p printer) {
 	p("|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|")
 	list := slices.Concat(r.of(scale.Outages), r.of(scale.LongOutage), r.of(scale.UnseenOutage))
 	for _, x := range list {
-		p("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | %d |", thousands(x.Users), pace(x), minutes(x.Outage.For), limitsText(x), onOff(x.Rotation),
-			thousands(x.Refused), thousands(scale.Between(x.Unavailable, end(x), x.Lasts)), back(x, end(x)),
+		p("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | %d |", paper.Thousands(x.Users), pace(x), minutes(x.Outage.For), limitsText(x), onOff(x.Rotation),
+			paper.Thousands(x.Refused), paper.Thousands(scale.Between(x.Unavailable, end(x), x.Lasts)), back(x, end(x)),
 			clock(seconds(float64(x.Refused)/x.Grant.Second())), x.Again, x.SignedOut)
 	}
 	for _, x := range r.of(scale.LongOutage) {
 		users := float64(x.Users)
 		p("")
-		p("Around the outage of %s a user of the %s took %.1f ms of CPU time, for %.1f renewals and %.1f answers of 503.", minutes(x.Outage.For), thousands(x.Users),
+		p("Around the outage of %s a user of the %s took %.1f ms of CPU time, for %.1f renewals and %.1f answers of 503.", minutes(x.Outage.For), paper.Thousands(x.Users),
 			milliseconds(x.CPU)/users, float64(x.Renewals)/users, float64(scale.Total(x.Unavailable))/users)
 	}
 }
@@ -183,14 +175,14 @@ func end(x *scale.Result) time.Duration { return x.Outage.At + x.Outage.For }
 func back(x *scale.Result, since time.Duration) string {
 	switch {
 	case x.Away > 0:
-		return fmt.Sprintf("%s were not", thousands(x.Away))
+		return fmt.Sprintf("%s were not", paper.Thousands(x.Away))
 	case x.Refused == 0:
 		return "—"
 	}
 	return clock(max(x.LastBack-since, 0))
 }
 
-func (r *report) writeReplicas(p printer) {
+func (r *report) writeReplicas(p paper.Printer) {
 	p("")
 	p("## Replicas over one store")
 	p("")
@@ -201,13 +193,13 @@ func (r *report) writeReplicas(p printer) {
 	p("|---:|---|---|---:|---:|---:|---:|---:|---:|---:|")
 	for _, x := range r.of(scale.Replicas) {
 		n := float64(x.Renewals)
-		p("| %d | %s | %s | %s | %.3f | %d | %.2f | %s | %s B | %.1f |", x.Replicas, yesNo(x.Shared), onOff(x.Rotation), thousands(x.Users),
-			float64(scale.Total(x.Calls))/n, scale.Total(x.Unavailable), float64(x.Store.Calls())/n, thousands(int(float64(x.Store.In+x.Store.Out)/n)),
-			thousands(x.Store.Bytes/x.Users), float64(slices.Max(x.StoreCalls))/scale.Step.Seconds())
+		p("| %d | %s | %s | %s | %.3f | %d | %.2f | %s | %s B | %.1f |", x.Replicas, yesNo(x.Shared), onOff(x.Rotation), paper.Thousands(x.Users),
+			float64(scale.Total(x.Calls))/n, scale.Total(x.Unavailable), float64(x.Store.Calls())/n, paper.Thousands(int(float64(x.Store.In+x.Store.Out)/n)),
+			paper.Thousands(x.Store.Bytes/x.Users), float64(slices.Max(x.StoreCalls))/scale.Step.Seconds())
 	}
 }
 
-func (r *report) writePeers(p printer) {
+func (r *report) writePeers(p paper.Printer) {
 	p("")
 	p("## Beside a middleware that refreshes with every request")
 	p("")
@@ -222,8 +214,8 @@ func (r *report) writePeers(p printer) {
 			name = "a refresh with every request"
 		}
 		during := scale.Between(x.Unauthorized, x.Outage.At, end(x))
-		p("| %s | %s | %s | %s | %s | %s | %s | %s | %s |", name, onOff(x.Rotation), thousands(x.Users), thousands(scale.Total(x.Calls)), thousands(x.Renewals),
-			thousands(scale.Total(x.Unauthorized)-during), thousands(during), thousands(scale.Total(x.Unavailable)), thousands(x.Refused))
+		p("| %s | %s | %s | %s | %s | %s | %s | %s | %s |", name, onOff(x.Rotation), paper.Thousands(x.Users), paper.Thousands(scale.Total(x.Calls)), paper.Thousands(x.Renewals),
+			paper.Thousands(scale.Total(x.Unauthorized)-during), paper.Thousands(during), paper.Thousands(scale.Total(x.Unavailable)), paper.Thousands(x.Refused))
 	}
 }
 
@@ -253,11 +245,4 @@ func clock(d time.Duration) string {
 		return fmt.Sprintf("%.0f s", d.Seconds())
 	}
 	return fmt.Sprintf("%.1f min", d.Minutes())
-}
-
-func thousands(n int) string {
-	if n < 1000 {
-		return fmt.Sprint(n)
-	}
-	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
 	"github.com/descopehttp/descopehttp/bench/scale"
 )
 
@@ -41,8 +42,8 @@ func planFor(users int) plan {
 
 // row is the plan as docs/scale.md has it.
 func (p plan) row() string {
-	return fmt.Sprintf("| %s | %s | %s | %s | %d | %d | %s | %s | %s | %s |", thousands(p.users), thousands(int(math.Ceil(p.renewals))), thousands(p.sessionCalls),
-		thousands(p.ask), p.addresses, p.replicas, size(float64(p.memory)), size(p.held), thousands(int(math.Ceil(p.storeCalls))), amount(p.storeMB))
+	return fmt.Sprintf("| %s | %s | %s | %s | %d | %d | %s | %s | %s | %s |", paper.Thousands(p.users), paper.Thousands(int(math.Ceil(p.renewals))), paper.Thousands(p.sessionCalls),
+		paper.Thousands(p.ask), p.addresses, p.replicas, size(float64(p.memory)), size(p.held), paper.Thousands(int(math.Ceil(p.storeCalls))), amount(p.storeMB))
 }
 
 func size(bytes float64) string {
@@ -60,7 +61,7 @@ func amount(mb float64) string {
 }
 
 // writeReckoned compares what docs/scale.md reckons with and what was measured.
-func (r *report) writeReckoned(p printer) {
+func (r *report) writeReckoned(p paper.Printer) {
 	most := func(list []*scale.Result, of func(*scale.Result) float64) (n float64) {
 		for _, x := range list {
 			n = max(n, of(x))
@@ -88,6 +89,6 @@ func (r *report) writeReckoned(p printer) {
 		{"calls of the store for a renewal", reckonedStoreCalls, most(replicas, func(x *scale.Result) float64 { return float64(x.Store.Calls()) / float64(x.Renewals) }), "%.2f"},
 		{"bytes to and from the store for a renewal", reckonedStoreBytes, most(replicas, func(x *scale.Result) float64 { return float64(x.Store.In+x.Store.Out) / float64(x.Renewals) }), "%.0f"},
 	} {
-		p("| %s | "+x.format+" | "+x.format+" | %s |", x.what, x.reckoned, x.measured, verdict(x.measured <= x.reckoned))
+		p("| %s | "+x.format+" | "+x.format+" | %s |", x.what, x.reckoned, x.measured, paper.Verdict(x.measured <= x.reckoned))
 	}
 }

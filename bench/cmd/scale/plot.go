@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"image/color"
-	"os"
 	"path/filepath"
 
-	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
 
+	"github.com/descopehttp/descopehttp/bench/internal/paper"
 	"github.com/descopehttp/descopehttp/bench/scale"
 )
 
@@ -21,14 +16,6 @@ var (
 	servedColor  = color.RGBA{0x1a, 0x7f, 0x5a, 0xff}
 	refusedColor = color.RGBA{0xb4, 0x3e, 0x3e, 0xff}
 	callsColor   = color.RGBA{0x33, 0x5c, 0x99, 0xff}
-	inkColor     = color.RGBA{0x1f, 0x23, 0x28, 0xff}
-)
-
-// The metrics of Liberation Sans are those of Arial and Helvetica, so a browser may take
-// whichever it has.
-const (
-	typeface = "Liberation Sans"
-	families = "Liberation Sans,Arial,Helvetica,sans-serif"
 )
 
 // A curve is a series, as so much a second.
@@ -41,7 +28,7 @@ type curve struct {
 // draw writes the plots of what is there.
 func (r *report) draw(dir string) error {
 	for _, x := range r.of(scale.LongOutage) {
-		title := fmt.Sprintf("%s users, Descope away from minute %.0f to %.0f", thousands(x.Users), x.Outage.At.Minutes(), end(x).Minutes())
+		title := fmt.Sprintf("%s users, Descope away from minute %.0f to %.0f", paper.Thousands(x.Users), x.Outage.At.Minutes(), end(x).Minutes())
 		if err := curves(filepath.Join(dir, "scale-outage.svg"), title, []curve{
 			{"answers of 200", x.OK, servedColor}, {"answers of 503", x.Unavailable, refusedColor}, {"calls to Descope", x.Calls, callsColor},
 		}); err != nil {
@@ -54,12 +41,12 @@ func (r *report) draw(dir string) error {
 			continue
 		}
 		fill := servedColor
-		name := fmt.Sprintf("%s users, the default limits", thousands(x.Users))
+		name := fmt.Sprintf("%s users, the default limits", paper.Thousands(x.Users))
 		switch {
 		case x.Grant == scale.Plain:
 			name, fill = name+", 100 calls in 60 s granted", refusedColor
 		case x.Limits.SessionCalls > 0:
-			name, fill = fmt.Sprintf("%s users, SessionCalls: %d", thousands(x.Users), x.Limits.SessionCalls), callsColor
+			name, fill = fmt.Sprintf("%s users, SessionCalls: %d", paper.Thousands(x.Users), x.Limits.SessionCalls), callsColor
 		}
 		list = append(list, curve{name, x.Calls, fill})
 	}
@@ -68,15 +55,9 @@ func (r *report) draw(dir string) error {
 
 // curves draws how much there was a second, over minutes.
 func curves(file, title string, list []curve) error {
-	p := plot.New()
-	p.BackgroundColor = color.White
-	p.Title.Text = title
+	p := paper.NewPlot(title)
 	p.Title.Padding = vg.Points(8)
 	p.X.Label.Text, p.Y.Label.Text = "minutes", "a second"
-	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
-		style.Font.Variant, style.Color = "Sans", inkColor
-	}
-	p.Title.TextStyle.Font.Size = vg.Points(13)
 	p.Legend.Top, p.Legend.Left = true, true // its text may be wider than is known here
 	p.Legend.XOffs, p.Legend.Padding = vg.Points(90), vg.Points(3)
 	p.Y.Min = 0
@@ -96,15 +77,5 @@ func curves(file, title string, list []curve) error {
 		p.Legend.Add(c.name, line)
 	}
 	p.Y.Max = 1.35 * float64(most) / scale.Step.Seconds() // room for the legend
-	width, height, margin := vg.Points(760), vg.Points(320), vg.Points(10)
-	canvas := vgsvg.NewWith(vgsvg.UseWH(width, height))
-	whole := draw.New(canvas)
-	whole.SetColor(color.White)
-	whole.Fill(whole.Rectangle.Path())
-	p.Draw(draw.Crop(whole, margin, -margin, margin, -margin))
-	var svg bytes.Buffer
-	if _, err := canvas.WriteTo(&svg); err != nil {
-		return fmt.Errorf("plot: %w", err)
-	}
-	return os.WriteFile(file, bytes.ReplaceAll(svg.Bytes(), []byte(typeface), []byte(families)), 0o644)
+	return paper.Save(p, file, vg.Points(320))
 }
