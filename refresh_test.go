@@ -1391,12 +1391,7 @@ func TestCallsInTheAir(t *testing.T) {
 		var calls kittest.CallTimes
 		k := kittest.New(t, calls.Config, func(c *descopehttp.Config) { c.Limits.SessionCalls = 1000 })
 		k.Project.Configure(kittest.Rotating)
-		browsers := make([]*kittest.Browser, 300)
-		for i := range browsers {
-			login := fmt.Sprintf("user%d@example.com", i)
-			k.Project.AddUser(descopetest.User{LoginID: login})
-			browsers[i] = kittest.SignIn(k, login)
-		}
+		browsers := crowd(k, "user", 300)
 		require.NoError(t, k.Ready(t.Context()))
 		kittest.Elapse(kittest.Past)
 		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Delay: time.Second, Times: -1})

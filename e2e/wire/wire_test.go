@@ -130,11 +130,13 @@ func TestDescopetest(t *testing.T) {
 func TestKit(t *testing.T) {
 	s := newSchemas()
 	for name, set := range projects {
-		if name == "names" {
-			continue // Config has to name them first
-		}
 		for _, delivery := range []descopehttp.Delivery{descopehttp.InCookies, descopehttp.SessionInBody, descopehttp.InBody} {
-			k := kittest.For(t, newProject(set), func(c *descopehttp.Config) { c.Tokens = delivery })
+			k := kittest.For(t, newProject(set), func(c *descopehttp.Config) {
+				c.Tokens = delivery
+				if name == "names" {
+					c.Cookies.SessionNames, c.Cookies.RefreshNames = []string{"APP"}, []string{"APPR"}
+				}
+			})
 			for _, path := range order {
 				if path == kittest.ValidatePath {
 					continue

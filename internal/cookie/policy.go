@@ -1,8 +1,8 @@
 // Package cookie reads and writes the session cookies, and is the one that does.
 //
-// A [Policy] says how they are named and scoped, and names.go what names may be. Under plain names a browser may hold
-// several of one name, from an earlier configuration or from a neighbour host: scope.go
-// knows where they can stand, and marker.go whose browser it is.
+// A [Policy] says how they are named and scoped, and names.go what names may be. Under
+// plain names a browser may hold several of one name, from an earlier configuration or from
+// a neighbour host: scope.go knows where they can stand, and marker.go whose browser it is.
 package cookie
 
 import (

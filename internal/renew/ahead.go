@@ -65,12 +65,9 @@ func (r *Renewer) EndsSignIn(c *token.Claims, now time.Time) bool {
 // isEarly reports whether enough of a session is over that it may be renewed. The
 // fingerprint is that of its token.
 func isEarly(session token.Fingerprint, c *token.Claims, now time.Time) bool {
-	life, age := c.Expiry.Sub(c.IssuedAt), now.Sub(c.IssuedAt)
-	if age < earlyAge(c) || c.IssuedAt.IsZero() {
-		return false
-	}
-	spread := life * earlySpread / 100
-	return age >= earlyAge(c)+spread/(1<<16)*time.Duration(binary.BigEndian.Uint16(session[:]))
+	spread := c.Expiry.Sub(c.IssuedAt) * earlySpread / 100
+	place := spread / (1 << 16) * time.Duration(binary.BigEndian.Uint16(session[:]))
+	return !c.IssuedAt.IsZero() && now.Sub(c.IssuedAt) >= earlyAge(c)+place
 }
 
 // earlyAge returns how old a session is when it is renewed early.
@@ -97,11 +94,8 @@ func (r *Renewer) atDescope(now time.Time) time.Time {
 
 // mayBeEarly reports whether there is room for what could wait.
 func (r *Renewer) mayBeEarly() bool {
-	switch {
-	case r.early == EarlyNever, r.early == EarlyWithoutRotation && r.rotates.Load() != staysInForce:
-		return false
-	}
-	return r.api.HasRoom(descope.Session)
+	wanted := r.early == EarlyAlways || r.early == EarlyWithoutRotation && r.rotates.Load() == staysInForce
+	return wanted && r.api.HasRoom(descope.Session)
 }
 
 // What the last refresh did to the refresh token.

@@ -279,9 +279,7 @@ func (r *Renewer) SignIn(ctx context.Context, call func(context.Context) (*desco
 	if err != nil {
 		return Handout{}, err
 	}
-	r.idle.tell(tokens.Idle, time.Now())
-	a := r.newArrival(began, time.Now(), nil, tokens)
-	r.noteClock(a)
+	a := r.received(began, nil, tokens)
 	x, err := r.verify(ctx, a, nil)
 	if err != nil {
 		return Handout{}, err

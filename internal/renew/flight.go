@@ -208,10 +208,7 @@ func (r *Renewer) spend(ctx context.Context, c *claim, t *token.Token, call func
 	if err != nil {
 		return nil, err
 	}
-	r.idle.tell(tokens.Idle, time.Now())
-	a := r.newArrival(began, time.Now(), t, tokens)
-	r.noteClock(a)
-	return a, nil
+	return r.received(began, t, tokens), nil
 }
 
 // publish remembers an answer and then tells the other replicas. What counts is the answer
@@ -313,6 +310,16 @@ func (r *Renewer) arrivalOf(from *token.Token, v *record) *arrival {
 	}
 	a := r.newArrival(began, at, from, &descope.Tokens{Session: v.Session, Refresh: v.Refresh, Idle: idle, Body: []byte("{}")})
 	a.minted, a.shown, a.told = v.Minted, v.Shown, true
+	return a
+}
+
+// received returns the answer to a call of this replica that began at began and has just
+// ended. It also tells how long Descope waits for a refresh, and what time it is there.
+func (r *Renewer) received(began time.Time, from *token.Token, answer *descope.Tokens) *arrival {
+	now := time.Now()
+	a := r.newArrival(began, now, from, answer)
+	r.idle.tell(answer.Idle, now)
+	r.noteClock(a)
 	return a
 }
 

@@ -83,10 +83,9 @@ func ReadKeySet(body []byte) (keys map[string]*Key, skipped []string) {
 var onlyAlg = map[string]string{"RSA": "RS256", "ECP-256": "ES256", "ECP-384": "ES384"}
 
 // parseKey decodes one JWK that is meant for verifying signatures. Of one that cannot be used
-// it returns the reason alone. use and
-// key_ops are heeded where they are there (RFC 7517, sections 4.2 and 4.3). Without alg a
-// key is for the one algorithm that its kind and size allow: a key that is good for
-// several would let the token choose.
+// it returns the reason alone. use and key_ops are heeded where they are there (RFC 7517,
+// sections 4.2 and 4.3). Without alg a key is for the one algorithm that its kind and size
+// allow: a key that is good for several would let the token choose.
 // Only the members named here reach jwkset: given an x5u, it would fetch that URL.
 func parseKey(raw jsontext.Value) (key *Key, reason string) {
 	var k struct {
