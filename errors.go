@@ -1,6 +1,8 @@
 package descopehttp
 
 import (
+	"time"
+
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
@@ -34,3 +36,31 @@ var (
 	// limit says when to try again.
 	ErrUnavailable = problem.ErrUnavailable
 )
+
+// A Problem is what a client is told of an error. [errors.As] finds one in every error of
+// this package, but those of [New]:
+//
+//	var p *descopehttp.Problem
+//	if errors.As(err, &p) { … }
+//
+// Nothing in it is secret, or was sent by a client.
+type Problem struct {
+	Status     int           // as the middleware answers
+	Code       string        // such as "invalid_code"; the README lists them
+	Detail     string        // a sentence in English
+	Field      string        // the field that is missing or odd, or ""
+	RetryAfter time.Duration // 0 where waiting does not help
+}
+
+// Error returns the code, with a prefix.
+func (p *Problem) Error() string { return "descopehttp: " + p.Code }
+
+func init() {
+	problem.AsPublic = func(f *problem.Failure, target any) bool {
+		p, ok := target.(**Problem)
+		if ok {
+			*p = &Problem{Status: f.Status, Code: f.Code, Detail: f.Detail(), Field: f.Field, RetryAfter: f.Wait()}
+		}
+		return ok
+	}
+}

@@ -3,8 +3,9 @@ package descopehttp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"mime"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -19,146 +20,172 @@ import (
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
-// Bounds on a flow's request.
-const (
-	flowBudget  = 9 * time.Second // of a whole flow, all its calls to Descope together
-	maxBodySize = 64 << 10        // bytes
-)
+// unprinted keeps what embeds it out of logs: it prints a fixed text, for every verb.
+type unprinted struct{}
 
-// A flow is one request to a flow.
-type flow struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	w      http.ResponseWriter
-	r      *http.Request
-	caller caller
+// Format implements [fmt.Formatter].
+func (unprinted) Format(f fmt.State, _ rune) { io.WriteString(f, "[not printed]") }
+
+// LogValue implements [slog.LogValuer].
+func (unprinted) LogValue() slog.Value { return slog.StringValue("[not printed]") }
+
+// A SignUp begins an account. Only LoginID is required. It does not print.
+type SignUp struct {
+	unprinted
+	LoginID            string // at most 256 bytes; blanks around it are cut off
+	Name, Email, Phone string // at most 256 bytes each
 }
 
-// A caller is who sent the request of a flow, as far as that can be told here.
-type caller struct {
-	refresh  *token.Token // nil: err says why
-	inHeader bool         // it came in the Authorization header
-	stepUp   bool         // the session cookie is valid and shows a step-up
-	err      error
+// A SignIn is somebody who has typed a code. It does not print.
+type SignIn struct {
+	unprinted
+	LoginID string // with StepUp or MFA it may be empty: the signed-in user's
+	Code    string // 4 to 10 digits of any script; blanks and hyphens are cut out
+
+	StepUp              bool   // add a step-up to the session of the request
+	MFA                 bool   // add a second factor to it
+	RevokeOtherSessions bool   // end the user's sessions elsewhere
+	Locale              string // such as "en", for what Descope sends
 }
 
-// restart begins the budget of the flow anew.
-func (f *flow) restart() {
-	if f.cancel != nil {
-		f.cancel()
+// A NewKey is what an authenticator app has to get, once: Descope tells it to nobody a
+// second time. It is a secret and does not print.
+type NewKey struct {
+	unprinted
+	ProvisioningURL string // otpauth://totp/…, with the key in it
+	Key             string // in base32, to type
+	QR              []byte // a PNG of ProvisioningURL; nil if Descope sent none
+}
+
+// A User is Descope's record of a user. It does not print: login ids are often addresses.
+type User struct {
+	unprinted
+	ID                 string // what [Session.Subject] returns
+	LoginIDs           []string
+	Name, Email, Phone string
+	FirstSeen          bool // the first sign-in of all; set by SignIn only
+}
+
+// SignUp starts a sign-up and returns the key to show; a code of it, given to SignIn,
+// finishes it. Like all flows it judges r as a POST of a handler of [Auth.Handler] would
+// be, may set header fields and cookies on w, writes no answer, and is safe for concurrent
+// use. The error holds a [*Problem], which says what to tell the user.
+func (a *Auth) SignUp(w http.ResponseWriter, r *http.Request, in SignUp) (*NewKey, error) {
+	return run(a, signUpTerms, w, r, func(f *flow) (*NewKey, error) {
+		req := &descope.SignUpRequest{LoginID: in.LoginID}
+		req.User.Name, req.User.Email, req.User.Phone = in.Name, in.Email, in.Phone
+		return newKeyOf(a.signUp(f, req))
+	})
+}
+
+// SignIn verifies a code and sets the cookies. With StepUp or MFA it adds to the session of
+// r, whose user it must be. The problem of a wrong code and of an unknown user is the
+// same, invalid_code. With InBody there is nothing to deliver a refresh token in, and it
+// is an error: mount ServeVerify there.
+func (a *Auth) SignIn(w http.ResponseWriter, r *http.Request, in SignIn) (*Session, *User, error) {
+	if a.delivery == InBody {
+		return nil, nil, errors.New("descopehttp: SignIn sets cookies, and Config.Tokens is InBody")
 	}
-	f.ctx, f.cancel = context.WithTimeout(f.r.Context(), flowBudget)
-}
-
-// detached returns a context that does not end with the client's, for what has to
-// be done even if nobody waits for the answer.
-func (f *flow) detached() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(f.ctx), flowBudget)
-}
-
-// callerOf finds the refresh token of who calls, in the header or else in the cookies.
-func (a *Auth) callerOf(f *flow, bearer string) caller {
-	c := clockFor(authenticateBudget)
-	if bearer != "" {
-		t, err := a.judge.refresh(f.ctx, bearer, c.now)
+	var user *User
+	session, err := run(a, verifyTerms, w, r, func(f *flow) (*Session, error) {
+		h, err := a.signIn(f, &signIn{
+			LoginID: in.LoginID, Code: in.Code,
+			Options: clientOptions{StepUp: in.StepUp, MFA: in.MFA, RevokeOtherSessions: in.RevokeOtherSessions, Locale: in.Locale},
+		})
 		if err != nil {
-			return caller{err: problem.InvalidRefreshToken.Because(problem.Of(err).Reason)}
+			return nil, err
 		}
-		return caller{refresh: t, inHeader: true}
+		if _, err := a.deliver(f, h, true); err != nil {
+			return nil, err
+		}
+		known, firstSeen := descope.SignedInUser(h.Body)
+		user = userOf(&known)
+		user.ID, user.FirstSeen = h.Session.Claims.User(), firstSeen
+		return &Session{shared: &verified{Verified: h.Session}, token: &h.Token}, nil
+	})
+	if err != nil {
+		return nil, nil, err
 	}
-	// Behind a middleware that has just renewed the session, the cookies are gone from the
-	// request, and those in the answer may never arrive: it is the token from before that
-	// leads on to all of it.
-	if s := sessionContextOf(f.r.Context()); s != nil && s.owner == a && s.renewedWith != nil {
-		return caller{refresh: s.renewedWith, stepUp: s.session.StepUp()}
-	}
-	// The session cookie is judged for whether it names another user, and for a
-	// step-up; beyond the first keys, none are fetched for that.
-	values := a.cookies.Read(f.r)
-	cookies := a.judge.present(&values, c.now)
-	judged := a.judge.cookies(f.ctx, &cookies, c, fetchNever)
-	switch {
-	case judged.conflict:
-		a.deleteCookies(f.w, f.r)
-		return caller{err: problem.ConflictingCookies.Because("cookies of more than one user")}
-	case judged.refresh == nil && judged.refreshExpired:
-		a.deleteCookies(f.w, f.r)
-		return caller{err: token.ErrExpired}
-	case judged.refresh == nil:
-		return caller{err: problem.NoRefreshToken.Because("no refresh token")}
-	}
-	stepUp := judged.session != nil && (&Session{shared: judged.session}).StepUp()
-	return caller{refresh: judged.refresh, stepUp: stepUp}
+	return session, user, nil
 }
 
-// decode reads the request's body, one JSON object, into v. Names that v does
-// not have are ignored; Descope's clients send more than is needed here.
-func (f *flow) decode(v any) error {
-	mediaType, _, err := mime.ParseMediaType(f.r.Header.Get("Content-Type"))
-	if err != nil || mediaType != "application/json" {
-		return problem.MediaType.Because("wrong content type")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(f.w, f.r.Body, maxBodySize))
-	// How long a client took to send it is not taken from Descope's time, whose end
-	// would count as an outage.
-	f.restart()
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return problem.BodyTooLarge.Because("body too large")
-	case err != nil:
-		return problem.MalformedBody.Because("body could not be read")
-	case jsontext.Value(body).Kind() != '{' || json.Unmarshal(body, v) != nil:
-		return problem.MalformedBody.Because("body does not decode")
-	}
-	return nil
+// NewKey gives the signed-in user a new key; the old one works until a code of the new one
+// is verified. loginID must be one of the user's, "" for the first. With
+// Config.StepUpForUpdate the problem may be step_up_required.
+func (a *Auth) NewKey(w http.ResponseWriter, r *http.Request, loginID string) (*NewKey, error) {
+	return run(a, updateTerms, w, r, func(f *flow) (*NewKey, error) {
+		return newKeyOf(a.newKey(f, loginID))
+	})
 }
 
-// pass answers with what Descope answered.
-func (f *flow) pass(answer *descope.Answer, err error) error {
-	if err == nil {
-		f.write(answer.Body)
-	}
+// SignOut ends the session of r. The cookies are deleted whatever it returns, unless another
+// site has sent r; without a session it returns nil. While Descope cannot be told, the error
+// wraps [ErrUnavailable], and the refresh token is refused as [Auth.ServeLogout] says.
+func (a *Auth) SignOut(w http.ResponseWriter, r *http.Request) error {
+	_, err := run(a, logoutTerms, w, r, a.signOut)
 	return err
 }
 
-// writeNewKey answers with a key and its QR code. Both are secrets.
-func (f *flow) writeNewKey(answer *descope.Answer, err error) error {
-	if err == nil {
-		err = answer.CheckNewKey()
-	}
-	return f.pass(answer, err)
-}
-
-// done answers that something has been done.
-func (f *flow) done(err error) error {
-	if err == nil {
-		f.write([]byte("{}"))
-	}
+// SignOutEverywhere ends all sessions of the user of r, on all devices. The cookies are kept
+// while the error wraps [ErrUnavailable], so that it can be tried again. Without a session
+// it wraps [ErrNoSession], because nothing has been ended then.
+func (a *Auth) SignOutEverywhere(w http.ResponseWriter, r *http.Request) error {
+	_, err := run(a, logoutTerms, w, r, a.signOutEverywhere)
 	return err
 }
 
-func (f *flow) write(body jsontext.Value) {
-	problem.WriteJSON(f.w, http.StatusOK, "application/json", body)
+// User asks Descope who is signed in. Where the session itself says enough,
+// [SessionFromContext] costs nothing.
+func (a *Auth) User(w http.ResponseWriter, r *http.Request) (*User, error) {
+	return run(a, meTerms, w, r, func(f *flow) (*User, error) {
+		known, err := a.me(f)
+		if err != nil {
+			return nil, err
+		}
+		return userOf(known), nil
+	})
 }
 
-func (a *Auth) signUpFlow(f *flow) error {
-	var req descope.SignUpRequest
-	if err := f.decode(&req); err != nil {
-		return err
+func newKeyOf(answer *descope.Answer, err error) (*NewKey, error) {
+	if err != nil {
+		return nil, err
 	}
+	key := answer.NewKey()
+	return &NewKey{ProvisioningURL: key.ProvisioningURL, Key: key.Key, QR: key.Image}, nil
+}
+
+func userOf(u *descope.User) *User {
+	return &User{ID: u.ID, LoginIDs: u.LoginIDs, Name: u.Name, Email: u.Email, Phone: u.Phone}
+}
+
+func (a *Auth) signUp(f *flow, req *descope.SignUpRequest) (*descope.Answer, error) {
 	req.LoginID = descope.CleanLoginID(req.LoginID)
 	if err := req.Check(); err != nil {
-		return err
+		return nil, err
 	}
 	done, err := a.attempts.SignUp(f.r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx := descope.WithNetwork(f.ctx, a.attempts.Network(f.r))
-	answer, err := a.api.Post(ctx, descope.Anonymous, descope.PathTOTPSignUp, nil, &req)
+	answer, err := a.api.Post(ctx, descope.Anonymous, descope.PathTOTPSignUp, nil, req)
 	done(f.ctx, err)
-	return f.writeNewKey(answer, err)
+	return withKey(answer, err)
+}
+
+// withKey sees to it that an answer that is to have a key has one.
+func withKey(answer *descope.Answer, err error) (*descope.Answer, error) {
+	if err == nil {
+		err = answer.CheckNewKey()
+	}
+	return answer, err
+}
+
+// A signIn is what a client sends to sign in.
+type signIn struct {
+	LoginID string        `json:"loginId"`
+	Code    string        `json:"code"`
+	Options clientOptions `json:"loginOptions"`
 }
 
 // clientOptions are the login options that a client may choose. The others, such
@@ -171,43 +198,48 @@ type clientOptions struct {
 	RevokeOtherSessions bool              `json:"revokeOtherSessions,omitzero"`
 }
 
-func (a *Auth) verifyFlow(f *flow) error {
-	var in struct {
-		LoginID string        `json:"loginId"`
-		Code    string        `json:"code"`
-		Options clientOptions `json:"loginOptions"`
+func (a *Auth) signIn(f *flow, in *signIn) (h renew.Handout, err error) {
+	req := descope.VerifyRequest{LoginID: descope.CleanLoginID(in.LoginID), Code: descope.CleanCode(in.Code)}
+	if req.LoginID == "" && (in.Options.StepUp || in.Options.MFA) {
+		if req.LoginID, err = a.callersLoginID(f); err != nil {
+			return h, err
+		}
 	}
-	if err := f.decode(&in); err != nil {
-		return err
+	if err := descope.CheckLoginID(req.LoginID); err != nil {
+		return h, err
 	}
-	in.LoginID, in.Code = descope.CleanLoginID(in.LoginID), descope.CleanCode(in.Code)
-	if err := descope.CheckLoginID(in.LoginID); err != nil {
-		return err
+	if err := descope.CheckCode(req.Code); err != nil {
+		return h, err
 	}
-	if err := descope.CheckCode(in.Code); err != nil {
-		return err
-	}
-	req := descope.VerifyRequest{LoginID: in.LoginID, Code: in.Code}
-	var err error
-	if req.Options, err = a.optionsOf(f, in.LoginID, &in.Options); err != nil {
-		return err
+	if req.Options, err = a.optionsOf(f, req.LoginID, &in.Options); err != nil {
+		return h, err
 	}
 	presented, err := a.secondFactorOf(f, req.Options)
 	if err != nil {
-		return err
+		return h, err
 	}
-	done, err := a.attempts.Guess(f.r, in.LoginID)
+	done, err := a.attempts.Guess(f.r, req.LoginID)
 	if err != nil {
-		return err
+		return h, err
 	}
+	typed := time.Now()
 	ctx, cancel := f.detached() // whoever hangs up has still made a guess
 	defer cancel()
-	h, err := a.verifyCode(descope.WithNetwork(ctx, a.attempts.Network(f.r)), &req, presented)
+	h, err = a.verifyCode(descope.WithNetwork(ctx, a.attempts.Network(f.r)), &req, presented)
 	done(ctx, err)
 	if err != nil {
-		return verifyFailure(err, presented)
+		return h, verifyFailure(err, presented)
 	}
-	return a.writeTokens(f, h, true)
+	a.renewer.NoteCode(ctx, h.Token, &h.Session.Claims, typed)
+	return h, nil
+}
+
+// callersLoginID is for a second code: who types it has signed in before.
+func (a *Auth) callersLoginID(f *flow) (string, error) {
+	if err := a.findCaller(f); err != nil {
+		return "", err
+	}
+	return a.ownLoginID(f, "")
 }
 
 // verifyCode has Descope verify a code, for a sign-in or, with a refresh token,
@@ -249,12 +281,18 @@ func (a *Auth) secondFactorOf(f *flow, options map[string]any) (*token.Token, er
 	if options["stepup"] != true && options["mfa"] != true {
 		return nil, nil
 	}
+	err := a.findCaller(f)
+	return f.caller.refresh, err
+}
+
+// findCaller is for a flow that does not need one in each case.
+func (a *Auth) findCaller(f *flow) error {
 	bearer, err := a.api.RefreshBearer(f.r.Header)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f.caller = a.callerOf(f, bearer)
-	return f.caller.refresh, f.caller.err
+	return f.caller.err
 }
 
 // verifyFailure makes a wrong code and an unknown user look alike, whatever codes
@@ -272,91 +310,70 @@ func verifyFailure(err error, presented *token.Token) error {
 	return &problem.Failure{Problem: problem.InvalidCode, Reason: "Descope refused the sign-in with " + refused.Code, Cause: err}
 }
 
-func (a *Auth) updateFlow(f *flow) error {
-	var req descope.UpdateRequest
-	if err := f.decode(&req); err != nil {
-		return err
-	}
-	req.LoginID = descope.CleanLoginID(req.LoginID)
-	if err := descope.CheckLoginID(req.LoginID); err != nil {
-		return err
-	}
+func (a *Auth) newKey(f *flow, loginID string) (*descope.Answer, error) {
 	if a.stepUpUpdate && !f.caller.stepUp {
-		return problem.StepUp.Because("update without a step-up")
+		return nil, problem.StepUp.Because("update without a step-up")
 	}
 	// Whether Descope itself compares the login id with the token is not documented; a
 	// new key for somebody else would be a way into their account.
-	own, err := a.ownLoginID(f, req.LoginID)
+	own, err := a.ownLoginID(f, descope.CleanLoginID(loginID))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	req.LoginID = own
-	answer, err := a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
-		return a.api.Post(ctx, descope.Account, descope.PathTOTPUpdate, t, &req)
-	})
-	return f.writeNewKey(answer, err)
+	req := &descope.UpdateRequest{LoginID: own}
+	return withKey(a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
+		return a.api.Post(ctx, descope.Account, descope.PathTOTPUpdate, t, req)
+	}))
 }
 
 // ownLoginID returns the login id of the signed-in user that loginID names, as
-// Descope spells it.
+// Descope spells it; the first for "".
 func (a *Auth) ownLoginID(f *flow, loginID string) (string, error) {
-	answer, err := a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
-		return a.api.Get(ctx, descope.Account, descope.PathMe, t)
-	})
+	user, err := a.me(f)
 	if err != nil {
 		return "", err
 	}
-	loginIDs, err := answer.LoginIDs()
-	if err != nil {
-		return "", err
-	}
-	for _, own := range loginIDs {
-		if strings.EqualFold(own, loginID) {
+	for _, own := range user.LoginIDs {
+		if loginID == "" || strings.EqualFold(own, loginID) {
 			return own, nil
 		}
 	}
 	return "", problem.ForeignLoginID.Because("loginId is not the user's")
 }
 
-func (a *Auth) refreshFlow(f *flow) error {
-	h, err := a.renewer.Refresh(f.ctx, f.caller.refresh, true)
+func (a *Auth) me(f *flow) (*descope.User, error) {
+	answer, err := a.askAbout(f, descope.PathMe)
 	if err != nil {
-		if problem.Of(err).DeleteCookies {
-			a.deleteCookies(f.w, f.r)
-		}
-		return err
+		return nil, err
 	}
-	return a.writeTokens(f, h, false)
+	return answer.User()
 }
 
-// tryRefreshFlow is refreshFlow for a client that does not know whether it has a
-// session; for it, having none is not an error.
-func (a *Auth) tryRefreshFlow(f *flow) error {
-	if f.caller.refresh == nil {
-		return f.done(nil)
-	}
-	err := a.refreshFlow(f)
-	if err != nil && problem.Of(err).Problem == problem.SessionEnded {
-		return f.done(nil)
-	}
-	return err
+// askAbout asks what Descope knows about the signed-in user.
+func (a *Auth) askAbout(f *flow, path string) (*descope.Answer, error) {
+	return a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
+		return a.api.Get(ctx, descope.Account, path, t)
+	})
 }
 
-// logoutFlow deletes the cookies whatever happens: this browser is done with the
+// nothing is the answer of a flow that has done what it was asked for.
+var nothing = jsontext.Value("{}")
+
+// signOut deletes the cookies whatever happens: this browser is done with the
 // session, even if Descope cannot be told.
-func (a *Auth) logoutFlow(f *flow) error {
+func (a *Auth) signOut(f *flow) (jsontext.Value, error) {
 	a.deleteCookies(f.w, f.r)
 	if f.caller.refresh == nil {
-		return f.done(nil)
+		return nothing, nil
 	}
 	ctx, cancel := f.detached()
 	defer cancel()
-	return f.done(a.renewer.LogOut(ctx, f.caller.refresh))
+	return nothing, a.renewer.LogOut(ctx, f.caller.refresh)
 }
 
-// logoutAllFlow keeps the cookies while it cannot tell: without them the user could
+// signOutEverywhere keeps the cookies while it cannot tell: without them the user could
 // not try again to end the sessions on other devices.
-func (a *Auth) logoutAllFlow(f *flow) error {
+func (a *Auth) signOutEverywhere(f *flow) (jsontext.Value, error) {
 	ctx, cancel := f.detached()
 	defer cancel()
 	err := f.caller.err
@@ -366,55 +383,12 @@ func (a *Auth) logoutAllFlow(f *flow) error {
 	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) && problem.Of(err).Problem != problem.OddRefusal && err != renew.ErrSpent {
 		a.deleteCookies(f.w, f.r)
 	}
-	return f.done(err)
+	return nothing, err
 }
 
-func (a *Auth) meFlow(f *flow) error { return a.passOn(f, descope.PathMe) }
-
-func (a *Auth) historyFlow(f *flow) error { return a.passOn(f, descope.PathHistory) }
-
-// passOn answers with what Descope knows about the signed-in user.
-func (a *Auth) passOn(f *flow, path string) error {
-	answer, err := a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
-		return a.api.Get(ctx, descope.Account, path, t)
-	})
-	return f.pass(answer, err)
-}
-
-func (a *Auth) tenantsFlow(f *flow) error {
-	var req descope.TenantsRequest
-	if err := f.decode(&req); err != nil {
-		return err
-	}
-	if req.DCT && len(req.IDs) > 0 {
-		return &problem.Failure{Problem: problem.InvalidField, Field: "ids", Reason: "dct and ids exclude each other"}
-	}
-	answer, err := a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
-		return a.api.Post(ctx, descope.Account, descope.PathMyTenants, t, &req)
-	})
-	return f.pass(answer, err)
-}
-
-func (a *Auth) selectTenantFlow(f *flow) error {
-	var req descope.SelectTenantRequest
-	if err := f.decode(&req); err != nil {
-		return err
-	}
-	if req.Tenant == "" {
-		return &problem.Failure{Problem: problem.MissingField, Field: "tenant"}
-	}
-	h, err := a.renewer.Mint(f.ctx, f.caller.refresh, false, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
-		return a.api.Spend(ctx, descope.Account, descope.PathSelectTenant, newest, &req)
-	})
-	if err != nil {
-		return err
-	}
-	return a.writeTokens(f, h, false)
-}
-
-// writeTokens delivers tokens the way Config.Tokens says. Whatever goes into a
-// cookie is emptied in the body, where scripts could read it.
-func (a *Auth) writeTokens(f *flow, h renew.Handout, signIn bool) error {
+// deliver sets the cookies of tokens and returns Descope's answer, as Config.Tokens says.
+// Whatever goes into a cookie is emptied in the body, where scripts could read it.
+func (a *Auth) deliver(f *flow, h renew.Handout, signIn bool) (jsontext.Value, error) {
 	session, refresh := "", ""
 	switch a.delivery {
 	case SessionInBody:
@@ -423,19 +397,16 @@ func (a *Auth) writeTokens(f *flow, h renew.Handout, signIn bool) error {
 		session, refresh = h.Token, h.Refresh
 	}
 	body, err := descope.WithTokens(h.Body, session, refresh)
-	if err != nil {
-		return err
+	if err != nil || h.Late {
+		return body, err
 	}
-	if !h.Late {
-		fresh := cookie.Fresh{Session: h.Token, Refresh: h.Refresh, Until: h.Until, User: h.Session.Claims.User(), SignIn: signIn}
-		if f.caller.refresh != nil {
-			fresh.Held = f.caller.refresh.Raw
-		}
-		if signIn {
-			fresh.Scopes = a.formerScopes(f.r)
-		}
-		a.cookies.Write(f.w, f.r, &fresh)
+	fresh := cookie.Fresh{Session: h.Token, Refresh: h.Refresh, Until: h.Until, User: h.Session.Claims.User(), SignIn: signIn}
+	if f.caller.refresh != nil {
+		fresh.Held = f.caller.refresh.Raw
 	}
-	f.write(body)
-	return nil
+	if signIn {
+		fresh.Scopes = a.formerScopes(f.r)
+	}
+	a.cookies.Write(f.w, f.r, &fresh)
+	return body, nil
 }

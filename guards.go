@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
@@ -68,6 +69,28 @@ func TenantPermission(tenant func(*http.Request) string, permission string) Guar
 // with the challenge of RFC 9470, so that a client knows to ask for a code.
 func StepUp() Guard {
 	return func(_ *http.Request, s *Session) error { return hold(s.StepUp(), problem.StepUp) }
+}
+
+// StepUpWithin returns a Guard that asks for a code typed at most d ago: in a step-up, or in
+// the sign-in or other verify through this Auth that brought the very session token of the
+// request. A renewal ends that, whatever its "iat" says; replicas know of each other's for
+// ten minutes with a Config.RefreshStore, and ask again without one. It answers 401
+// step_up_required with the challenge of RFC 9470, d as its max_age. It panics unless d is a
+// second or more.
+func StepUpWithin(d time.Duration) Guard {
+	if d < time.Second {
+		panic("descopehttp: StepUpWithin needs a second or more")
+	}
+	return func(r *http.Request, s *Session) error {
+		if s.StepUp() && time.Since(s.IssuedAt()) <= d {
+			return nil
+		}
+		// A session that came another way than by the middleware is known to nobody.
+		if c := sessionContextOf(r.Context()); c != nil && c.owner != nil && c.owner.codeTyped(r.Context(), s, d) {
+			return nil
+		}
+		return &problem.Failure{Problem: problem.StepUp, MaxAge: d}
+	}
 }
 
 // MFA returns a Guard that asks for a user who signed in with more than one

@@ -1,53 +1,47 @@
 package descopehttp
 
 import (
+	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"mime"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
-	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/token"
+	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
-// A route is one flow: what it takes and what serves it.
+// A route is one flow as a handler.
 type route struct {
-	method string
-	class  descope.Class
-	caller need
-	// endsClients: Descope's browser clients take any 4xx answer for the end of the
-	// session and forget their tokens, so a 4xx must mean just that.
-	endsClients bool
-	mayStepUp   bool // Config may ask for a step-up
-	serve       func(*Auth, *flow) error
+	*terms
+	forms bool // a form may post here, and is sent on to a page
+	serve func(*Auth, *flow) (jsontext.Value, error)
 }
-
-// need says what a flow has to know about who calls.
-type need int
-
-const (
-	anybody       need = iota
-	signedIn           // a refresh token, or 401
-	maybeSignedIn      // the flow itself decides what to do without
-)
 
 // routes is keyed by Descope's own paths, so that Descope's clients work on the
 // mount as they are.
 var routes = map[string]*route{
-	descope.PathTOTPSignUp:   {method: http.MethodPost, class: descope.Anonymous, caller: anybody, serve: (*Auth).signUpFlow},
-	descope.PathTOTPVerify:   {method: http.MethodPost, class: descope.Anonymous, caller: anybody, serve: (*Auth).verifyFlow},
-	descope.PathTOTPUpdate:   {method: http.MethodPost, class: descope.Account, caller: signedIn, mayStepUp: true, serve: (*Auth).updateFlow},
-	descope.PathRefresh:      {method: http.MethodPost, class: descope.Session, caller: signedIn, endsClients: true, serve: (*Auth).refreshFlow},
-	descope.PathTryRefresh:   {method: http.MethodPost, class: descope.Session, caller: maybeSignedIn, endsClients: true, serve: (*Auth).tryRefreshFlow},
-	descope.PathLogout:       {method: http.MethodPost, class: descope.Session, caller: maybeSignedIn, serve: (*Auth).logoutFlow},
-	descope.PathLogoutAll:    {method: http.MethodPost, class: descope.Session, caller: maybeSignedIn, serve: (*Auth).logoutAllFlow},
-	descope.PathMe:           {method: http.MethodGet, class: descope.Account, caller: signedIn, endsClients: true, serve: (*Auth).meFlow},
-	descope.PathHistory:      {method: http.MethodGet, class: descope.Account, caller: signedIn, endsClients: true, serve: (*Auth).historyFlow},
-	descope.PathMyTenants:    {method: http.MethodPost, class: descope.Account, caller: signedIn, endsClients: true, serve: (*Auth).tenantsFlow},
-	descope.PathSelectTenant: {method: http.MethodPost, class: descope.Account, caller: signedIn, serve: (*Auth).selectTenantFlow},
+	descope.PathTOTPSignUp:   {terms: signUpTerms, serve: (*Auth).signUpFlow},
+	descope.PathTOTPVerify:   {terms: verifyTerms, serve: (*Auth).verifyFlow, forms: true},
+	descope.PathTOTPUpdate:   {terms: updateTerms, serve: (*Auth).updateFlow},
+	descope.PathRefresh:      {terms: refreshTerms, serve: (*Auth).refreshFlow},
+	descope.PathTryRefresh:   {terms: tryRefreshTerms, serve: (*Auth).tryRefreshFlow},
+	descope.PathLogout:       {terms: logoutTerms, serve: (*Auth).signOut, forms: true},
+	descope.PathLogoutAll:    {terms: logoutTerms, serve: (*Auth).signOutEverywhere, forms: true},
+	descope.PathMe:           {terms: meTerms, serve: (*Auth).meFlow},
+	descope.PathHistory:      {terms: meTerms, serve: (*Auth).historyFlow},
+	descope.PathMyTenants:    {terms: tenantsTerms, serve: (*Auth).tenantsFlow},
+	descope.PathSelectTenant: {terms: selectTerms, serve: (*Auth).selectTenantFlow},
 }
 
 // Handler returns a handler for all flows, at Descope's own paths: POST
@@ -58,7 +52,12 @@ var routes = map[string]*route{
 // works under any prefix, stripped or not. Descope's clients work on it with
 // their base URL set to the mount.
 //
-// Every answer is JSON and must not be cached. Errors are problem documents
+// A form, application/x-www-form-urlencoded, may post to verify (loginId, code, stepup, mfa,
+// revokeOtherSessions, locale), logout and logoutall: success is a 303 to its return_to, a
+// path of this server, failure a 303 back to its page with error=<code> in the query. What
+// answers with a key takes JSON only, as everything does where tokens go InBody.
+//
+// Every other answer is JSON and must not be cached. Errors are problem documents
 // (RFC 9457) that also carry Descope's error fields. Cross-origin requests are
 // refused but for Config.TrustedOrigins. CORS headers are left to a middleware
 // around it.
@@ -79,146 +78,280 @@ func flowPath(path string) string {
 	return path[max(0, strings.LastIndex(path, "/v1/auth/")):]
 }
 
-// TOTPSignUp starts a sign-up: {"loginId", "user"?} is answered with the key,
+// ServeSignUp starts a sign-up: {"loginId", "user"?} is answered with the key,
 // its provisioning URL and a QR code as base64 PNG. It is the handler of one
 // flow, for those who choose their own path; like the others below it answers
 // as [Auth.Handler] says.
-func (a *Auth) TOTPSignUp(w http.ResponseWriter, r *http.Request) {
+func (a *Auth) ServeSignUp(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[descope.PathTOTPSignUp], w, r)
 }
 
-// TOTPVerify signs in, or finishes a sign-up or an update: {"loginId", "code",
+// ServeVerify signs in, or finishes a sign-up or an update: {"loginId", "code",
 // "loginOptions"?}. With loginOptions.stepup or mfa it needs the refresh token
 // of the same user. A wrong code and an unknown user get the same 401.
-func (a *Auth) TOTPVerify(w http.ResponseWriter, r *http.Request) {
+func (a *Auth) ServeVerify(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[descope.PathTOTPVerify], w, r)
 }
 
-// TOTPUpdate gives the signed-in user a new key: {"loginId"} is answered like a
+// ServeUpdate gives the signed-in user a new key: {"loginId"} is answered like a
 // sign-up. The old key works until a code of the new one is verified. A loginId
 // that is not the user's is a 403.
-func (a *Auth) TOTPUpdate(w http.ResponseWriter, r *http.Request) {
+func (a *Auth) ServeUpdate(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[descope.PathTOTPUpdate], w, r)
 }
 
-// Refresh renews the session of the refresh token in the Authorization header or the
+// ServeRefresh renews the session of the refresh token in the Authorization header or the
 // cookie, and answers with the new tokens as Config.Tokens delivers them. A 401 means
 // that the session is over; while Descope cannot be asked it is a 502 or 504, and
 // nothing has changed.
-func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) {
+func (a *Auth) ServeRefresh(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[descope.PathRefresh], w, r)
 }
 
-// Logout ends the session. The cookies are deleted whatever Descope says, and
+// ServeLogout ends the session. The cookies are deleted whatever Descope says, and
 // without a session it is a 200 as well. If Descope cannot be told it is a 502 or 504:
 // the refresh token is refused for ten minutes, here and on all replicas that share a
 // RefreshStore. A session token that was issued before stays valid until it expires; it
 // is only gone from this browser.
-func (a *Auth) Logout(w http.ResponseWriter, r *http.Request) {
+func (a *Auth) ServeLogout(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[descope.PathLogout], w, r)
 }
 
-// LogoutAll ends all sessions of the user, on all devices. Unlike Logout it is a
+// ServeLogoutAll ends all sessions of the user, on all devices. Unlike ServeLogout it is a
 // 401 without a session, because nothing has been ended then, and it keeps the
 // cookies while Descope is away, so that it can be tried again.
-func (a *Auth) LogoutAll(w http.ResponseWriter, r *http.Request) {
+func (a *Auth) ServeLogoutAll(w http.ResponseWriter, r *http.Request) {
 	a.serve(routes[descope.PathLogoutAll], w, r)
 }
 
-// Me answers with Descope's record of the signed-in user. A 401 means that the session
+// ServeMe answers with Descope's record of the signed-in user. A 401 means that the session
 // is over, a 502 or 504 that Descope cannot be asked.
-func (a *Auth) Me(w http.ResponseWriter, r *http.Request) { a.serve(routes[descope.PathMe], w, r) }
+func (a *Auth) ServeMe(w http.ResponseWriter, r *http.Request) { a.serve(routes[descope.PathMe], w, r) }
 
 // serve runs a flow. Nothing is written before the flow has ended, so an error
 // or a panic always finds the answer still open.
 func (a *Auth) serve(rt *route, w http.ResponseWriter, r *http.Request) {
-	defer a.recoverFlow(w, r)
-	a.cookies.Mark(w.Header(), new(cookie.Marks))
-	flow := &flow{w: w, r: r}
-	flow.restart()
-	defer func() { flow.cancel() }()
-	if err := a.perform(rt, flow); err != nil {
-		f := flowFailure(rt, err)
-		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: flow refused", slog.String("reason", f.Error()))
-		problem.WriteFlow(w, f)
+	isForm := rt.forms && a.delivery != InBody && visit.IsEncodedForm(r.Header)
+	var sent url.Values
+	answer := func(body jsontext.Value, err error) {
+		switch {
+		case isForm:
+			a.sendBack(w, r, sent, err)
+		case err != nil:
+			problem.WriteFlow(w, problem.Of(err))
+		default:
+			problem.WriteJSON(w, http.StatusOK, "application/json", body)
+		}
 	}
-}
-
-func (a *Auth) recoverFlow(w http.ResponseWriter, r *http.Request) {
-	p := recover()
-	if p == nil {
+	defer func() {
+		if p := recover(); p != nil {
+			answer(nil, a.panicked(r, p))
+		}
+	}()
+	if r.Method != rt.method {
+		a.cookies.Mark(w.Header(), new(cookie.Marks))
+		answer(nil, &problem.Failure{Problem: problem.Method, Allow: rt.method})
 		return
 	}
+	answer(run(a, rt.terms, w, r, func(f *flow) (jsontext.Value, error) {
+		if isForm {
+			f.readForm()
+			sent = f.form
+		}
+		return rt.serve(a, f)
+	}))
+}
+
+// panicked returns what the client is told of a panic.
+func (a *Auth) panicked(r *http.Request, p any) error {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
 	// The stack names functions, not values; the panic's own text might quote
 	// the request.
 	a.log.LogAttrs(r.Context(), slog.LevelError, "descopehttp: a flow panicked", slog.String("stack", string(debug.Stack())))
-	problem.WriteFlow(w, problem.Internal.Because("panic"))
+	return problem.Internal.Because("panic")
 }
 
-// perform judges the request before the flow is served: what is wrong with it whoever
-// calls, and then who calls.
-func (a *Auth) perform(rt *route, f *flow) error {
-	if f.r.Method != rt.method {
-		return &problem.Failure{Problem: problem.Method, Allow: rt.method}
-	}
-	// Sign-in too: signing somebody in as somebody else is an attack as well. Without
-	// cookies nobody is signed in by an answer, and apps send any origin or "null".
-	if a.delivery != InBody {
-		if err := a.checkOrigin(f.r); err != nil {
-			return err
-		}
-	}
-	bearer, err := a.api.RefreshBearer(f.r.Header)
+// sendBack answers a form (RFC 9110, section 15.4.4): its page gets the code of what went
+// wrong, never a text, which any link could put there.
+func (a *Auth) sendBack(w http.ResponseWriter, r *http.Request, sent url.Values, err error) {
+	h := w.Header()
+	to := visit.LocalOr(sent.Get(visit.ReturnTo), visit.WayBack(r))
 	if err != nil {
-		return err
-	}
-	switch {
-	case rt.mayStepUp && a.stepUpUpdate:
-		// Without keys no session shows a step-up.
-		if err := a.keys.readyBy(f.ctx, time.Now().Add(authenticateBudget)); err != nil {
-			return err
+		f := problem.Of(err)
+		problem.AnnounceRetry(h, f)
+		page := visit.Shown(r)
+		if page == "" && a.refusals.loginURL != nil {
+			page = a.refusals.loginURL.String()
 		}
-	case rt.class == descope.Session:
-		// Without keys a user cannot be told from one who invents refresh tokens.
-		_ = a.keys.readyBy(f.ctx, time.Now().Add(loadBudget))
+		to = visit.WithError(page, f.Code)
 	}
-	if rt.caller != anybody {
-		f.caller = a.callerOf(f, bearer)
-	}
-	if rt.caller == signedIn && f.caller.refresh == nil {
-		return f.caller.err
-	}
-	return rt.serve(a, f)
+	h.Set("Location", to)
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusSeeOther)
 }
 
-// flowFailure turns the error of a flow into what its client is told.
-func flowFailure(rt *route, err error) *problem.Failure {
-	var refused *descope.Refusal
-	if !errors.As(err, &refused) {
-		f := problem.Of(err)
-		if rt.class == descope.Anonymous && errors.Is(err, descope.ErrLimit) || !rt.endsClients && errors.Is(err, descope.ErrShare) {
-			return &problem.Failure{Problem: problem.TooManyRequests, Reason: f.Reason, RetryAfter: f.RetryAfter}
-		}
-		return f
-	}
-	var own *problem.Failure
-	if errors.As(err, &own) {
-		return own
-	}
+// read returns the request's body.
+func (f *flow) read() ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(f.w, f.r.Body, maxBodySize))
+	// How long a client took to send it is not taken from Descope's time, whose end
+	// would count as an outage.
+	f.restart()
+	var tooLarge *http.MaxBytesError
 	switch {
-	case rt.class != descope.Anonymous && descope.EndsSession(err):
-		return &problem.Failure{Problem: problem.SessionEnded, Reason: "Descope refused the refresh token", Cause: err}
-	case rt.endsClients, rt.class != descope.Anonymous && descope.RefusesCaller(err):
-		return &problem.Failure{Problem: problem.OddRefusal, Reason: "Descope refused the call", Cause: err}
-	case refused.Meaning == descope.UserExists:
-		return &problem.Failure{Problem: problem.UserExists, Cause: err}
-	case refused.Meaning == descope.TooManyAttempts:
-		return &problem.Failure{Problem: problem.TooManyRequests, Reason: "Descope has locked this user for a while", Cause: err}
-	case refused.Meaning == descope.NoProject, rt.class == descope.Anonymous && !refused.IsGuess():
-		return &problem.Failure{Problem: problem.Unavailable, Reason: "Descope refused the call with " + refused.Code + ", which is not about the user", Cause: err}
+	case errors.As(err, &tooLarge):
+		return nil, problem.BodyTooLarge.Because("body too large")
+	case err != nil:
+		return nil, problem.MalformedBody.Because("body could not be read")
 	}
-	return &problem.Failure{Problem: problem.Refused, Reason: "Descope refused the call with " + refused.Code, Cause: err}
+	return body, nil
+}
+
+// decode reads the request's body, one JSON object, into v. Names that v does
+// not have are ignored; Descope's clients send more than is needed here.
+func (f *flow) decode(v any) error {
+	mediaType, _, err := mime.ParseMediaType(f.r.Header.Get("Content-Type"))
+	if err != nil || mediaType != "application/json" {
+		return problem.MediaType.Because("wrong content type")
+	}
+	body, err := f.read()
+	switch {
+	case err != nil:
+		return err
+	case jsontext.Value(body).Kind() != '{' || json.Unmarshal(body, v) != nil:
+		return problem.MalformedBody.Because("body does not decode")
+	}
+	return nil
+}
+
+// readForm reads what a form has sent. A name that is there twice could be one user to us
+// and another to whoever looks again.
+func (f *flow) readForm() {
+	body, err := f.read()
+	if err != nil {
+		f.formErr = err
+		return
+	}
+	f.form, err = url.ParseQuery(string(body))
+	for _, values := range f.form {
+		if len(values) > 1 {
+			err = errors.New("a field twice")
+		}
+	}
+	if err != nil {
+		f.formErr = problem.MalformedBody.Because("form does not decode")
+	}
+}
+
+// decodeSignIn reads a sign-in, of a client or of a form.
+func (f *flow) decodeSignIn(in *signIn) error {
+	if f.form == nil && f.formErr == nil {
+		return f.decode(in)
+	}
+	isSet := func(name string) bool { v := f.form.Get(name); return v != "" && v != "false" }
+	*in = signIn{LoginID: f.form.Get("loginId"), Code: f.form.Get("code"), Options: clientOptions{
+		StepUp: isSet("stepup"), MFA: isSet("mfa"), RevokeOtherSessions: isSet("revokeOtherSessions"), Locale: f.form.Get("locale"),
+	}}
+	return f.formErr
+}
+
+// bodyOf passes on what Descope answered.
+func bodyOf(answer *descope.Answer, err error) (jsontext.Value, error) {
+	if err != nil {
+		return nil, err
+	}
+	return answer.Body, nil
+}
+
+func (a *Auth) signUpFlow(f *flow) (jsontext.Value, error) {
+	var req descope.SignUpRequest
+	if err := f.decode(&req); err != nil {
+		return nil, err
+	}
+	return bodyOf(a.signUp(f, &req))
+}
+
+func (a *Auth) verifyFlow(f *flow) (jsontext.Value, error) {
+	var in signIn
+	if err := f.decodeSignIn(&in); err != nil {
+		return nil, err
+	}
+	h, err := a.signIn(f, &in)
+	if err != nil {
+		return nil, err
+	}
+	return a.deliver(f, h, true)
+}
+
+func (a *Auth) updateFlow(f *flow) (jsontext.Value, error) {
+	var req descope.UpdateRequest
+	if err := f.decode(&req); err != nil {
+		return nil, err
+	}
+	req.LoginID = descope.CleanLoginID(req.LoginID)
+	if err := descope.CheckLoginID(req.LoginID); err != nil {
+		return nil, err
+	}
+	return bodyOf(a.newKey(f, req.LoginID))
+}
+
+func (a *Auth) refreshFlow(f *flow) (jsontext.Value, error) {
+	h, err := a.renewer.Refresh(f.ctx, f.caller.refresh, true)
+	if err != nil {
+		if problem.Of(err).DeleteCookies {
+			a.deleteCookies(f.w, f.r)
+		}
+		return nil, err
+	}
+	return a.deliver(f, h, false)
+}
+
+// tryRefreshFlow is refreshFlow for a client that does not know whether it has a
+// session; for it, having none is not an error.
+func (a *Auth) tryRefreshFlow(f *flow) (jsontext.Value, error) {
+	if f.caller.refresh == nil {
+		return nothing, nil
+	}
+	body, err := a.refreshFlow(f)
+	if err != nil && problem.Of(err).Problem == problem.SessionEnded {
+		return nothing, nil
+	}
+	return body, err
+}
+
+func (a *Auth) meFlow(f *flow) (jsontext.Value, error) { return bodyOf(a.askAbout(f, descope.PathMe)) }
+
+func (a *Auth) historyFlow(f *flow) (jsontext.Value, error) {
+	return bodyOf(a.askAbout(f, descope.PathHistory))
+}
+
+func (a *Auth) tenantsFlow(f *flow) (jsontext.Value, error) {
+	var req descope.TenantsRequest
+	if err := f.decode(&req); err != nil {
+		return nil, err
+	}
+	if req.DCT && len(req.IDs) > 0 {
+		return nil, &problem.Failure{Problem: problem.InvalidField, Field: "ids", Reason: "dct and ids exclude each other"}
+	}
+	return bodyOf(a.renewer.Follow(f.ctx, f.caller.refresh, func(ctx context.Context, t *token.Token) (*descope.Answer, error) {
+		return a.api.Post(ctx, descope.Account, descope.PathMyTenants, t, &req)
+	}))
+}
+
+func (a *Auth) selectTenantFlow(f *flow) (jsontext.Value, error) {
+	var req descope.SelectTenantRequest
+	if err := f.decode(&req); err != nil {
+		return nil, err
+	}
+	if req.Tenant == "" {
+		return nil, &problem.Failure{Problem: problem.MissingField, Field: "tenant"}
+	}
+	h, err := a.renewer.Mint(f.ctx, f.caller.refresh, false, func(ctx context.Context, newest *token.Token) (*descope.Answer, error) {
+		return a.api.Spend(ctx, descope.Account, descope.PathSelectTenant, newest, &req)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.deliver(f, h, false)
 }

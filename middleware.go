@@ -249,7 +249,7 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, p policy) (v
 	if a.delivery == InBody {
 		return verdict{}, problem.NoSession.Because("no bearer token")
 	}
-	if err := a.checkOrigin(r); err != nil {
+	if err := a.checkOrigin(r, r.Method); err != nil {
 		return verdict{}, err
 	}
 	values := a.cookies.Read(r)
@@ -296,14 +296,22 @@ func (v verdict) admit(a *Auth, w http.ResponseWriter, r *http.Request) (*http.R
 	return r, &c.session
 }
 
-// checkOrigin refuses what another site sends with this user's cookies. A
-// WebSocket handshake is a GET that another site can send, and what it opens is
+// codeTyped implements owner.
+func (a *Auth) codeTyped(ctx context.Context, s *Session, within time.Duration) bool {
+	return a.renewer.CodeTyped(ctx, s.Token(), s.IssuedAt(), within)
+}
+
+// checkOrigin refuses what another site sends with this user's cookies, as if it came by
+// method. A WebSocket handshake is a GET that another site can send, and what it opens is
 // not safe: it is judged like a POST.
-func (a *Auth) checkOrigin(r *http.Request) error {
+func (a *Auth) checkOrigin(r *http.Request, method string) error {
 	if visit.IsUpgrade(r) {
-		post := *r
-		post.Method = http.MethodPost
-		r = &post
+		method = http.MethodPost
+	}
+	if method != r.Method {
+		judged := *r
+		judged.Method = method
+		r = &judged
 	}
 	if a.csrf.Check(r) != nil {
 		return problem.CrossOrigin.Because("cross-origin request; an origin that may send it belongs in Config.TrustedOrigins")

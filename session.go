@@ -149,12 +149,18 @@ func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, "descopehttp.S
 // context by itself and holds the Session: one allocation instead of three.
 type sessionContext struct {
 	context.Context
-	owner   any     // the Auth whose verdict this is; nil from ContextWithSession
+	owner   owner   // the Auth whose verdict this is; nil from ContextWithSession
 	session Session // not there if err is set
 	err     error   // why there is no session
 
 	renewedWith *token.Token // that brought the session; nil if the request had it
 	marks       cookie.Marks
+}
+
+// An owner is an Auth, as far as sessions know of it.
+type owner interface {
+	// codeTyped reports whether s is the answer to a code that was typed at most within ago.
+	codeTyped(ctx context.Context, s *Session, within time.Duration) bool
 }
 
 type sessionContextKey struct{}

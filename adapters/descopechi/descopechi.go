@@ -8,7 +8,7 @@
 //	r.With(descopechi.RequireSession(a)).Get("/app", app)
 //
 // A single flow at a path of one's own needs no adapter:
-// r.Post("/enter", a.TOTPVerify).
+// r.Post("/enter", a.ServeVerify).
 package descopechi
 
 import (

@@ -6,7 +6,7 @@
 //	e.GET("/app", app, descopeecho.RequireSession(a))
 //
 // A single flow at a path of one's own needs no adapter:
-// e.POST("/enter", echo.WrapHandler(http.HandlerFunc(a.TOTPVerify))).
+// e.POST("/enter", echo.WrapHandler(http.HandlerFunc(a.ServeVerify))).
 package descopeecho
 
 import (

@@ -6,7 +6,7 @@
 //	router.GET("/app", descopegin.RequireSession(a), app)
 //
 // A single flow at a path of one's own needs no adapter:
-// router.POST("/enter", gin.WrapF(a.TOTPVerify)).
+// router.POST("/enter", gin.WrapF(a.ServeVerify)).
 package descopegin
 
 import (

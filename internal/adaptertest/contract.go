@@ -454,13 +454,13 @@ type singleFlow struct {
 }
 
 var singleFlows = []singleFlow{
-	{"totp/signup", http.MethodPost, "/join", (*descopehttp.Auth).TOTPSignUp},
-	{"totp/verify", http.MethodPost, "/enter", (*descopehttp.Auth).TOTPVerify},
-	{"totp/update", http.MethodPost, "/new/key", (*descopehttp.Auth).TOTPUpdate},
-	{"me", http.MethodGet, "/who", (*descopehttp.Auth).Me},
-	{"refresh", http.MethodPost, "/again", (*descopehttp.Auth).Refresh},
-	{"logout", http.MethodPost, "/leave", (*descopehttp.Auth).Logout},
-	{"logoutall", http.MethodPost, "/leave/everywhere", (*descopehttp.Auth).LogoutAll},
+	{"totp/signup", http.MethodPost, "/join", (*descopehttp.Auth).ServeSignUp},
+	{"totp/verify", http.MethodPost, "/enter", (*descopehttp.Auth).ServeVerify},
+	{"totp/update", http.MethodPost, "/new/key", (*descopehttp.Auth).ServeUpdate},
+	{"me", http.MethodGet, "/who", (*descopehttp.Auth).ServeMe},
+	{"refresh", http.MethodPost, "/again", (*descopehttp.Auth).ServeRefresh},
+	{"logout", http.MethodPost, "/leave", (*descopehttp.Auth).ServeLogout},
+	{"logoutall", http.MethodPost, "/leave/everywhere", (*descopehttp.Auth).ServeLogoutAll},
 }
 
 // walk is the life of a user; at returns the path of a flow.

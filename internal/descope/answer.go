@@ -2,6 +2,7 @@ package descope
 
 import (
 	"cmp"
+	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
@@ -33,6 +34,26 @@ func asJSON(body []byte) (jsontext.Value, bool) {
 	return strict, err == nil
 }
 
+// A NewKey is the key in an answer to a sign-up or an update.
+type NewKey struct {
+	ProvisioningURL string
+	Key             string
+	Image           []byte // PNG; nil if it does not decode
+}
+
+// NewKey reads it.
+func (a *Answer) NewKey() NewKey {
+	var body struct {
+		ProvisioningURL string `json:"provisioningURL"`
+		Image           string `json:"image"`
+		Key             string `json:"key"`
+	}
+	_ = json.Unmarshal(a.Body, &body) // CheckNewKey has found a key in it
+	key := NewKey{ProvisioningURL: body.ProvisioningURL, Key: body.Key}
+	key.Image, _ = base64.StdEncoding.DecodeString(body.Image) // it can be typed as well
+	return key
+}
+
 // CheckNewKey checks that an answer to a sign-up or an update has a key in it. The
 // error is "cannot tell".
 func (a *Answer) CheckNewKey() error {
@@ -45,16 +66,34 @@ func (a *Answer) CheckNewKey() error {
 	return nil
 }
 
-// LoginIDs returns the login ids of the user that an answer of PathMe is about. The
-// error is "cannot tell".
-func (a *Answer) LoginIDs() ([]string, error) {
-	var user struct {
-		LoginIDs []string `json:"loginIds"`
-	}
+// A User is what answers say of a user.
+type User struct {
+	ID       string   `json:"userId"`
+	LoginIDs []string `json:"loginIds"`
+	Name     string   `json:"name"`
+	Email    string   `json:"email"`
+	Phone    string   `json:"phone"`
+}
+
+// User returns the user that an answer of PathMe is about. The error is "cannot tell".
+func (a *Answer) User() (*User, error) {
+	var user User
 	if json.Unmarshal(a.Body, &user) != nil || user.LoginIDs == nil {
 		return nil, problem.Unavailable.Because("Descope's answer has an unexpected form")
 	}
-	return user.LoginIDs, nil
+	return &user, nil
+}
+
+// SignedInUser returns what an answer to a sign-in says of the user, and whether it is the
+// first sign-in. It is for the application to read: what is missing stays empty.
+func SignedInUser(body jsontext.Value) (user User, firstSeen bool) {
+	var answer struct {
+		User      jsontext.Value `json:"user"`
+		FirstSeen bool           `json:"firstSeen"`
+	}
+	_ = json.Unmarshal(body, &answer)
+	_ = json.Unmarshal(answer.User, &user)
+	return user, answer.FirstSeen
 }
 
 // Tokens is an answer that signs somebody in: sign-in, refresh, or another

@@ -10,6 +10,7 @@
 package problem
 
 import (
+	"cmp"
 	"errors"
 	"time"
 )
@@ -37,8 +38,9 @@ type Failure struct {
 	Cause      error         // for errors.Is and the log; nil if there is none
 	RetryAfter time.Duration // 0: the default, where waiting helps
 
-	Timeout       bool // "cannot tell", because it took too long
-	DeleteCookies bool // they can never work again
+	MaxAge        time.Duration // how long ago a code may have been typed; 0 for no matter
+	Timeout       bool          // "cannot tell", because it took too long
+	DeleteCookies bool          // they can never work again
 }
 
 // Because returns a Failure with a reason for the log.
@@ -52,6 +54,29 @@ func (f *Failure) Error() string {
 	}
 	return text
 }
+
+// Detail says to a client what happened.
+func (f *Failure) Detail() string {
+	if f.Field == "" {
+		return f.detail
+	}
+	return f.detail[:len(f.detail)-1] + ": " + f.Field + "."
+}
+
+// Wait returns after how long a client may try again, 0 where waiting does not help.
+func (f *Failure) Wait() time.Duration {
+	if f.is == ErrUnavailable || f.RetryAfter > 0 {
+		return cmp.Or(f.RetryAfter, DefaultRetryAfter)
+	}
+	return 0
+}
+
+// AsPublic, which the root package sets, fills target if it is a pointer to the root's own
+// form of a Failure. That is declared there, where users read it.
+var AsPublic func(f *Failure, target any) bool
+
+// As lets [errors.As] find the root package's Problem.
+func (f *Failure) As(target any) bool { return AsPublic != nil && AsPublic(f, target) }
 
 // Unwrap lets [errors.Is] find what the problem is an example of, and its cause.
 func (f *Failure) Unwrap() []error {

@@ -48,26 +48,25 @@ func writeDocument(w http.ResponseWriter, f *Failure, status int) {
 		if f.challenge != "" {
 			challenge += " " + f.challenge
 		}
+		if f.MaxAge > 0 { // RFC 9470, section 3
+			challenge += ", max_age=" + strconv.Itoa(int(f.MaxAge/time.Second))
+		}
 		h.Set("WWW-Authenticate", challenge)
 	}
 	AnnounceRetry(h, f)
 	if f.Allow != "" {
 		h.Set("Allow", f.Allow)
 	}
-	detail := f.detail
-	if f.Field != "" {
-		detail = f.detail[:len(f.detail)-1] + ": " + f.Field + "."
-	}
 	body, err := json.Marshal(&document{
 		Type:             "about:blank",
 		Title:            http.StatusText(status),
 		Status:           status,
-		Detail:           detail,
+		Detail:           f.Detail(),
 		Code:             f.Code,
 		Field:            f.Field,
 		ErrorCode:        f.errorCode,
 		ErrorDescription: http.StatusText(status),
-		ErrorMessage:     detail,
+		ErrorMessage:     f.Detail(),
 	})
 	if err != nil {
 		panic(err) // fixed strings always encode
@@ -77,8 +76,8 @@ func writeDocument(w http.ResponseWriter, f *Failure, status int) {
 
 // AnnounceRetry sets Retry-After where waiting helps.
 func AnnounceRetry(h http.Header, f *Failure) {
-	if f.is == ErrUnavailable || f.RetryAfter > 0 {
-		h.Set("Retry-After", retryAfterSeconds(cmp.Or(f.RetryAfter, DefaultRetryAfter)))
+	if wait := f.Wait(); wait > 0 {
+		h.Set("Retry-After", retryAfterSeconds(wait))
 	}
 }
 

@@ -5,5 +5,5 @@ import "github.com/descopehttp/descopehttp/internal/token"
 // Seal seals what a store might hold under t.
 func Seal(projectID string, t *token.Token, plain []byte) []byte {
 	s := sealer{projectID}
-	return s.aead(t).Seal(nil, nil, plain, s.additionalData())
+	return s.sealBytes(t.Raw, plain)
 }

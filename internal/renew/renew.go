@@ -32,7 +32,8 @@
 // idle.go knows when those who are active have to be seen. flight.go makes the calls that
 // renew, and says what a refusal of one means; call.go makes those that others ask for with
 // the newest token, and has a refresh confirm what they were refused. logout.go ends
-// sign-ins, shared.go and seal.go are the store.
+// sign-ins, code.go knows which sessions are answers to a code, shared.go and seal.go are
+// the store.
 package renew
 
 import (
@@ -90,6 +91,7 @@ type Renewer struct {
 	log    *slog.Logger
 	flying tasks.Group
 	idle   idleLimit // how long Descope waits for a refresh
+	codes  codes
 
 	unshown    atomic.Int64 // len(memory.unshown), to be read without the lock
 	early      Early
@@ -125,6 +127,7 @@ func New(cfg Config) *Renewer {
 		log:         cfg.Log,
 		early:       cfg.Early,
 		memory:      newMemory(most),
+		codes:       newCodes(),
 		oddRefusals: rate.Sometimes{Interval: time.Minute},
 		oddTokens:   rate.Sometimes{Interval: time.Minute},
 	}

@@ -24,6 +24,11 @@ type sealer struct{ projectID string }
 // label than the sealing key and says nothing about it (RFC 5869, section 3.2).
 func (s sealer) key(t *token.Token) string { return hex.EncodeToString(s.derive(t.Raw, "key")) }
 
+// codeKey returns the store's key for a session token that came of a code.
+func (s sealer) codeKey(session string) string {
+	return hex.EncodeToString(s.derive(session, "code key"))
+}
+
 // birthKey returns the key under which a store holds since when it has been filled.
 func (s sealer) birthKey() string { return hex.EncodeToString(s.derive("", "birth")) }
 
@@ -35,8 +40,8 @@ func (s sealer) derive(secret, purpose string) []byte {
 	return key
 }
 
-func (s sealer) aead(t *token.Token) cipher.AEAD {
-	block, err := aes.NewCipher(s.derive(t.Raw, "seal"))
+func (s sealer) aead(secret string) cipher.AEAD {
+	block, err := aes.NewCipher(s.derive(secret, "seal"))
 	if err != nil {
 		panic(err) // only for other key lengths
 	}
@@ -53,7 +58,24 @@ func (s sealer) seal(t *token.Token, v *record) ([]byte, error) {
 	if err != nil || len(plain) > maxSealedSize {
 		return nil, errTooLarge
 	}
-	return s.aead(t).Seal(nil, nil, plain, s.additionalData()), nil
+	return s.sealBytes(t.Raw, plain), nil
+}
+
+// sealBytes encrypts under a key that only the holder of secret can derive.
+func (s sealer) sealBytes(secret string, plain []byte) []byte {
+	return s.aead(secret).Seal(nil, nil, plain, s.additionalData())
+}
+
+// openBytes decrypts what sealBytes has made of it.
+func (s sealer) openBytes(secret string, sealed []byte) ([]byte, error) {
+	if len(sealed) > maxSealedSize+1024 {
+		return nil, errUnreadable
+	}
+	plain, err := s.aead(secret).Open(nil, nil, sealed, s.additionalData())
+	if err != nil {
+		return nil, errUnreadable
+	}
+	return plain, nil
 }
 
 // open decrypts a record, nil for none. The store may hold anything: what fails says no
@@ -62,12 +84,9 @@ func (s sealer) open(t *token.Token, sealed []byte) (*record, error) {
 	if sealed == nil {
 		return nil, nil
 	}
-	if len(sealed) > maxSealedSize+1024 {
-		return nil, errUnreadable
-	}
-	plain, err := s.aead(t).Open(nil, nil, sealed, s.additionalData())
+	plain, err := s.openBytes(t.Raw, sealed)
 	if err != nil {
-		return nil, errUnreadable
+		return nil, err
 	}
 	var v record
 	if json.Unmarshal(plain, &v) != nil || v.Session == "" {

@@ -45,7 +45,7 @@ func TestSealedSize(t *testing.T) {
 	_, err := s.seal(spent, &record{Session: string(make([]byte, maxSealedSize))})
 	assert.Error(t, err)
 	padded := append([]byte("{}"), bytes.Repeat([]byte(" "), maxSealedSize+1024)...)
-	large := s.aead(spent).Seal(nil, nil, padded, s.additionalData())
+	large := s.sealBytes(spent.Raw, padded)
 	_, err = s.open(spent, large)
 	assert.Error(t, err)
 }

@@ -5,6 +5,7 @@ package visit
 
 import (
 	"context"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -57,6 +58,12 @@ func IsPageView(r *http.Request) bool {
 
 func isPrefetch(h http.Header) bool {
 	return strings.Contains(h.Get("Sec-Purpose"), "prefetch") || h.Get("Purpose") == "prefetch"
+}
+
+// IsEncodedForm reports whether the body is that of a plain form, without files.
+func IsEncodedForm(h http.Header) bool {
+	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && mediaType == "application/x-www-form-urlencoded"
 }
 
 // isForm reports whether the body is of a type that a form without a script has
@@ -143,7 +150,8 @@ func GiveBack(outer, inner *http.Request) {
 	}
 }
 
-const returnToParam = "return_to"
+// ReturnTo is the name of the way back, in a query and in a form.
+const ReturnTo = "return_to"
 
 // LoginAddress is where a browser is sent to sign in, and to find its way back. acr is what
 // else is asked of the user, "" for nothing.
@@ -151,7 +159,7 @@ func LoginAddress(login *url.URL, back, acr string) string {
 	address := *login
 	q := address.Query()
 	if IsLocalPath(back) {
-		q.Set(returnToParam, back)
+		q.Set(ReturnTo, back)
 	}
 	if acr != "" {
 		q.Set("acr_values", acr)
@@ -162,10 +170,27 @@ func LoginAddress(login *url.URL, back, acr string) string {
 
 // WayBack reads it from the request for the login page, "/" if there is none on this server.
 func WayBack(r *http.Request) string {
-	if back := r.URL.Query().Get(returnToParam); IsLocalPath(back) {
-		return back
+	return LocalOr(r.URL.Query().Get(ReturnTo), "/")
+}
+
+// LocalOr returns path if it is one of this server, or else otherwise.
+func LocalOr(path, otherwise string) string {
+	if IsLocalPath(path) {
+		return path
 	}
-	return "/"
+	return otherwise
+}
+
+// WithError returns the address of a page, "/" for "", that is told the code of an error.
+func WithError(page, code string) string {
+	u, err := url.Parse(page)
+	if err != nil || page == "" {
+		u = &url.URL{Path: "/"}
+	}
+	q := u.Query()
+	q.Set("error", code)
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 type refreshUpgradesKey struct{}
