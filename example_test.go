@@ -2,6 +2,8 @@ package descopehttp_test
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -228,4 +230,134 @@ func Example_frontEndOnAnotherPort() {
 	// OPTIONS /api/orders http://localhost:5173 204 [http://localhost:5173] [Origin]
 	// POST /api/orders http://localhost:5173 200 [http://localhost:5173] [Origin Cookie, Authorization]
 	// POST /api/orders http://localhost:9999 403 [] [Origin Cookie, Authorization]
+}
+
+// A sign-up page: the key is shown on the answer to the form, because nobody is told it a
+// second time.
+func ExampleAuth_SignUp() {
+	auth := exampleAuth()
+	http.HandleFunc("POST /signup", func(w http.ResponseWriter, r *http.Request) {
+		key, err := auth.SignUp(w, r, descopehttp.SignUp{LoginID: r.PostFormValue("email")})
+		if err != nil {
+			showError(w, err)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		fmt.Fprintf(w, `<img alt="QR code" src="data:image/png;base64,%s">`, base64.StdEncoding.EncodeToString(key.QR))
+	})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "/signup", strings.NewReader("email=grace@example.com"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	http.DefaultServeMux.ServeHTTP(w, r)
+	fmt.Println(w.Code, w.Body.String()[:49])
+	// Output: 200 <img alt="QR code" src="data:image/png;base64,iVB
+}
+
+// showError tells what is wrong, in a page.
+func showError(w http.ResponseWriter, err error) {
+	var p *descopehttp.Problem
+	if !errors.As(err, &p) {
+		http.Error(w, "Something went wrong.", http.StatusInternalServerError)
+		return
+	}
+	http.Error(w, p.Detail, p.Status)
+}
+
+// A sign-in page of one's own. A wrong code and an unknown user look alike.
+func ExampleAuth_SignIn() {
+	auth := exampleAuth()
+	signIn := func(w http.ResponseWriter, r *http.Request) {
+		_, user, err := auth.SignIn(w, r, descopehttp.SignIn{LoginID: r.PostFormValue("email"), Code: r.PostFormValue("code")})
+		if err != nil {
+			showError(w, err)
+			return
+		}
+		if user.FirstSeen {
+			fmt.Println("a record for", user.ID)
+		}
+		http.Redirect(w, r, descopehttp.ReturnTo(r), http.StatusSeeOther)
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "/signin", strings.NewReader("email=nobody@example.com&code=123456"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	signIn(w, r)
+	fmt.Print(w.Code, " ", w.Body)
+	// Output: 401 The code is not valid for this user.
+}
+
+// A page that replaces the authenticator, behind a guard that wants a fresh code.
+func ExampleAuth_NewKey() {
+	auth := exampleAuth()
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key, err := auth.NewKey(w, r, "") // the user's first login id
+		if err != nil {
+			showError(w, err)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		fmt.Fprint(w, key.Key)
+	})
+	w := httptest.NewRecorder()
+	auth.Require(descopehttp.StepUpWithin(5*time.Minute))(page).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/new-phone", nil))
+	fmt.Println(w.Code) // nobody is signed in
+	// Output: 401
+}
+
+// A sign-out link that is a form: a link of another site could end the session else.
+func ExampleAuth_SignOut() {
+	auth := exampleAuth()
+	signOut := func(w http.ResponseWriter, r *http.Request) {
+		if err := auth.SignOut(w, r); err != nil {
+			// The browser is done with the session, but Descope could not be told.
+			fmt.Println(errors.Is(err, descopehttp.ErrUnavailable))
+		}
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	}
+	w := httptest.NewRecorder()
+	signOut(w, httptest.NewRequest(http.MethodPost, "/signout", nil))
+	fmt.Println(w.Code, w.Header().Get("Location"))
+	// Output: 303 /
+}
+
+func ExampleAuth_SignOutEverywhere() {
+	auth := exampleAuth()
+	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/signout-everywhere", nil)
+	err := auth.SignOutEverywhere(w, r)
+	fmt.Println(errors.Is(err, descopehttp.ErrNoSession)) // nothing has been ended
+	// Output: true
+}
+
+func ExampleAuth_User() {
+	project := descopetest.NewServer()
+	project.AddUser(descopetest.User{LoginID: "ada@example.com", Name: "Ada Lovelace"})
+	auth, err := descopehttp.New(descopehttp.Config{ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client()})
+	if err != nil {
+		panic(err)
+	}
+	hello := auth.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, err := auth.User(w, r)
+		if err != nil {
+			auth.WriteError(w, r, err)
+			return
+		}
+		fmt.Fprintln(w, "hello", user.Name)
+	}))
+	tokens := project.SignIn("ada@example.com")
+	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+	r.AddCookie(&http.Cookie{Name: "__Host-DS", Value: tokens.Session})
+	r.AddCookie(&http.Cookie{Name: "__Host-DSR", Value: tokens.Refresh})
+	hello.ServeHTTP(w, r)
+	fmt.Print(w.Body)
+	// Output: hello Ada Lovelace
+}
+
+// A page that moves money asks for a code, unless one has just been typed.
+func ExampleStepUpWithin() {
+	auth := exampleAuth()
+	pay := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "paid") })
+	http.Handle("POST /pay", auth.Require(descopehttp.StepUpWithin(5*time.Minute))(pay))
+	w := httptest.NewRecorder()
+	http.DefaultServeMux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/pay", nil))
+	fmt.Println(w.Code)
+	// Output: 401
 }
