@@ -70,6 +70,10 @@ func TestProgramsOfTheReadmes(t *testing.T) {
 	for _, folder := range append([]string{"."}, adapters(t)...) {
 		t.Run(folder, func(t *testing.T) {
 			program, test := programOf(t, folder)
+			if folder != "." {
+				_, code, _ := strings.Cut(readFile(t, filepath.Join(root, folder, "example"), "main.go"), "package main\n")
+				assert.Equal(t, "package main\n"+code, program, "the README prints another program than example/main.go")
+			}
 			dir := writeConsumer(t, program, test, modulePath(folder), module)
 			runGo(t, dir, offline, "vet", ".")
 			runGo(t, dir, offline, "test", ".")
