@@ -4,6 +4,7 @@
 //
 //	go run ./bench/cmd/report          # under 10 minutes; writes bench/results
 //	go run ./bench/cmd/report -quick   # half a minute; prints only
+//	go run ./bench/cmd/report -plot    # measures nothing; draws the plot of the report anew
 //
 // All traffic stays on loopback addresses.
 package main
@@ -25,6 +26,7 @@ import (
 
 func main() {
 	quick := flag.Bool("quick", false, "take half a minute, with more noise; write no files unless -out is given")
+	plotOnly := flag.Bool("plot", false, "draw the plot of the report that is there, and measure nothing")
 	out := flag.String("out", "", "`directory` to write to (default bench/results)")
 	flag.Parse()
 	plan := full
@@ -37,7 +39,11 @@ func main() {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // where keyfunc reports failed fetches
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, plan, *out, os.Stdout, os.Stderr); err != nil {
+	measure := func() error { return run(ctx, plan, *out, os.Stdout, os.Stderr) }
+	if *plotOnly {
+		measure = func() error { return plot(*out) }
+	}
+	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}
@@ -141,8 +147,8 @@ func run(ctx context.Context, pl plan, dir string, stdout, progress io.Writer) e
 	r.loadAfter = bench.LoadAverage()
 	step("done")
 
-	if err := paper.Publish(stdout, dir, "REPORT.md", r.writeTo); err != nil || dir == "" {
+	if err := paper.Publish(stdout, dir, reportName, r.writeTo); err != nil || dir == "" {
 		return err
 	}
-	return r.plotRatios(filepath.Join(dir, "ratios.svg"))
+	return plot(dir)
 }

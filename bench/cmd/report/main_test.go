@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,11 +39,85 @@ func TestReport(t *testing.T) {
 	}
 	assert.Contains(t, out.String(), "measured elsewhere on 2026-11-23")
 
-	svg := papertest.ReadSVG(t, filepath.Join(dir, "ratios.svg"))
-	for _, name := range plotted {
-		require.Len(t, bench.Named(name), 1, name)
-		assert.Contains(t, string(svg), name)
+	for _, file := range []string{"ratios.svg", "ratios-dark.svg"} {
+		svg := papertest.ReadSVG(t, filepath.Join(dir, file))
+		for _, name := range append([]string{bench.CachedBearer, bench.UncachedBearer, bench.BareCheck}, plotted...) {
+			assert.Contains(t, string(svg), ">"+name+"<")
+		}
 	}
+}
+
+const published = "../../results"
+
+// The pictures that the README shows are of the report beside them.
+func TestPublishedPlot(t *testing.T) {
+	dir := t.TempDir()
+	page, err := os.ReadFile(filepath.Join(published, reportName))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, reportName), page, 0o644))
+	require.NoError(t, plot(dir))
+	for _, file := range []string{"ratios.svg", "ratios-dark.svg"} {
+		want, err := os.ReadFile(filepath.Join(published, file))
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(dir, file))
+		require.NoError(t, err)
+		assert.Equal(t, string(want), string(got), "draw it anew: go run ./bench/cmd/report -plot")
+	}
+}
+
+func publishedChart(t *testing.T) *paper.Bars {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(published, reportName))
+	require.NoError(t, err)
+	ratios, err := ratiosOf(string(page))
+	require.NoError(t, err)
+	return chart(ratios)
+}
+
+// The kit is first, then what is 1 by definition, then the others, the fastest first.
+func TestOrderOfThePlot(t *testing.T) {
+	bars := publishedChart(t).Bars
+	assert.Equal(t, bench.CachedBearer, bars[0].Label)
+	assert.Equal(t, bench.UncachedBearer, bars[1].Label)
+	assert.Equal(t, paper.Bar{Label: bench.BareCheck, Value: "1", Length: 1, Kind: paper.Floor}, bars[2])
+	for i, bar := range bars {
+		assert.Equal(t, i < 2, bar.Kind == paper.Own, bar.Label)
+	}
+	assert.True(t, slices.IsSortedFunc(bars[3:], func(a, b paper.Bar) int { return cmp.Compare(a.Length, b.Length) }))
+	assert.Len(t, bars[3:], len(plotted)+len(quoted))
+}
+
+// Whatever font a browser takes, no text is cut off or runs into another.
+func TestTextsOfThePlotFit(t *testing.T) {
+	c := publishedChart(t)
+	ends := make(map[float64]float64) // of a line
+	for _, text := range c.Texts() {
+		from, to := text.Span()
+		assert.GreaterOrEqual(t, from, 0.0, text.Content)
+		assert.LessOrEqual(t, to, float64(paper.ChartWidth), text.Content)
+		assert.Greater(t, text.Y, text.Size, text.Content)
+		assert.Less(t, text.Y+text.Size/3, c.Height(), text.Content)
+		assert.GreaterOrEqual(t, from, ends[text.Y], text.Content)
+		ends[text.Y] = to
+	}
+}
+
+// A report of a busy machine goes by CPU time, another by the wall clock.
+func TestRatiosOfAReport(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(published, reportName))
+	require.NoError(t, err)
+	for _, busy := range []bool{true, false} {
+		text := strings.ReplaceAll(string(page), busyRemark, "")
+		if busy {
+			text = busyRemark + "\n" + text
+		}
+		text = regexp.MustCompile(`(?m)^\| golang-jwt \+ keyfunc \| \*\*.*$`).ReplaceAllString(text, "| golang-jwt + keyfunc | **1.59** | 1–2 | 1.87 | 1–2 | 1.79 | 128 | 7960 | 44.25 |")
+		ratios, err := ratiosOf(text)
+		require.NoError(t, err)
+		assert.Equal(t, map[bool]float64{true: 1.87, false: 1.59}[busy], ratios[bench.GolangJWT])
+	}
+	_, err = ratiosOf("# Another page")
+	assert.ErrorContains(t, err, bench.CachedBearer)
 }
 
 func TestTargets(t *testing.T) {
