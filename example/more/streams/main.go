@@ -45,8 +45,7 @@ func newHandler(cfg descopehttp.Config) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", auth.Handler())
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { w.Write(page) })
-	// The page asks for this first: a handshake renews no session, and a script is not told
-	// why one was refused.
+	// Asked for first: a handshake renews no session, and no script is told why it was refused.
 	mux.Handle("GET /session", auth.RequireSession(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	mux.Handle("GET /events", auth.RequireSession(http.HandlerFunc(events)))
 	mux.Handle("GET /socket", auth.RequireSession(http.HandlerFunc(socket)))
@@ -66,6 +65,7 @@ func events(w http.ResponseWriter, r *http.Request) {
 	out := http.NewResponseController(w)
 	out.SetWriteDeadline(end.Add(time.Minute)) // in place of the server's WriteTimeout
 	w.Header().Set("Content-Type", "text/event-stream")
+	fmt.Fprint(w, "retry: 1000\n\n") // ms, until the browser begins another
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for now := time.Now(); ; {
@@ -76,7 +76,7 @@ func events(w http.ResponseWriter, r *http.Request) {
 		select {
 		case now = <-tick.C:
 		case <-ctx.Done():
-			return // the browser asks again by itself
+			return
 		}
 	}
 }
@@ -84,7 +84,7 @@ func events(w http.ResponseWriter, r *http.Request) {
 func socket(w http.ResponseWriter, r *http.Request) {
 	c, err := websocket.Accept(w, r, nil) // pages of other origins were refused before
 	if err != nil {
-		return
+		return // Accept has answered
 	}
 	defer c.CloseNow()
 	open := context.WithoutCancel(r.Context()) // r's context does not follow a socket

@@ -69,6 +69,7 @@ func (s *site) dial(header http.Header) (*websocket.Conn, *http.Response, error)
 }
 
 func TestStreamsNeedASession(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	for _, path := range []string{"/session", "/events", "/socket"} {
 		assert.Equal(t, http.StatusUnauthorized, s.get(t, path, "").StatusCode, path)
@@ -82,6 +83,7 @@ func TestStreamsNeedASession(t *testing.T) {
 // Events come until the session ends. The browser then asks again, with the same cookies,
 // and the middleware renews.
 func TestEventsEndWithTheSession(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	tokens := s.project.SignIn(ada)
 	end := time.Now().Add(life).Truncate(time.Second) // a token has whole seconds
@@ -105,6 +107,7 @@ func TestEventsEndWithTheSession(t *testing.T) {
 }
 
 func TestSocketEndsWithTheSession(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	tokens := s.project.SignIn(ada)
 	end := time.Now().Add(life).Truncate(time.Second)
