@@ -46,6 +46,9 @@ var arrows = map[string]struct{ own, others string }{
 	"cmd/descope-emulator": {own: "descopetest", others: "go-json-experiment/json"},
 	"example":              {own: "descopehttp descopetest"},
 
+	// Over the kit, as an application is.
+	"pages": {own: "descopehttp"},
+
 	// For tests alone.
 	"internal/adaptertest": {own: "descopehttp descopetest kittest", others: "stretchr/testify"},
 	"internal/kittest":     {own: "descopehttp descopetest", others: "stretchr/testify golang-jwt/jwt/v5"},

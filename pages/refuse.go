@@ -1,0 +1,59 @@
+package pages
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/descopehttp/descopehttp"
+)
+
+// Refuse answers a request that the middleware does not let through: it is for
+// Config.ErrorHandler, and is there already where New found none. People get a page for
+// a 403 and a 503; the rest, and whoever does not ask for HTML, gets what
+// [descopehttp.Auth.WriteError] answers. On a 403 the page says who is signed in, for
+// which Descope is asked.
+func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Add("Vary", "Accept")
+	forbidden := errors.Is(err, descopehttp.ErrForbidden) || errors.Is(err, descopehttp.ErrCrossOrigin)
+	if !wantsPage(r) || !forbidden && !errors.Is(err, descopehttp.ErrUnavailable) {
+		p.auth.WriteError(w, r, err)
+		return
+	}
+	p.protect(w.Header())
+	v := p.visit(w, r)
+	v.foreign()
+	v.take(r)
+	if forbidden {
+		v.refused(problemOf(err))
+		return
+	}
+	v.away(problemOf(err))
+}
+
+// wantsPage reports whether a browser is about to show the answer.
+func wantsPage(r *http.Request) bool {
+	h := r.Header
+	return strings.Contains(h.Get("Accept"), "text/html") && h.Get("HX-Request") == "" && h.Get("X-Requested-With") == "" && h.Get("Upgrade") == ""
+}
+
+// refused says what somebody may not do, and who they are here: it may be the wrong account.
+func (v *visit) refused(p *descopehttp.Problem) {
+	v.view.Problem = p
+	v.view.Notice = cmp.Or(v.p.texts["error."+p.Code], v.p.texts["error.forbidden"])
+	if v.view.Session != nil {
+		v.loadUser()
+	}
+	v.show(p.Status, "refused")
+}
+
+// away says that nothing can be told now. Whoever was signed in still is.
+func (v *visit) away(p *descopehttp.Problem) {
+	v.view.Away, v.view.Problem = v.view.Session == nil, p
+	v.view.Wait = seconds(cmp.Or(p.RetryAfter, 5*time.Second))
+	v.w.Header().Set("Retry-After", strconv.Itoa(int(v.view.Wait/time.Second)))
+	v.show(p.Status, "away")
+}

@@ -1,0 +1,84 @@
+package pages
+
+import (
+	"html/template"
+	"time"
+
+	"github.com/descopehttp/descopehttp"
+)
+
+// A View is what templates see. What has no meaning on a page is zero there.
+type View struct {
+	// Page names the template: "signin", "signup", "key", "confirm", "factor",
+	// "authenticator", "account", "signedout", "refused", "away" or "notfound".
+	Page string
+	// Title is the text of the page's title, without the application's name.
+	Title string
+	// Method is that of the request: "POST" is the answer to a form. HEAD counts as "GET".
+	Method string
+
+	// Name, Logo, Home and LostPhone are those of Options, with their defaults.
+	Name, Logo, Home, LostPhone string
+	// Base is what links to the pages begin with: "{{.Base}}signin". It is relative on the
+	// pages' own addresses.
+	Base string
+	// Version changes with app.js and style.css, for their addresses.
+	Version string
+
+	// Session is nil without one, or while it cannot be told; Away is true then.
+	Session *descopehttp.Session
+	Away    bool
+	// User is on the account page what Descope knows of the user, nil if it cannot be told.
+	User *descopehttp.User
+	// LoginID is whom the page is about: the user's first, or what was typed into a form.
+	LoginID string
+	// FullName is what was typed for a name at a sign-up.
+	FullName string
+	// ReturnTo is the path to go on with, "" for the account.
+	ReturnTo string
+
+	// Notice is something good, or on the page "refused" the reason.
+	Notice string
+	// Error is what went wrong, "" if nothing did, Notes what else there is to know of it, and
+	// Problem what it was. Focus is the field that has the focus: "loginId", "name", "code", or
+	// "error" for the text itself.
+	Error   string
+	Notes   []string
+	Problem *descopehttp.Problem
+	Focus   string
+	// Wait is how long to wait before it can be tried again, in whole seconds.
+	Wait time.Duration
+	// NextCode is how long until the app shows another code, in whole seconds, where the present
+	// one may have been used: each works once.
+	NextCode time.Duration
+
+	// Key is the new key on the page "key"; nil if it cannot be shown again.
+	Key *Key
+	// Capitals: LoginID has capital letters, which may count.
+	Capitals bool
+
+	// SignIns are the latest on the account page, the last one first.
+	SignIns []Login
+}
+
+// A Key is a new key for an authenticator app. It is a secret: whoever has it can sign in
+// as the user. It is shown once, but for forms that carry it, because Descope shows it once.
+type Key struct {
+	URL   template.URL // otpauth://totp/…, or "" if Descope's was another
+	Image template.URL // data:image/png;base64,… or ""
+	PNG   string       // the QR code in base64
+	Text  string       // what a user can type, in groups of four
+}
+
+// String returns a fixed text, so that no log line has the key.
+func (k *Key) String() string { return "[key]" }
+
+// GoString returns what String does.
+func (k *Key) GoString() string { return "[key]" }
+
+// A Login is a sign-in of the past.
+type Login struct {
+	Time    time.Time
+	Place   string // city and country, as far as they are known
+	Address string // IP address, or ""
+}
