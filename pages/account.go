@@ -17,26 +17,33 @@ func (v *visit) account() {
 		return
 	}
 	v.notice("replaced")
-	v.loadAccount()
+	if err := v.loadAccount(); isOver(err) {
+		// The session token is good for a while still. Nobody is sent to sign in, where the same
+		// cookies would lead back here.
+		v.view.Error, v.view.Focus = v.p.texts["account.ended"], "error"
+	}
 	v.show(http.StatusOK, "account")
 }
 
 // loadAccount asks Descope for what the account page shows. The page is there without.
-func (v *visit) loadAccount() {
-	if v.loadUser(); v.view.User != nil {
+func (v *visit) loadAccount() error {
+	err := v.loadUser()
+	if err == nil {
 		v.view.SignIns = v.signIns()
 	}
+	return err
 }
 
-func (v *visit) loadUser() {
+func (v *visit) loadUser() error {
 	user, err := v.p.auth.User(v.w, v.r)
 	if err != nil {
-		return
+		return err
 	}
 	v.view.User = user
 	if len(user.LoginIDs) > 0 {
 		v.view.LoginID = user.LoginIDs[0]
 	}
+	return nil
 }
 
 const shownSignIns = 5
@@ -102,7 +109,7 @@ func (v *visit) signOutEverywhere() {
 		v.to("signed-out", url.Values{"notice": {"everywhere"}})
 	case !v.instead(err):
 		if v.authenticate() {
-			v.loadAccount()
+			_ = v.loadAccount()
 			v.fail("account", problemOf(err))
 		}
 	}

@@ -41,7 +41,7 @@ func (v *visit) acr() string {
 // confirmPage asks always, also who has just stepped up: a guard that was not content with
 // that would only send them back here.
 func (v *visit) confirmPage() {
-	v.loadUser() // for password managers; the page works without
+	_ = v.loadUser() // for password managers; the page works without
 	v.view.Focus = "code"
 	if now := time.Now(); step(now) == step(v.view.Session.IssuedAt()) {
 		v.view.NextCode = untilNextCode(now)
@@ -191,7 +191,7 @@ func (v *visit) authenticator() {
 	key, err := v.p.auth.NewKey(v.w, v.r, "")
 	switch {
 	case err == nil:
-		v.loadUser()
+		_ = v.loadUser()
 		v.showKey(newKey(key))
 	case !v.instead(err):
 		v.fail("authenticator", problemOf(err))

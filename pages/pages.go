@@ -184,10 +184,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.protect(w.Header())
-	name, ok := strings.CutPrefix(r.URL.Path, p.options.Prefix)
-	if !ok {
-		name = strings.TrimPrefix(r.URL.Path, "/") // the prefix was stripped
-	}
+	name := p.name(r.URL.Path)
 	if p.assets.serve(w, r, name) {
 		return
 	}
@@ -205,6 +202,21 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		v.show(http.StatusMethodNotAllowed, "notfound")
 	}
+}
+
+// name returns what comes after the prefix, or after what routers have left of it.
+func (p *Pages) name(path string) string {
+	for prefix := p.options.Prefix; prefix != ""; {
+		if name, ok := strings.CutPrefix(path, prefix); ok {
+			return name
+		}
+		_, rest, ok := strings.Cut(prefix[1:], "/")
+		if !ok {
+			break
+		}
+		prefix = "/" + rest
+	}
+	return path
 }
 
 // protect sets what every answer should carry, unless a handler around the pages has a word

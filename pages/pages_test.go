@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
@@ -130,7 +131,10 @@ func (b *browser) send(method, address string, form url.Values, header ...string
 	return &shown{res, string(content)}
 }
 
-func (b *browser) open(address string) *shown { b.t.Helper(); return b.send(http.MethodGet, address, nil) }
+func (b *browser) open(address string) *shown {
+	b.t.Helper()
+	return b.send(http.MethodGet, address, nil)
+}
 
 // follow opens an address and goes where it leads.
 func (b *browser) follow(page *shown) *shown {
@@ -147,7 +151,7 @@ func (b *browser) follow(page *shown) *shown {
 
 func location(t *testing.T, page *shown) *url.URL {
 	t.Helper()
-	require.Equal(t, http.StatusSeeOther, page.StatusCode, page.body)
+	require.Equal(t, http.StatusSeeOther, page.StatusCode, main(page))
 	u, err := url.Parse(page.Header.Get("Location"))
 	require.NoError(t, err)
 	return u
@@ -196,6 +200,17 @@ func (b *browser) cookie(name string) string {
 	return ""
 }
 
+// hold gives the browser other tokens, "" for none.
+func (b *browser) hold(session, refresh string) {
+	for name, value := range map[string]string{"DS": session, "DSR": refresh} {
+		c := &http.Cookie{Name: name, Value: value, Path: "/"}
+		if value == "" {
+			c.MaxAge = -1
+		}
+		b.http.Jar.SetCookies(b.at, []*http.Cookie{c})
+	}
+}
+
 func (b *browser) signIn(s *site, loginID string) *shown {
 	b.t.Helper()
 	page := b.submit(b.open("/account/signin"), url.Values{"loginId": {loginID}, "code": {s.project.Code(loginID)}})
@@ -204,18 +219,25 @@ func (b *browser) signIn(s *site, loginID string) *shown {
 	return page
 }
 
-// Sign up, sign in, step up, replace and sign out, without a script.
-func TestWithoutScript(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, edits{})
-	b := newBrowser(t, s)
+// says checks that a page has a text or a piece of markup in it, and omits that it has not.
+// A page is long: it is not part of the report.
+func says(t *testing.T, page *shown, text string, why ...any) {
+	t.Helper()
+	if !strings.Contains(page.body, text) {
+		assert.Fail(t, "the page does not say it", "%s on %s: %v\n%s", text, page.Request.URL, why, main(page))
+	}
+}
 
-	page := b.follow(b.open("/account/"))
-	require.Contains(t, page.body, "<h1>Sign in</h1>")
-	page = b.submit(b.open("/account/signup"), url.Values{"loginId": {grace}, "name": {"Grace Hopper"}})
-	require.Equal(t, http.StatusOK, page.StatusCode, page.body)
-	require.Contains(t, page.body, "otpauth://totp/")
-	page = b.follow(b.submit(page, url.Values{"code": {s.project.Code(grace)}}))
-	require.Contains(t, page.body, "<h1><bdi>Grace Hopper</bdi></h1>")
-	t.Log(page.body)
+func omits(t *testing.T, page *shown, text string, why ...any) {
+	t.Helper()
+	if strings.Contains(page.body, text) {
+		assert.Fail(t, "the page says it", "%s on %s: %v", text, page.Request.URL, why)
+	}
+}
+
+var tags = regexp.MustCompile(`(?s)<[^>]*>|\s+`)
+
+func main(page *shown) string {
+	_, text, _ := strings.Cut(page.body, "<main")
+	return tags.ReplaceAllString(text, " ")
 }

@@ -42,10 +42,10 @@ func wantsPage(r *http.Request) bool {
 
 // refused says what somebody may not do, and who they are here: it may be the wrong account.
 func (v *visit) refused(p *descopehttp.Problem) {
-	v.view.Problem = p
+	v.view.Problem, v.view.LoginID = p, "" // what a form has sent may be another site's word
 	v.view.Notice = cmp.Or(v.p.texts["error."+p.Code], v.p.texts["error.forbidden"])
 	if v.view.Session != nil {
-		v.loadUser()
+		_ = v.loadUser()
 	}
 	v.show(p.Status, "refused")
 }

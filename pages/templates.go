@@ -149,7 +149,7 @@ func (p *Pages) try() error {
 	for page := range titles {
 		for _, v := range []View{bare, full, failed, unsigned} {
 			if err := p.execute(io.Discard, page, &v); err != nil {
-				return fmt.Errorf("pages: Options.Templates: %w", err)
+				return fmt.Errorf("pages: Options.Templates: on the page %q: %w", page, err)
 			}
 		}
 	}

@@ -35,6 +35,9 @@ var texts = map[string]string{
 	"lost":         "Lost your phone? Ask the people who run this site: they can let you set up a new one.",
 	"lost.link":    "Lost your phone?",
 
+	"lost.later":      "Should you lose your phone one day, the people who run this site can let you set up a new one.",
+	"lost.later.link": "What if I lose my phone?",
+
 	"signin.title": "Sign in",
 	"signin.busy":  "Signing in…",
 	"signin.new":   "New here?",
@@ -82,6 +85,7 @@ var texts = map[string]string{
 
 	"account.title": "Your account",
 	"account.back":  "Your account",
+	"account.ended": "This session was ended elsewhere. Sign out here, too.",
 	"account.away":  "Your details cannot be loaded just now. You are still signed in.",
 
 	"security":               "Security",

@@ -218,14 +218,14 @@ func focusOf(p *descopehttp.Problem) string {
 
 // instead answers problems that are not about the form, and reports whether this was one.
 func (v *visit) instead(err error) bool {
-	switch p := problemOf(err); {
+	p := problemOf(err)
+	switch {
 	case errors.Is(err, descopehttp.ErrCrossOrigin):
 		// Not the page again: what it would show is what the other site has sent.
 		v.refused(p)
 	case errors.Is(err, descopehttp.ErrStepUpRequired):
 		v.to("signin", url.Values{"acr_values": {acrOf(p)}, "return_to": {v.asked()}})
-	case p.Code != "refresh_refused" && (errors.Is(err, descopehttp.ErrNoSession) || errors.Is(err, descopehttp.ErrInvalidToken) ||
-		errors.Is(err, descopehttp.ErrSessionExpired) || errors.Is(err, descopehttp.ErrSessionEnded)):
+	case isOver(err):
 		q := url.Values{"notice": {"ended"}}
 		if v.view.ReturnTo != "" {
 			q.Set("return_to", v.view.ReturnTo)
@@ -235,6 +235,16 @@ func (v *visit) instead(err error) bool {
 		return false
 	}
 	return true
+}
+
+// isOver reports whether an error of a flow says that there is no session any more.
+func isOver(err error) bool {
+	for _, over := range []error{descopehttp.ErrNoSession, descopehttp.ErrInvalidToken, descopehttp.ErrSessionExpired, descopehttp.ErrSessionEnded} {
+		if errors.Is(err, over) {
+			return problemOf(err).Code != "refresh_refused" // which may be the configuration's
+		}
+	}
+	return false
 }
 
 func acrOf(p *descopehttp.Problem) string {

@@ -1,0 +1,394 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/internal/kittest"
+	"github.com/descopehttp/descopehttp/pages"
+)
+
+const maxMountedWeight = 40_000 // bytes of a page and all that it loads, but for the QR code
+
+// A mounted is an application with package pages in it: a page for admins, and one with a
+// form that wants a step-up.
+type mounted struct {
+	url     string
+	project *descopetest.Server
+	held    chan struct{} // where scripts wait; nil if they do not
+	saved   atomic.Pointer[string]
+}
+
+func mountPages(t *testing.T, o pages.Options, configure func(*descopetest.Settings)) *mounted {
+	t.Helper()
+	needBrowser(t)
+	m := &mounted{project: descopetest.NewServer()}
+	m.project.Configure(func(s *descopetest.Settings) {
+		s.AllowCodeReuse = true
+		if configure != nil {
+			configure(s)
+		}
+	})
+	auth, p, err := pages.New(descopehttp.Config{
+		ProjectID: m.project.ProjectID(), BaseURL: m.project.URL(), HTTPClient: m.project.Client(),
+		Cookies: descopehttp.Cookies{InsecureHTTP: true},
+	}, o)
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	mux.Handle("/account/", p)
+	mux.Handle("/admin", auth.Require(descopehttp.Role("admin"))(new(kittest.Spy)))
+	mux.Handle("/mfa", auth.Require(descopehttp.MFA())(new(kittest.Spy)))
+	mux.Handle("/payout", auth.Require(descopehttp.StepUpWithin(time.Hour))(http.HandlerFunc(m.payout)))
+	mux.Handle("/profile", auth.RequireSession(http.HandlerFunc(m.profile)))
+	mux.Handle("POST /profile", auth.Require(descopehttp.StepUp())(http.HandlerFunc(m.profile)))
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<!DOCTYPE html><title>Home</title>Home") })
+	mux.HandleFunc("/favicon.ico", http.NotFound)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m.held != nil && strings.HasSuffix(r.URL.Path, ".js") {
+			select {
+			case <-m.held:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	m.url = srv.URL
+	return m
+}
+
+func (m *mounted) payout(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	fmt.Fprint(w, `<!DOCTYPE html><title>Payout</title><p>Your payout account</p>`)
+}
+
+// profile has a form whose fields are kept.
+func (m *mounted) profile(w http.ResponseWriter, r *http.Request) {
+	s, _ := descopehttp.SessionFromContext(r.Context())
+	if r.Method == http.MethodPost {
+		saved := r.PostFormValue("motto")
+		m.saved.Store(&saved)
+		http.Redirect(w, r, "/profile", http.StatusSeeOther)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html")
+	w.Header().Set("Cache-Control", "no-store")
+	fmt.Fprintf(w, `<!DOCTYPE html><title>Profile</title><script src="/account/app.js" defer></script>
+		<form method="post" data-keep="%s"><label for="motto">Motto</label><input id="motto" name="motto">
+		<label for="pin">Pin</label><input id="pin" name="code"><button>Save</button></form>`, html.EscapeString(s.Subject()))
+}
+
+// login signs somebody in on the page.
+func (m *mounted) login(b *tab, loginID string) {
+	b.t.Helper()
+	b.open(m.url + "/account/signin")
+	b.fill("Login ID", loginID)
+	b.fill("Code", m.project.Code(loginID))
+	b.sendForm()
+	b.at("/account/")
+}
+
+// sendForm presses the button of the page's own form, unless the sixth digit has sent it.
+func (b *tab) sendForm() {
+	b.t.Helper()
+	evaluate[bool](b, `(() => {
+		const button = document.querySelector("main form [type=submit]");
+		if (button && !button.form.dataset.sent) button.click();
+		return true;
+	})()`)
+}
+
+// withoutScripts switches the scripts of pages off, but not the test's own.
+func (b *tab) withoutScripts() {
+	b.t.Helper()
+	b.call(func(ctx context.Context) error {
+		_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return err
+	})
+}
+
+// signUpToSignOut is what everybody does with the pages, by button and key.
+func signUpToSignOut(b *tab, m *mounted) {
+	t := b.t
+	const grace = "grace@example.com"
+	b.open(m.url + "/account/")
+	b.at("/account/signin")
+	b.click("Sign up")
+	b.at("/account/signup")
+	b.fill("Login ID", grace)
+	b.fill("Name", "Grace Hopper")
+	b.enter()
+	p := scan(b)
+	b.fill("Code", "000000")
+	b.enter()
+	b.sees("That code does not fit the new key.")
+	assert.Equal(t, p.key.Secret(), scan(b).key.Secret(), "the same key again")
+	b.fill("Code", p.code(t))
+	b.enter()
+	b.at("/account/")
+	b.sees("Grace Hopper")
+
+	b.click("Sign out")
+	b.at("/account/signed-out")
+	b.sees("You are signed out")
+	b.open(m.url + "/profile")
+	b.at("/account/signin")
+	b.fill("Login ID", grace)
+	b.fill("Code", p.code(t))
+	b.enter()
+	b.at("/profile")
+
+	b.open(m.url + "/account/")
+	b.click("Replace")
+	b.at("/account/signin")
+	b.sees("Confirm that it is you")
+	b.sees(grace)
+	b.fill("Code", p.code(t))
+	b.enter()
+	b.at("/account/authenticator")
+	b.click("Make a new key")
+	fresh := scan(b)
+	require.NotEqual(t, p.key.Secret(), fresh.key.Secret())
+	b.fill("Code", fresh.code(t))
+	b.enter()
+	b.at("/account/")
+	b.sees("The new authenticator is in use.")
+
+	b.click("Sign out everywhere")
+	b.at("/account/signed-out")
+	b.sees("Here and on all other devices.")
+}
+
+func TestMountedWithoutScripts(t *testing.T) {
+	t.Parallel()
+	m := mountPages(t, pages.Options{}, nil)
+	b := newBrowser(t)
+	b.withoutScripts()
+	signUpToSignOut(b, m)
+}
+
+// Only what is at work now can be pressed: a page whose script is late is a page without.
+func TestMountedScriptHeldBack(t *testing.T) {
+	t.Parallel()
+	m := mountPages(t, pages.Options{}, nil)
+	m.held = make(chan struct{})
+	b := newBrowser(t)
+	b.open2(m.url + "/account/signup")
+	b.fillNow("loginId", "grace@example.com")
+	b.submitNow()
+	until[bool](b, `document.querySelector("#qr")?.naturalWidth > 0`)
+	p := m.project.Code("grace@example.com")
+	b.fillNow("code", p)
+	b.submitNow()
+	until[bool](b, `location.pathname === "/account/" && document.body.innerText.includes("Recent sign-ins")`)
+	close(m.held)
+	b.at("/account/")
+}
+
+// fillNow and submitNow act on a page that is still loading.
+func (b *tab) fillNow(name, text string) {
+	b.t.Helper()
+	until[bool](b, `document.getElementsByName(%s)[0]?.checkVisibility()`, name)
+	evaluate[bool](b, `(document.getElementsByName(%s)[0].value = %s, true)`, name, text)
+}
+
+func (b *tab) submitNow() {
+	b.t.Helper()
+	evaluate[bool](b, `(document.querySelector("main form [type=submit]").click(), true)`)
+}
+
+// open2 goes to an address and does not wait for all of the page.
+func (b *tab) open2(address string) {
+	b.t.Helper()
+	evaluate[bool](b, `(location.href = %s, true)`, address)
+}
+
+// unfold opens what is folded in.
+func (b *tab) unfold() {
+	b.t.Helper()
+	evaluate[bool](b, `(document.querySelector("summary").click(), document.querySelector("details").open)`)
+}
+
+var mountedSizes = []size{
+	{"wide", 1280, 900, false},
+	{"phone", 390, 844, true},
+}
+
+// inspect looks at the page as it is now, as gallery.look does for the example.
+func (g *gallery) inspect(name string) {
+	t := g.t
+	t.Helper()
+	until[bool](g.tab, `document.readyState === "complete"`)
+	g.mu.Lock()
+	weight := g.weight
+	g.mu.Unlock()
+	weight -= evaluate[float64](g.tab, `2 * 4 / 3 * (document.querySelector("#qr")?.src.length ?? 0) * 3 / 4`) // the picture, and the form's copy
+	t.Logf("%-30s %5.1f kB", name, weight/1000)
+	assert.LessOrEqual(t, weight, float64(maxMountedWeight), name)
+	for _, scheme := range []string{"light", "dark"} {
+		g.prefer("prefers-color-scheme", scheme)
+		for _, size := range mountedSizes {
+			g.resize(size.width, size.height, size.phone)
+			view := fmt.Sprintf("%s-%s-%s", name, size.name, scheme)
+			assert.True(t, evaluate[bool](g.tab, `document.documentElement.scrollWidth <= innerWidth`), "%s is wider than the window", view)
+			assert.Empty(t, evaluate[[]string](g.tab, sticksOut), "%s: outside its box", view)
+			switch {
+			case scheme == "light":
+				g.checkAccessibility(view, `{}`)
+			case !size.phone:
+				g.checkAccessibility(view, `{ runOnly: ["color-contrast"] }`)
+			}
+			g.shoot(view)
+		}
+	}
+	// 400 % of 1280 (WCAG 1.4.10)
+	g.resize(320, 256, true)
+	assert.True(t, evaluate[bool](g.tab, `document.documentElement.scrollWidth <= innerWidth`), "%s is wider than 320 pixels", name)
+	g.resize(1280, 900, false)
+}
+
+// The pages, one by one.
+func TestMountedPages(t *testing.T) {
+	t.Parallel()
+	g := newGallery(t)
+	m := mountPages(t, pages.Options{Name: "Lovelace & Co."}, nil)
+	m.project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada Lovelace"})
+	account := m.url + "/account/"
+
+	g.open(account + "signin")
+	g.inspect("signin")
+	g.fill("Login ID", kittest.Ada)
+	g.fill("Code", "000000")
+	g.sendForm()
+	g.sees("That code does not fit")
+	g.inspect("signin-wrong-code")
+	g.open(account + "signup")
+	g.inspect("signup")
+	g.fill("Login ID", kittest.Ada)
+	g.enter()
+	g.sees("Somebody has signed up")
+	g.inspect("signup-exists")
+	g.open(account + "signup")
+	g.fill("Login ID", "grace@example.com")
+	g.enter()
+	scan(g.tab)
+	g.inspect("key")
+	g.fill("Code", "000000")
+	g.sendForm()
+	g.sees("does not fit the new key")
+	g.inspect("key-wrong-code")
+	g.open(account + "nowhere/at/all")
+	g.inspect("notfound")
+
+	m.login(g.tab, kittest.Ada)
+	g.inspect("account")
+	g.unfold()
+	g.inspect("account-details")
+	g.open(m.url + "/admin")
+	g.sees("You may not open this")
+	g.inspect("refused")
+	g.open(account + "signup")
+	g.inspect("signup-signed-in")
+	g.open(account + "authenticator")
+	g.at("/account/signin")
+	g.inspect("confirm")
+	g.fill("Code", "000000")
+	g.sendForm()
+	g.sees("That code was not accepted")
+	g.inspect("confirm-wrong-code")
+	g.fill("Code", m.project.Code(kittest.Ada))
+	g.sendForm()
+	g.at("/account/authenticator")
+	g.inspect("authenticator")
+	g.click("Make a new key")
+	scan(g.tab)
+	g.inspect("authenticator-key")
+	g.fill("Code", m.project.Code(kittest.Ada))
+	g.sendForm()
+	g.at("/account/")
+	g.sees("is in use")
+	g.inspect("account-replaced")
+	g.click("Sign out")
+	g.at("/account/signed-out")
+	g.inspect("signed-out")
+
+	for range 12 {
+		g.open(account + "signin")
+		g.fill("Login ID", "limited@example.com")
+		g.fill("Code", "000000")
+		g.sendForm()
+		until[bool](g.tab, `document.readyState === "complete" && document.querySelector("#error")`)
+	}
+	g.sees("Too many attempts.")
+	g.inspect("signin-limited")
+}
+
+// What Descope's absence, and a second factor that adds none, look like.
+func TestMountedTroubles(t *testing.T) {
+	t.Parallel()
+	g := newGallery(t)
+	m := mountPages(t, pages.Options{Name: "Lovelace & Co.", LostPhone: "/lost"}, func(s *descopetest.Settings) {
+		s.SessionTTL = 0
+		s.CapSessionExpiry = false
+		s.EditClaims = func(_ string, claims map[string]any) { claims["amr"] = []string{"totp"} }
+	})
+	m.project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada Lovelace"})
+	_ = m
+	_ = g
+}
+
+// hardIDs are login ids that break lines, fonts and directions.
+var hardIDs = map[string]string{
+	"52":      "wolfeschlegelsteinhausenbergerdorff.x@hausen.example",
+	"200":     strings.Repeat("abcdefghi0", 19) + "@b.example",
+	"unicode": "用户名字测试很长的登录名称没有空格也没有断行的地方一二三四五六七八九十@例え.テスト",
+	"rtl":     "مستخدم.طويل.جدا.بدون.مسافات.للاختبار@مثال.إختبار",
+}
+
+func TestMountedHardLoginIDs(t *testing.T) {
+	t.Parallel()
+	for name, loginID := range hardIDs {
+		t.Run(name, func(t *testing.T) {
+			g := newGallery(t)
+			m := mountPages(t, pages.Options{Name: "Lovelace & Co."}, nil)
+			account := m.url + "/account/"
+			g.open(account + "signin")
+			g.fill("Login ID", loginID)
+			g.fill("Code", "000000")
+			g.sendForm()
+			g.sees("That code does not fit")
+			g.inspect("id-" + name + "-signin-wrong-code")
+			g.open(account + "signup")
+			g.fill("Login ID", loginID)
+			g.enter()
+			scan(g.tab)
+			g.inspect("id-" + name + "-key")
+			g.fill("Code", m.project.Code(loginID))
+			g.sendForm()
+			g.at("/account/")
+			g.unfold()
+			g.inspect("id-" + name + "-account")
+			g.open(m.url + "/admin")
+			g.sees("You may not open this")
+			g.inspect("id-" + name + "-refused")
+			g.open(account + "authenticator")
+			g.at("/account/signin")
+			g.inspect("id-" + name + "-confirm")
+		})
+	}
+}
