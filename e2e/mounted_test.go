@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -195,7 +198,7 @@ func TestMountedScriptHeldBack(t *testing.T) {
 	p := m.project.Code("grace@example.com")
 	b.fillNow("code", p)
 	b.submitNow()
-	until[bool](b, `location.pathname === "/account/" && document.body.innerText.includes("Recent sign-ins")`)
+	until[bool](b, `location.pathname === "/account/" && document.body?.innerText.includes("Recent sign-ins")`)
 	close(m.held)
 	b.at("/account/")
 }
@@ -327,13 +330,15 @@ func TestMountedPages(t *testing.T) {
 	g.at("/account/signed-out")
 	g.inspect("signed-out")
 
-	for range 12 {
-		g.open(account + "signin")
-		g.fill("Login ID", "limited@example.com")
-		g.fill("Code", "000000")
-		g.sendForm()
-		until[bool](g.tab, `document.readyState === "complete" && document.querySelector("#error")`)
-	}
+	g.open(account + "signin")
+	evaluate[int](g.tab, `(async () => {
+		let answer;
+		for (let i = 0; i < 11; i++) answer = await fetch("", { method: "POST", body: new URLSearchParams({ loginId: "limited@example.com", code: "000000" }) });
+		return answer.status;
+	})()`)
+	g.fill("Login ID", "limited@example.com")
+	g.fill("Code", "000000")
+	g.sendForm()
 	g.sees("Too many attempts.")
 	g.inspect("signin-limited")
 }
@@ -343,13 +348,166 @@ func TestMountedTroubles(t *testing.T) {
 	t.Parallel()
 	g := newGallery(t)
 	m := mountPages(t, pages.Options{Name: "Lovelace & Co.", LostPhone: "/lost"}, func(s *descopetest.Settings) {
-		s.SessionTTL = 0
-		s.CapSessionExpiry = false
 		s.EditClaims = func(_ string, claims map[string]any) { claims["amr"] = []string{"totp"} }
 	})
 	m.project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada Lovelace"})
-	_ = m
-	_ = g
+	account := m.url + "/account/"
+	m.login(g.tab, kittest.Ada)
+	g.open(m.url + "/mfa")
+	g.at("/account/signin")
+	g.fill("Code", m.project.Code(kittest.Ada))
+	g.sendForm()
+	g.sees("This needs another way of signing in")
+	g.inspect("factor")
+
+	refresh := m.project.SignIn(kittest.Ada).Refresh
+	m.project.Fail("", descopetest.Fault{Status: http.StatusInternalServerError, Times: -1})
+	g.open(account)
+	g.sees("Your details cannot be loaded")
+	g.inspect("account-away")
+	g.setCookies(m.url, map[string]string{"DS": "", "DSR": refresh})
+	g.open(account)
+	g.sees("Trying again in")
+	g.inspect("away")
+	g.open(account + "signin")
+	g.sees("cannot be reached just now")
+	g.inspect("signin-away")
+	m.project.Reset()
+	g.open(account)
+	g.sees("Ada Lovelace") // by itself, once it is there again
+}
+
+// setCookies gives the browser other cookies, "" for none.
+func (b *tab) setCookies(address string, values map[string]string) {
+	b.t.Helper()
+	for name, value := range values {
+		b.call(func(ctx context.Context) error {
+			expires := time.Now().Add(time.Hour)
+			if value == "" {
+				expires = time.Unix(1, 0)
+			}
+			_, err := chromedp.Call(ctx, network.SetCookie, network.SetCookieParams{
+				Name: name, Value: value, URL: address, Path: "/", HTTPOnly: new(true), Expires: cdp.TimeSinceEpoch(expires.Unix()),
+			})
+			return err
+		})
+	}
+}
+
+// The sixth digit sends the code, and correcting one does not.
+func TestMountedSixthDigit(t *testing.T) {
+	t.Parallel()
+	m := mountPages(t, pages.Options{}, nil)
+	m.project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada"})
+	b := newBrowser(t)
+	b.open(m.url + "/account/signin")
+	b.at("/account/signin")
+	b.sees("The sixth sends the code.")
+	code := m.project.Code(kittest.Ada)
+	b.fill("Code", code)
+	assert.Equal(t, "/account/signin", evaluate[string](b, `location.pathname`), "there is no login id yet")
+	b.fill("Login ID", kittest.Ada)
+	b.fill("Code", code[:3]+" "+code[3:])
+	b.at("/account/")
+
+	b.open(m.url + "/account/authenticator")
+	b.at("/account/signin")
+	until[bool](b, `document.activeElement.id === "code" && (document.activeElement.value = "1234567") !== ""`)
+	b.press(kb.Backspace)
+	until[bool](b, `document.activeElement.value === "123456" && !document.activeElement.form.dataset.sent`)
+	b.press(kb.Backspace)
+	b.press("7")
+	b.sees("That code was not accepted.")
+}
+
+// A limit counts down, holds the button, and lets go by itself.
+func TestMountedCountdown(t *testing.T) {
+	t.Parallel()
+	m := mountPages(t, pages.Options{}, nil)
+	m.project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada"})
+	b := newBrowser(t)
+	m.project.Fail(kittest.VerifyPath, descopetest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3"}}})
+	b.open(m.url + "/account/signin")
+	b.fill("Login ID", kittest.Ada)
+	b.fill("Code", "000000")
+	until[bool](b, `/Try again in [1-3] s\./.test(document.body?.innerText) && document.querySelector("main [type=submit]")?.disabled`)
+	b.sees("You can try again now.")
+	until[bool](b, `!document.querySelector("main [type=submit]").disabled && document.activeElement.id === "code"`)
+	b.fill("Code", m.project.Code(kittest.Ada))
+	b.at("/account/")
+}
+
+// A used code is refused: the page says when the next one comes.
+func TestMountedNextCode(t *testing.T) {
+	t.Parallel()
+	m := mountPages(t, pages.Options{}, func(s *descopetest.Settings) { s.AllowCodeReuse = false })
+	m.project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada"})
+	b := newBrowser(t)
+	m.login(b, kittest.Ada)
+	b.open(m.url + "/payout")
+	b.sees("Your payout account") // the code was typed a moment ago
+	b.open(m.url + "/account/authenticator")
+	b.at("/account/signin")
+	b.fill("Code", m.project.Code(kittest.Ada))
+	b.sees("That code was not accepted.")
+	until[bool](b, `/It comes in \d+ s\.|Your app shows a new code now\./.test(document.body?.innerText)`)
+	b.sees("Your app shows a new code now.")
+	b.fill("Code", m.project.Code(kittest.Ada))
+	b.at("/account/authenticator")
+}
+
+// What was typed into a form is there again after the sign-in that came between, but for
+// codes, and for nobody else.
+func TestMountedKeepsForms(t *testing.T) {
+	t.Parallel()
+	m := mountPages(t, pages.Options{}, nil)
+	for _, id := range []string{kittest.Ada, kittest.Bob} {
+		m.project.AddUser(descopetest.User{LoginID: id, Name: id})
+	}
+	b := newBrowser(t)
+	m.login(b, kittest.Ada)
+	b.open(m.url + "/profile")
+	b.fill("Motto", "Poetical science")
+	b.fill("Pin", "1234")
+	b.click("Save")
+	b.at("/account/signin")
+	b.fill("Code", m.project.Code(kittest.Ada))
+	b.at("/profile")
+	assert.Equal(t, "Poetical science", until[string](b, `document.querySelector("#motto").value`))
+	assert.Empty(t, evaluate[string](b, `document.querySelector("#pin").value`))
+	b.click("Save")
+	b.at("/profile")
+	until[bool](b, `document.querySelector("#motto").value === ""`)
+	assert.Equal(t, "Poetical science", *m.saved.Load())
+
+	b.fill("Motto", "hers alone")
+	b.setCookies(m.url, map[string]string{"DS": "", "DSR": ""})
+	b.click("Save")
+	b.at("/account/signin")
+	b.fill("Login ID", kittest.Bob)
+	b.fill("Code", m.project.Code(kittest.Bob))
+	b.at("/profile")
+	assert.Empty(t, evaluate[string](b, `document.querySelector("#motto").value`))
+}
+
+// Other tabs, and the back button, show nothing of somebody who is gone.
+func TestMountedOtherTabs(t *testing.T) {
+	t.Parallel()
+	m := mountPages(t, pages.Options{}, nil)
+	m.project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada Lovelace"})
+	b := newBrowser(t)
+	m.login(b, kittest.Ada)
+	other := b.another()
+	other.open(m.url + "/account/")
+	other.sees("Ada Lovelace")
+	b.click("Sign out")
+	b.at("/account/signed-out")
+	other.at("/account/signin")
+	b.back()
+	b.at("/account/signin")
+	assert.NotContains(t, b.text(), "Ada")
+	m.login(b, kittest.Ada)
+	other.at("/account/")
 }
 
 // hardIDs are login ids that break lines, fonts and directions.

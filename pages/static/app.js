@@ -53,8 +53,9 @@
     field.addEventListener("input", (event) => {
       const code = field.value.replace(/[\s-]/g, "");
       if (!/^\p{Nd}{6}$/u.test(code) || code === sent || event.inputType?.startsWith("delete")) return;
+      if (!field.form.checkValidity() || one("[type=submit]", field.form).disabled) return;
       sent = code;
-      if (field.form.checkValidity() && !one("[type=submit]", field.form).disabled) field.form.requestSubmit();
+      field.form.requestSubmit();
     });
   });
 
@@ -67,7 +68,7 @@
   each("[data-wait]", (element) => {
     const { wait, text, done, then } = element.dataset;
     const end = performance.now() + wait * 1000;
-    const button = then === "hold" && one("[type=submit]", element.closest("form"));
+    const button = then === "hold" && element.closest("form")?.querySelector("[type=submit]");
     if (button) button.disabled = true;
     const ticking = setInterval(tick, 250);
     tick();
@@ -86,6 +87,8 @@
 
   // ---- what was typed, across a sign-in
 
+  let storage; // none where the browser keeps nothing
+  try { storage = sessionStorage; } catch {}
   const signIns = ["signin", "signup"].map((page) => new URL(page, script.src).pathname);
   const here = () => location.pathname;
   const fields = (form) => [...form.elements].filter((field) => field.name && field.matches(
@@ -96,14 +99,14 @@
   function keep(form) {
     if (!("keep" in form.dataset)) return;
     const values = fields(form).map((field) => [field.name, /^(checkbox|radio)$/.test(field.type) ? field.checked : field.value]);
-    sessionStorage.setItem("kept", JSON.stringify({ path: here(), id: form.id, whose: form.dataset.keep, values }));
+    storage?.setItem("kept", JSON.stringify({ path: here(), id: form.id, whose: form.dataset.keep, values }));
   }
 
   // putBack puts them back on the way from a sign-in. On any other way the form was taken.
   function putBack() {
-    const kept = JSON.parse(sessionStorage.getItem("kept"));
+    const kept = JSON.parse(storage?.getItem("kept") ?? null);
     if (!kept || signIns.includes(here())) return;
-    sessionStorage.removeItem("kept");
+    storage.removeItem("kept");
     const from = document.referrer && new URL(document.referrer);
     if (!from || from.origin !== location.origin || !signIns.includes(from.pathname) || kept.path !== here()) return;
     const form = [...document.forms].find((form) => form.dataset.keep === kept.whose && form.id === kept.id);
@@ -121,7 +124,7 @@
 
   each("time[data-local]", (element) => {
     const date = new Date(element.dateTime);
-    element.textContent = date.toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
+    element.textContent = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
   });
   each("[data-script]", (element) => (element.hidden = false));
   each("button[data-copy]", (button) => button.addEventListener("click", async () => {
