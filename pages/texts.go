@@ -71,7 +71,6 @@ var texts = map[string]string{
 	"confirm.title":  "Confirm that it is you",
 	"confirm.lead":   "You are signed in. What comes next asks for a code once more.",
 	"confirm.submit": "Confirm",
-	"confirm.cancel": "Back to your account",
 	"confirm.used":   "Each code works once. If you have just typed the one that your app shows, wait for the next.",
 	"confirm.next":   "It comes in {time}.",
 	"confirm.now":    "Your app shows a new code now.",
@@ -84,7 +83,7 @@ var texts = map[string]string{
 	"authenticator.submit": "Make a new key",
 
 	"account.title": "Your account",
-	"account.back":  "Your account",
+	"account.back":  "Back to your account",
 	"account.ended": "This session was ended elsewhere. Sign out here, too.",
 	"account.away":  "Your details cannot be loaded just now. You are still signed in.",
 
@@ -121,8 +120,8 @@ var texts = map[string]string{
 	"notfound.title": "Page not found",
 	"notfound.lead":  "There is nothing at this address.",
 
-	"notice.out":        "This browser holds no session any more.",
-	"notice.untold":     "This browser holds no session any more. Other services may notice a little later.",
+	"notice.out":        "In this browser. On other devices you may still be signed in.",
+	"notice.untold":     "In this browser. The sign-in service could not be told, so other services may notice a little later.",
 	"notice.everywhere": "Here and on all other devices. A page that is open elsewhere may still work for some minutes.",
 	"notice.replaced":   "The new authenticator is in use. The old one no longer works.",
 	"notice.ended":      "Your session has ended. Sign in to go on.",
