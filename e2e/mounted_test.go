@@ -106,12 +106,12 @@ func (m *mounted) login(b *tab, loginID string) {
 	b.at("/account/")
 }
 
-// sendForm presses the button of the page's own form, unless the sixth digit has sent it.
+// sendForm presses the button of a form with a code, unless the sixth digit has sent it.
 func (b *tab) sendForm() {
 	b.t.Helper()
 	evaluate[bool](b, `(() => {
-		const button = document.querySelector("main form [type=submit]");
-		if (button && !button.form.dataset.sent) button.click();
+		const form = document.querySelector("main [name=code]")?.form;
+		if (form && !form.dataset.sent) form.querySelector("[type=submit]").click();
 		return true;
 	})()`)
 }

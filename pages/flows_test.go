@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/url"
@@ -155,6 +156,13 @@ func TestHintsAboutALoginID(t *testing.T) {
 	page := b.submit(b.open("/account/signup"), url.Values{"loginId": {"Grace "}})
 	says(t, page, "just as it stands here")
 	says(t, page, `<bdi class="id">Grace</bdi>`)
+
+	b.follow(b.submit(page, url.Values{"code": {s.project.Code("Grace")}}))
+	page = b.follow(b.submit(b.follow(b.open("/account/authenticator")), url.Values{"code": {s.project.Code("Grace")}}))
+	page = b.submit(page, nil)
+	says(t, page, `<bdi class="id">Grace</bdi>`)
+	omits(t, page, "You typed capital letters", "nobody typed anything")
+	omits(t, page, "Use another login ID")
 }
 
 func TestTooManyAttempts(t *testing.T) {
@@ -236,6 +244,8 @@ func TestKeyIsShownAgain(t *testing.T) {
 	require.NotNil(t, link)
 	image := regexp.MustCompile(`src="(data:image/png;base64,[^"]+)"`).FindStringSubmatch(page.body)
 	require.NotNil(t, image)
+	picture, err := base64.StdEncoding.DecodeString(form.Get("qr"))
+	require.NoError(t, err)
 	again := b.send(http.MethodPost, "/account/signup", form)
 	require.Equal(t, http.StatusUnauthorized, again.StatusCode)
 	says(t, again, link[0])
@@ -256,7 +266,7 @@ func TestKeyIsShownAgain(t *testing.T) {
 		"not base64":      {"qr": {"*" + form.Get("qr")}},
 		"markup":          {"qr": {`"><script>`}},
 		"another picture": {"qr": {"R0lGODlhAQABAAAAACwAAAAAAQABAAA="}},
-		"large picture":   {"qr": {form.Get("qr") + strings.Repeat("AAAA", 11<<10)}},
+		"large picture":   {"qr": {base64.StdEncoding.EncodeToString(append(picture, make([]byte, 32<<10)...))}},
 	} {
 		tampered := maps.Clone(form)
 		maps.Copy(tampered, edit)

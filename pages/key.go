@@ -30,9 +30,6 @@ func newKey(k *descopehttp.NewKey) *Key {
 // postedKey makes it of the hidden fields of the page that was shown before. What a form
 // carries is judged as if it came from anywhere.
 func postedKey(address, qr string) *Key {
-	if len(qr) > base64.StdEncoding.EncodedLen(maxQR) {
-		return nil
-	}
 	picture, err := base64.StdEncoding.Strict().DecodeString(qr)
 	if err != nil {
 		return nil
