@@ -510,6 +510,60 @@ func TestMountedOtherTabs(t *testing.T) {
 	other.at("/account/")
 }
 
+// Whoever uses only the keyboard meets the fields in order, and gets past the bar.
+func TestMountedKeyboard(t *testing.T) {
+	t.Parallel()
+	m := mountPages(t, pages.Options{Name: "Shop"}, nil)
+	b := newBrowser(t)
+	b.open(m.url + "/account/signin")
+	b.at("/account/signin")
+	const focused = `(() => { const e = document.activeElement; return e.id || e.innerText?.trim() || e.tagName })()`
+	require.Equal(t, "loginId", evaluate[string](b, focused), "the first field has the focus")
+	var met []string
+	for range 3 {
+		b.press(kb.Tab)
+		met = append(met, evaluate[string](b, focused))
+	}
+	assert.Equal(t, []string{"code", "Sign in", "Sign up"}, met)
+
+	b.open(m.url + "/account/nowhere")
+	b.at("/account/nowhere")
+	b.press(kb.Tab)
+	require.Equal(t, "Skip to the content", evaluate[string](b, focused))
+	b.enter()
+	require.Equal(t, "main", evaluate[string](b, focused))
+	b.press(kb.Tab)
+	require.Equal(t, "Home", evaluate[string](b, focused))
+}
+
+// What the browser colours, and what is printed, has all that is needed.
+func TestMountedOtherMedia(t *testing.T) {
+	t.Parallel()
+	g := newGallery(t)
+	m := mountPages(t, pages.Options{Name: "Shop"}, nil)
+	media := func(media, feature string) {
+		g.call(func(ctx context.Context) error {
+			_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Media: media, Features: []*emulation.MediaFeature{{Name: "forced-colors", Value: feature}},
+			})
+			return err
+		})
+	}
+	g.open(m.url + "/account/signup")
+	g.fill("Login ID", "grace@example.com")
+	g.enter()
+	key := scan(g.tab)
+	media("", "active")
+	assert.Equal(t, key.key.Secret(), scan(g.tab).key.Secret(), "it can still be scanned")
+	assert.NotEqual(t, "0px", evaluate[string](g.tab, `getComputedStyle(document.querySelector("main [type=submit]")).borderTopWidth`))
+	g.shoot("key-forced-colours")
+	media("print", "none")
+	assert.Equal(t, key.key.Secret(), scan(g.tab).key.Secret())
+	assert.False(t, evaluate[bool](g.tab, `[...document.querySelectorAll("nav, button")].some((e) => e.checkVisibility())`))
+	g.shoot("key-print")
+	media("", "none")
+}
+
 // hardIDs are login ids that break lines, fonts and directions.
 var hardIDs = map[string]string{
 	"52":      "wolfeschlegelsteinhausenbergerdorff.x@hausen.example",

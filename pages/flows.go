@@ -41,8 +41,10 @@ func (v *visit) acr() string {
 // confirmPage asks always, also who has just stepped up: a guard that was not content with
 // that would only send them back here.
 func (v *visit) confirmPage() {
-	_ = v.loadUser() // for password managers; the page works without
 	v.view.Focus = "code"
+	if isOver(v.loadUser()) { // the login id is for password managers; the page works without
+		v.view.Error, v.view.Focus = v.p.texts["account.ended"], "error"
+	}
 	if now := time.Now(); step(now) == step(v.view.Session.IssuedAt()) {
 		v.view.NextCode = untilNextCode(now)
 	}
@@ -74,23 +76,23 @@ func (v *visit) signIn() {
 	case err == nil:
 		v.goOn("")
 	case !v.instead(err):
-		v.failSignIn("signin", err)
+		p := problemOf(err)
+		if p.Code == "invalid_code" {
+			v.noteLoginID(typed)
+		}
+		v.fail("signin", p)
 	}
 }
 
-// failSignIn also says what there is to know of a login id, because only Descope knows whether
-// capitals matter.
-func (v *visit) failSignIn(page string, err error) {
-	p := problemOf(err)
-	if typed := v.r.PostForm.Get("loginId"); p.Code == "invalid_code" && page == "signin" {
-		if hasCapitals(typed) {
-			v.view.Notes = append(v.view.Notes, v.p.texts["error.capitals"])
-		}
-		if strings.TrimSpace(typed) != typed {
-			v.view.Notes = append(v.view.Notes, v.p.texts["error.spaces"])
-		}
+// noteLoginID says what there is to know of a login id: only Descope knows whether capitals
+// matter.
+func (v *visit) noteLoginID(typed string) {
+	if hasCapitals(typed) {
+		v.view.Notes = append(v.view.Notes, v.p.texts["error.capitals"])
 	}
-	v.fail(page, p)
+	if strings.TrimSpace(typed) != typed {
+		v.view.Notes = append(v.view.Notes, v.p.texts["error.spaces"])
+	}
 }
 
 func hasCapitals(s string) bool { return strings.ContainsFunc(s, unicode.IsUpper) }
@@ -162,7 +164,7 @@ func (v *visit) finish(notice string) {
 		v.goOn(notice)
 	case !v.instead(err):
 		v.view.Key = postedKey(v.r.PostForm.Get("url"), v.r.PostForm.Get("qr"))
-		v.failSignIn("key", err)
+		v.fail("key", problemOf(err))
 	}
 }
 

@@ -446,6 +446,10 @@ func TestEndedElsewhere(t *testing.T) {
 	require.Equal(t, http.StatusOK, page.StatusCode, "its token is good for a while still")
 	says(t, page, "This session was ended elsewhere.")
 	omits(t, page, "You are still signed in.")
+	page = b.follow(b.open("/account/authenticator"))
+	says(t, page, "Confirm that it is you")
+	says(t, page, "This session was ended elsewhere.", "or a right code would be refused without a reason")
+	requireFocus(t, page, "error")
 
 	b.hold("", tokens.Refresh)
 	page = b.open("/account/")

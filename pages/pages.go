@@ -5,14 +5,15 @@
 //	mux.Handle("/account/", p)
 //	mux.Handle("/orders/", auth.RequireSession(orders))
 //
-// The pages work without a script, by keyboard and with a screen reader, in light, dark and
-// forced colours, wide, narrow and in print. With the script that comes along, the sixth digit
-// sends a code, waiting counts down, and what was typed into a form of the application
-// is there again after a sign-in. They were tested in Chromium.
+// The pages work without a script and by keyboard, in light, dark and forced colours, wide,
+// narrow and in print. With the script that comes along, the sixth digit sends a code,
+// waiting counts down, and what was typed into a form of the application is there again
+// after a sign-in. They were tested in Chromium only, and with axe-core, but with no screen
+// reader.
 //
 // There are four steps of making them one's own, each enough by itself: custom properties in
 // Options.CSS; layout.html in Options.Templates, which puts all pages into one's own shell;
-// another file of that name in place of one page; and the flows in Go, descopehttp.Auth's
+// a file of the name of one page in its place; and the flows in Go, descopehttp.Auth's
 // SignUp, SignIn and so on, which these pages call, too.
 //
 // # Addresses
