@@ -13,7 +13,7 @@
 //
 // There are four steps of making them one's own, each enough by itself: custom properties in
 // Options.CSS; layout.html in Options.Templates, which puts all pages into one's own shell;
-// a file of the name of one page in its place; and the flows in Go, descopehttp.Auth's
+// a file with the name of one page, such as signin.html; and the flows in Go, [descopehttp.Auth]'s
 // SignUp, SignIn and so on, which these pages call, too.
 //
 // # Addresses
