@@ -55,9 +55,13 @@ func TestMisuse(t *testing.T) {
 	s := newProject()
 	ok(t, s, kittest.SignUpPath, "", `{"loginId":"pending"}`)
 	for name, misuse := range map[string]func(){
-		"no login id":     func() { s.AddUser(descopetest.User{}) },
-		"long login id":   func() { s.AddUser(descopetest.User{LoginID: strings.Repeat("x", 257)}) },
-		"known login id":  func() { s.AddUser(descopetest.User{LoginID: ann}) },
+		"no login id":    func() { s.AddUser(descopetest.User{}) },
+		"long login id":  func() { s.AddUser(descopetest.User{LoginID: strings.Repeat("x", 257)}) },
+		"known login id": func() { s.AddUser(descopetest.User{LoginID: ann}) },
+		"known id": func() {
+			s.AddUser(descopetest.User{LoginID: "x", ID: "U2x"})
+			s.AddUser(descopetest.User{LoginID: "y", ID: "U2x"})
+		},
 		"foreign tenant":  func() { s.AddUser(descopetest.User{LoginID: "x", Tenant: "T1"}) },
 		"code":            func() { s.Code("nobody") },
 		"sign in":         func() { s.SignIn("nobody") },

@@ -356,7 +356,7 @@ func (s *Server) claims(g *grant, kind string) map[string]any {
 	claims["drn"] = s.settings.drn(kind)
 	claims["iat"] = time.Now().Unix()
 	claims["iss"] = s.issuer()
-	claims["sub"] = u.id
+	claims["sub"] = u.ID
 	maps.Copy(claims, authorization(u.Roles, u.Permissions))
 	if len(u.Tenants) > 0 {
 		tenants := make(map[string]any, len(u.Tenants))

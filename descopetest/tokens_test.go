@@ -437,6 +437,16 @@ func TestSessionClaimsAreThoseOfSignIn(t *testing.T) {
 	})
 }
 
+// A test can name the user of a path before anybody has signed in.
+func TestIDOfOnesOwn(t *testing.T) {
+	s := newProject()
+	s.AddUser(descopetest.User{LoginID: "bob", ID: "U2bob"})
+	in := s.SignIn("bob")
+	assert.Equal(t, "U2bob", kittest.ClaimsOf(t, in.Session)["sub"])
+	assert.Equal(t, "U2bob", kittest.ClaimsOf(t, in.Refresh)["sub"])
+	assert.NotEqual(t, "U2bob", s.SessionClaims(ann)["sub"])
+}
+
 func TestSignHeaders(t *testing.T) {
 	for _, alg := range []string{"RS256", "ES256"} {
 		s := newProject(func(t *descopetest.Settings) { t.Alg = alg })

@@ -1,6 +1,7 @@
 package descopetest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,9 @@ const (
 type User struct {
 	// LoginID is the name the user signs in with. Required, at most 256 bytes.
 	LoginID string
+
+	// ID is the user's id, the claim "sub" of all tokens. Default: one that nobody else has.
+	ID string
 
 	// Name, Email and Phone are shown by /v1/auth/me and with tokens.
 	Name, Email, Phone string
@@ -49,7 +53,6 @@ type Tenant struct {
 // A user is a User and what the project holds of it. It is guarded by Server.mu.
 type user struct {
 	User
-	id      string
 	created time.Time
 	names   names
 
@@ -80,8 +83,8 @@ type login struct {
 
 // AddUser adds a user with a verified authenticator, whose codes are to be had
 // from [Server.Code]. It copies u. It panics on a LoginID that is empty, too
-// long or taken, on a current tenant that is not one of Tenants, and beyond
-// [Settings.MaxUsers].
+// long or taken, on an ID that is taken, on a current tenant that is not one of
+// Tenants, and beyond [Settings.MaxUsers].
 func (s *Server) AddUser(u User) {
 	if u.LoginID == "" || len(u.LoginID) > maxLoginID {
 		panic(fmt.Sprintf("descopetest: AddUser with a LoginID of %d bytes", len(u.LoginID)))
@@ -93,6 +96,9 @@ func (s *Server) AddUser(u User) {
 	defer s.mu.Unlock()
 	if s.users[u.LoginID] != nil {
 		panic(fmt.Sprintf("descopetest: AddUser with LoginID %q, which exists", u.LoginID))
+	}
+	if u.ID != "" && s.hasID(u.ID) {
+		panic(fmt.Sprintf("descopetest: AddUser with ID %q, which exists", u.ID))
 	}
 	if len(s.users) >= s.settings.MaxUsers {
 		panic("descopetest: AddUser: " + s.noMoreUsers().message)
@@ -106,6 +112,16 @@ func (s *Server) HasUser(loginID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.users[loginID] != nil
+}
+
+// hasID reports whether a user has that ID. The caller holds s.mu.
+func (s *Server) hasID(id string) bool {
+	for _, u := range s.users {
+		if u.ID == id {
+			return true
+		}
+	}
+	return false
 }
 
 // Code returns the code that the authenticator app of loginID shows now. After
@@ -154,7 +170,8 @@ func (u *user) refused() *refusal {
 
 // newUser adds a user. The caller holds s.mu.
 func (s *Server) newUser(u User) *user {
-	n := &user{User: u, id: "U" + randomID(), created: time.Now(), grants: map[*grant]bool{}}
+	u.ID = cmp.Or(u.ID, "U"+randomID())
+	n := &user{User: u, created: time.Now(), grants: map[*grant]bool{}}
 	s.users[u.LoginID] = n
 	return n
 }
@@ -183,7 +200,7 @@ func (u *user) revoke(keep *grant) {
 
 // remember puts a sign-in into the history.
 func (u *user) remember(ip, tenant string) {
-	entry := login{UserID: u.id, LoginTime: time.Now().Unix(), IP: ip, SelectedTenant: tenant}
+	entry := login{UserID: u.ID, LoginTime: time.Now().Unix(), IP: ip, SelectedTenant: tenant}
 	u.history = slices.Insert(u.history, 0, entry)
 	u.history = u.history[:min(len(u.history), maxHistory)]
 }
@@ -240,7 +257,7 @@ type userTenant struct {
 func (u *user) answer() *userAnswer {
 	return &userAnswer{
 		LoginIDs:      []string{u.LoginID},
-		UserID:        u.id,
+		UserID:        u.ID,
 		Name:          u.Name,
 		Email:         u.Email,
 		Phone:         u.Phone,
