@@ -43,6 +43,7 @@ var arrows = map[string]struct{ own, others string }{
 	// Beside the kit. descopetest ends up in the test binaries of users, and through the
 	// emulator in a program.
 	"descopetest":          {others: "pquerna/otp golang-jwt/jwt/v5 go-json-experiment/json"},
+	"descopetest/audit":    {own: "descopetest"},
 	"cmd/descope-emulator": {own: "descopetest", others: "go-json-experiment/json"},
 	"example":              {own: "descopehttp descopetest"},
 
@@ -94,7 +95,7 @@ func mayImport(imported string, own, others []string) bool {
 
 // What every user pays for holds nothing that is for tests.
 func TestNothingForTests(t *testing.T) {
-	for _, pkg := range []string{module, module + "/descopetest"} {
+	for _, pkg := range []string{module, module + "/descopetest", module + "/descopetest/audit"} {
 		out, err := exec.Command("go", "list", "-deps", pkg).Output()
 		require.NoError(t, err)
 		deps := strings.Fields(string(out))

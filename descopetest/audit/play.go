@@ -1,0 +1,218 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/descopehttp/descopehttp/descopetest"
+)
+
+// host is where the application is: over https, or browsers would keep no cookies.
+const host = "https://app.example"
+
+// The two ways to ask.
+const (
+	inCookies = "cookies"
+	asBearer  = "bearer"
+)
+
+// A seen is a visit and what is noted of its answer; no token is kept.
+type seen struct {
+	visitor
+	form string
+	answer
+}
+
+// An answer is what there is to tell of one.
+type answer struct {
+	status   int    // 0: the handler panicked
+	location string // of a redirect
+	body     []byte
+	leaks    bool // it holds the refresh token
+}
+
+// play has visitors ask for a route. Nobody comes first.
+func (a *auditor) play(rt *route, visitors []visitor) {
+	for _, v := range visitors {
+		if v.expected && !v.owner && !rt.isSafe() {
+			continue
+		}
+		for _, form := range []string{inCookies, asBearer} {
+			if v.browser && form != inCookies {
+				continue
+			}
+			in := false
+			for _, answer := range a.ask(rt, v, form) {
+				in = rt.note(seen{v, form, answer})
+			}
+			if in && v.owner && !rt.isSafe() {
+				break // once is enough
+			}
+		}
+	}
+}
+
+// note keeps what is seen, and reports whether the visitor got in.
+func (rt *route) note(s seen) bool {
+	if s.name == "nobody" && s.location != "" && !rt.isPublic() {
+		rt.sentTo = append(rt.sentTo, s.location)
+	}
+	in := !rt.refused(s.answer)
+	if in && s.owner {
+		rt.in = true
+		if page := bytes.TrimSpace(s.body); len(page) > 0 {
+			rt.pages = append(rt.pages, page)
+		}
+	}
+	rt.seen = append(rt.seen, s)
+	return in
+}
+
+// ask sends a visitor's request, or those of a crowd at once, and returns the answers.
+func (a *auditor) ask(rt *route, v visitor, form string) []answer {
+	c := v.bring()
+	if v.crowd == 0 {
+		return []answer{a.serve(a.request(rt, v, form, c), c)}
+	}
+	answers := make([]answer, v.crowd)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { answers[i] = a.serve(a.request(rt, v, form, c), c) })
+	}
+	wg.Wait()
+	return answers
+}
+
+// request is what a browser sends, or a program.
+func (a *auditor) request(rt *route, v visitor, form string, c credentials) *http.Request {
+	r := httptest.NewRequest(rt.Method, host+rt.Path, strings.NewReader(rt.Body))
+	r.RemoteAddr = rt.peer
+	h := r.Header
+	h.Set("Accept", "*/*")
+	if rt.ContentType != "" {
+		h.Set("Content-Type", rt.ContentType)
+	}
+	if form == asBearer {
+		if c.session != "" {
+			h.Set("Authorization", "Bearer "+c.session)
+		}
+		return r
+	}
+	h.Set("Sec-Fetch-Site", "same-origin")
+	if isNavigation(rt) {
+		h.Set("Accept", "text/html,*/*;q=0.8")
+		h.Set("Sec-Fetch-Mode", "navigate")
+		h.Set("Sec-Fetch-Dest", "document")
+	} else {
+		h.Set("Sec-Fetch-Mode", "cors")
+		h.Set("Sec-Fetch-Dest", "empty")
+	}
+	if !rt.isSafe() {
+		h.Set("Origin", host)
+	}
+	if line := a.cookieLine(c); line != "" {
+		h.Set("Cookie", line)
+	}
+	if v.change != nil {
+		v.change(r)
+	}
+	return r
+}
+
+// isNavigation reports whether a browser would show the answer as a page. A form without a
+// script sends no JSON.
+func isNavigation(rt *route) bool {
+	form := strings.HasPrefix(rt.ContentType, "application/x-www-form-urlencoded") || strings.HasPrefix(rt.ContentType, "multipart/form-data")
+	return rt.isSafe() || rt.Method == http.MethodPost && form
+}
+
+// cookieLine has the tokens under every name that they may have, and what is planted last, as
+// a neighbour host would: it cannot use a name that begins with __Host-.
+func (a *auditor) cookieLine(c credentials) string {
+	var pairs []string
+	for i, value := range []string{c.session, c.refresh} {
+		for _, name := range a.cookies[i] {
+			if value != "" {
+				pairs = append(pairs, name+"="+value)
+			}
+		}
+	}
+	if c.planted != "" {
+		pairs = append(pairs, a.cookies[0][0]+"="+c.planted)
+	}
+	return strings.Join(pairs, "; ")
+}
+
+// cookieNames returns the names of session and refresh cookies: the plain ones first.
+func cookieNames(p *descopetest.Server) (names [2][]string) {
+	names = [2][]string{{"DS", "__Host-DS"}, {"DSR", "__Host-DSR"}}
+	p.Configure(func(s *descopetest.Settings) {
+		for i, name := range []string{s.SessionCookieName, s.RefreshCookieName} {
+			if name != "" && !slices.Contains(names[i], name) {
+				names[i] = append(names[i], name)
+			}
+		}
+	})
+	return names
+}
+
+// serve lets the application answer. A panic is an answer, too: what recovers there belongs
+// to the server, and is not under test.
+func (a *auditor) serve(r *http.Request, c credentials) (got answer) {
+	defer func() {
+		if recover() != nil {
+			got = answer{}
+		}
+	}()
+	w := httptest.NewRecorder()
+	a.handler.ServeHTTP(w, r)
+	res := w.Result()
+	got = answer{status: res.StatusCode, body: w.Body.Bytes()}
+	if location := res.Header.Get("Location"); location != "" && res.StatusCode/100 == 3 {
+		got.location = place(location)
+	}
+	got.leaks = a.leaks(res, got.body, c.refresh)
+	return got
+}
+
+// leaks reports whether an answer shows the refresh token to a script: the one that was
+// presented, or one that is new. In a cookie of the kit's it is safe from scripts.
+func (a *auditor) leaks(res *http.Response, body []byte, presented string) bool {
+	tokens := []string{presented}
+	shown := string(body)
+	for name, lines := range res.Header {
+		if name != "Set-Cookie" {
+			shown += strings.Join(lines, "\n")
+		}
+	}
+	for _, cookie := range res.Cookies() {
+		if cookie.HttpOnly && slices.Contains(a.cookies[1], cookie.Name) {
+			tokens = append(tokens, cookie.Value)
+		} else {
+			shown += cookie.Value
+		}
+	}
+	return slices.ContainsFunc(tokens, func(t string) bool { return t != "" && strings.Contains(shown, t) })
+}
+
+// goesOn reports whether a refusal is followed by a page: the one that the owner is shown, or
+// something behind a JSON document that is whole.
+func (rt *route) goesOn(a answer) bool {
+	body := bytes.TrimSpace(a.body)
+	if slices.ContainsFunc(rt.pages, func(page []byte) bool { return bytes.HasSuffix(body, page) }) {
+		return true
+	}
+	var document map[string]any
+	d := json.NewDecoder(bytes.NewReader(body))
+	return d.Decode(&document) == nil && d.InputOffset() < int64(len(body))
+}
+
+// peerOf returns an address for a route's requests, in a network of its own: limits by address
+// count for each route alone (RFC 3849, documentation).
+func peerOf(i int) string { return fmt.Sprintf("[2001:db8:%x:%x::1]:1234", i>>16, i&0xffff) }
