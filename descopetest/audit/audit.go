@@ -3,7 +3,6 @@ package audit
 import (
 	"cmp"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -89,22 +88,22 @@ func (a Access) admits(held Access) bool {
 // application's handler, whose Auth has p for its project. It panics on a Route that makes
 // no request, and on a User whom p does not know.
 //
-// It adds users to p, rotates its keys, forgets its faults and counters ([descopetest.Server.Reset])
-// and revokes the refresh tokens of the users it plays with. Handlers run one at a time, but
-// for 200 requests at once for each GET.
+// It adds users to p, rotates its keys, forgets its faults and counters
+// ([descopetest.Server.Reset]) and revokes the refresh tokens of the users it plays with. It
+// calls h from this goroutine, but for 200 requests at once for each GET.
 func Routes(h http.Handler, p *descopetest.Server, routes ...Route) *Report {
 	a := &auditor{handler: h, project: p, stranger: newStranger(p), cookies: cookieNames(p)}
 	for _, r := range routes {
 		a.add(r)
 	}
 	for _, rt := range a.routes {
-		a.play(rt, a.visitors(rt))
+		rt.play(rt.visitors())
 		time.Sleep(limitsRefill)
 	}
 	a.playAway()
 	report := new(Report)
 	for _, rt := range a.routes {
-		report.routes = append(report.routes, rt.report())
+		report.routes = append(report.routes, rt.result())
 	}
 	return report
 }
@@ -128,13 +127,14 @@ type auditor struct {
 
 // A route is a Route and what is seen of it.
 type route struct {
+	*auditor
 	Route
 	access []Access // of all entries with its method and path
 	peer   string   // the address that its requests come from
 	sentTo []string // where nobody is redirected to
-	seen   []seen
 	in     bool     // who it is for got in
 	pages  [][]byte // what they were shown
+	seen   []seen
 }
 
 // add lists a route, and whom it tells apart.
@@ -143,7 +143,7 @@ func (a *auditor) add(r Route) {
 	if r.Body != "" {
 		r.ContentType = cmp.Or(r.ContentType, "application/json")
 	}
-	rt := &route{Route: r, access: []Access{r.For}, peer: peerOf(len(a.routes))}
+	rt := &route{auditor: a, Route: r, access: []Access{r.For}, peer: peerOf(len(a.routes))}
 	for _, other := range a.routes {
 		if other.Method == r.Method && other.Path == r.Path {
 			other.access = append(other.access, r.For)
@@ -160,6 +160,31 @@ func (a *auditor) add(r Route) {
 		if held.kind != anyone && !slices.Contains(a.people, held) {
 			a.people = append(a.people, held)
 		}
+	}
+}
+
+// playAway plays what comes while Descope is away, and what comes after, with a key that was
+// not in use before.
+func (a *auditor) playAway() {
+	before := make([]credentials, len(a.routes))
+	for i, rt := range a.routes {
+		before[i] = rt.signIn()
+	}
+	a.project.RotateKeys()
+	a.project.Fail("", descopetest.Fault{Times: -1, Drop: true})
+	for i, rt := range a.routes {
+		rt.play([]visitor{
+			{name: "Descope away", may: true, expected: true, bring: func() credentials { return before[i] }},
+			{name: "Descope away, key not seen before", may: true, bring: rt.signIn},
+			{name: "Descope away, forged key", bring: func() credentials {
+				return credentials{session: a.stranger.Sign(nil, rt.claims())}
+			}},
+		})
+	}
+	a.project.Reset()
+	time.Sleep(keysAgain)
+	for _, rt := range a.routes {
+		rt.play([]visitor{{name: "keys rotated", may: true, expected: true, bring: rt.signIn}})
 	}
 }
 
@@ -182,13 +207,4 @@ func (rt *route) refused(a answer) bool {
 		return true
 	}
 	return a.location != "" && slices.Contains(rt.sentTo, a.location)
-}
-
-// place is where an answer redirects to, without the query: the way back differs.
-func place(location string) string {
-	u, err := url.Parse(location)
-	if err != nil {
-		return "elsewhere"
-	}
-	return u.Host + u.Path
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -18,8 +19,8 @@ const host = "https://app.example"
 
 // The two ways to ask.
 const (
-	inCookies = "cookies"
-	asBearer  = "bearer"
+	browser = "browser" // with cookies
+	program = "program" // with a Bearer token
 )
 
 // A seen is a visit and what is noted of its answer; no token is kept.
@@ -38,21 +39,21 @@ type answer struct {
 }
 
 // play has visitors ask for a route. Nobody comes first.
-func (a *auditor) play(rt *route, visitors []visitor) {
+func (rt *route) play(visitors []visitor) {
 	for _, v := range visitors {
+		v.may = v.may || rt.isPublic()
+		v.expected = v.expected || rt.isPublic()
 		if v.expected && !v.owner && !rt.isSafe() {
 			continue
 		}
-		for _, form := range []string{inCookies, asBearer} {
-			if v.browser && form != inCookies {
-				continue
+		in := false
+		for _, form := range []string{browser, program} {
+			once := in && v.owner && !rt.isSafe()
+			if once || v.cookies && form != browser {
+				break
 			}
-			in := false
-			for _, answer := range a.ask(rt, v, form) {
+			for _, answer := range rt.ask(v, form) {
 				in = rt.note(seen{v, form, answer})
-			}
-			if in && v.owner && !rt.isSafe() {
-				break // once is enough
 			}
 		}
 	}
@@ -63,64 +64,60 @@ func (rt *route) note(s seen) bool {
 	if s.name == "nobody" && s.location != "" && !rt.isPublic() {
 		rt.sentTo = append(rt.sentTo, s.location)
 	}
-	in := !rt.refused(s.answer)
-	if in && s.owner {
+	rt.seen = append(rt.seen, s)
+	if rt.refused(s.answer) {
+		return false
+	}
+	if s.owner {
 		rt.in = true
 		if page := bytes.TrimSpace(s.body); len(page) > 0 {
 			rt.pages = append(rt.pages, page)
 		}
 	}
-	rt.seen = append(rt.seen, s)
-	return in
+	return true
 }
 
 // ask sends a visitor's request, or those of a crowd at once, and returns the answers.
-func (a *auditor) ask(rt *route, v visitor, form string) []answer {
-	c := v.bring()
+func (rt *route) ask(v visitor, form string) []answer {
+	c, answers := v.bring(), make([]answer, max(v.crowd, 1))
 	if v.crowd == 0 {
-		return []answer{a.serve(a.request(rt, v, form, c), c)}
+		answers[0] = rt.serve(rt.request(v, form, c), c)
+		return answers
 	}
-	answers := make([]answer, v.crowd)
 	var wg sync.WaitGroup
 	for i := range answers {
-		wg.Go(func() { answers[i] = a.serve(a.request(rt, v, form, c), c) })
+		wg.Go(func() { answers[i] = rt.serve(rt.request(v, form, c), c) })
 	}
 	wg.Wait()
 	return answers
 }
 
 // request is what a browser sends, or a program.
-func (a *auditor) request(rt *route, v visitor, form string, c credentials) *http.Request {
+func (rt *route) request(v visitor, form string, c credentials) *http.Request {
 	r := httptest.NewRequest(rt.Method, host+rt.Path, strings.NewReader(rt.Body))
 	r.RemoteAddr = rt.peer
-	h := r.Header
-	h.Set("Accept", "*/*")
-	if rt.ContentType != "" {
-		h.Set("Content-Type", rt.ContentType)
-	}
-	if form == asBearer {
+	fields := map[string]string{"Accept": "*/*", "Content-Type": rt.ContentType}
+	if form == program {
 		if c.session != "" {
-			h.Set("Authorization", "Bearer "+c.session)
+			fields["Authorization"] = "Bearer " + c.session
 		}
-		return r
-	}
-	h.Set("Sec-Fetch-Site", "same-origin")
-	if isNavigation(rt) {
-		h.Set("Accept", "text/html,*/*;q=0.8")
-		h.Set("Sec-Fetch-Mode", "navigate")
-		h.Set("Sec-Fetch-Dest", "document")
 	} else {
-		h.Set("Sec-Fetch-Mode", "cors")
-		h.Set("Sec-Fetch-Dest", "empty")
+		fields["Cookie"] = rt.cookieLine(c)
+		fields["Sec-Fetch-Site"], fields["Sec-Fetch-Mode"], fields["Sec-Fetch-Dest"] = "same-origin", "cors", "empty"
+		if isNavigation(rt) {
+			fields["Accept"], fields["Sec-Fetch-Mode"], fields["Sec-Fetch-Dest"] = "text/html,*/*;q=0.8", "navigate", "document"
+		}
+		if !rt.isSafe() {
+			fields["Origin"] = host
+		}
 	}
-	if !rt.isSafe() {
-		h.Set("Origin", host)
+	if v.foreign {
+		fields["Origin"], fields["Sec-Fetch-Site"] = "https://other.example", "cross-site"
 	}
-	if line := a.cookieLine(c); line != "" {
-		h.Set("Cookie", line)
-	}
-	if v.change != nil {
-		v.change(r)
+	for name, value := range fields {
+		if value != "" {
+			r.Header.Set(name, value)
+		}
 	}
 	return r
 }
@@ -174,8 +171,8 @@ func (a *auditor) serve(r *http.Request, c credentials) (got answer) {
 	a.handler.ServeHTTP(w, r)
 	res := w.Result()
 	got = answer{status: res.StatusCode, body: w.Body.Bytes()}
-	if location := res.Header.Get("Location"); location != "" && res.StatusCode/100 == 3 {
-		got.location = place(location)
+	if location, err := res.Location(); err == nil && res.StatusCode/100 == 3 {
+		got.location = cmp.Or(location.Host+location.Path, "?") // the query, with the way back, differs
 	}
 	got.leaks = a.leaks(res, got.body, c.refresh)
 	return got

@@ -26,6 +26,7 @@ type result struct {
 type row struct {
 	Status   int      `json:"status"` // 0: the handler panicked
 	Location string   `json:"location,omitempty"`
+	As       string   `json:"as,omitempty"` // "browser" or "program", where they are answered differently
 	Visitors []string `json:"visitors"`
 }
 
@@ -54,7 +55,7 @@ func (r *Report) String() string {
 		}
 		fmt.Fprintf(&b, "%s %s   for %s\n", rt.Method, rt.Path, rt.For)
 		for _, row := range rt.Answers {
-			fmt.Fprintf(&b, "  %s\n", outcome(row.Status, strings.Join(row.Visitors, "; "), row.Location))
+			fmt.Fprintf(&b, "  %s\n", row)
 		}
 		for _, finding := range rt.Findings {
 			fmt.Fprintf(&b, "  !    %s\n", finding)
@@ -66,29 +67,36 @@ func (r *Report) String() string {
 // MarshalJSON returns what String does, as a list of routes. It never fails.
 func (r *Report) MarshalJSON() ([]byte, error) { return json.Marshal(r.routes) }
 
-// report tells what was seen of a route.
-func (rt *route) report() result {
-	return result{Method: rt.Method, Path: rt.Path, For: rt.For.String(), Answers: rt.rows(), Findings: rt.findings()}
+// result tells what was seen of a route.
+func (rt *route) result() result {
+	rows := rt.rows(func(seen) bool { return true })
+	if len(rows) == 1 {
+		rows[0].Visitors = []string{"everybody"}
+	}
+	return result{Method: rt.Method, Path: rt.Path, For: rt.For.String(), Answers: rows, Findings: rt.findings()}
 }
 
-// rows has the visitors by outcome. How they asked is told where it made a difference.
-func (rt *route) rows() []row {
+// rows has the visitors of what is picked, by outcome.
+func (rt *route) rows(pick func(seen) bool) []row {
 	var rows []row
 	for _, s := range rt.seen {
-		name := s.name
+		if !pick(s) {
+			continue
+		}
+		as := ""
 		if rt.differs(s) {
-			name += " (" + s.form + ")"
+			as = s.form
 		}
-		i := slices.IndexFunc(rows, func(r row) bool { return r.Status == s.status && r.Location == s.location })
+		i := slices.IndexFunc(rows, func(r row) bool { return r.Status == s.status && r.Location == s.location && r.As == as })
 		if i < 0 {
-			i, rows = len(rows), append(rows, row{Status: s.status, Location: s.location})
+			i, rows = len(rows), append(rows, row{Status: s.status, Location: s.location, As: as})
 		}
-		if !slices.Contains(rows[i].Visitors, name) {
-			rows[i].Visitors = append(rows[i].Visitors, name)
+		if !slices.Contains(rows[i].Visitors, s.name) {
+			rows[i].Visitors = append(rows[i].Visitors, s.name)
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b row) int {
-		return cmp.Or(cmp.Compare(a.Status, b.Status), cmp.Compare(a.Location, b.Location))
+		return cmp.Or(cmp.Compare(a.Status, b.Status), cmp.Compare(a.Location, b.Location), cmp.Compare(a.As, b.As))
 	})
 	return rows
 }
@@ -103,38 +111,37 @@ func (rt *route) differs(s seen) bool {
 // findings are what must never be.
 func (rt *route) findings() []string {
 	var list []string
-	note := func(format string, args ...any) {
-		if text := fmt.Sprintf(format, args...); !slices.Contains(list, text) {
-			list = append(list, text)
-		}
-	}
-	for _, s := range rt.seen {
-		in, how := !rt.refused(s.answer), outcome(s.status, s.name, s.location)
-		switch {
-		case in && !s.may:
-			note("gets in: %s", how)
-		case !in && rt.goesOn(s.answer):
-			note("the handler goes on after a refusal: %s", how)
-		}
-		if s.leaks {
-			note("the answer holds the refresh token: %s", how)
+	for _, never := range []struct {
+		text string
+		pick func(seen) bool
+	}{
+		{"gets in", func(s seen) bool { return !s.may && !rt.refused(s.answer) }},
+		{"the handler goes on after a refusal", func(s seen) bool { return rt.refused(s.answer) && rt.goesOn(s.answer) }},
+		{"the answer holds the refresh token", func(s seen) bool { return s.leaks }},
+	} {
+		for _, row := range rt.rows(never.pick) {
+			list = append(list, never.text+": "+row.String())
 		}
 	}
 	if !rt.in && !rt.isPublic() {
-		note("who it is for is refused, so that nothing is shown")
+		list = append(list, "who it is for is refused, so that nothing is shown")
 	}
 	return list
 }
 
-// outcome is a status, who had it, and where it leads to.
-func outcome(status int, who, location string) string {
-	text := strconv.Itoa(status)
-	if status == 0 {
+// String returns the row as the table has it.
+func (r row) String() string {
+	text := strconv.Itoa(r.Status)
+	if r.Status == 0 {
 		text = "panic"
 	}
-	text += "  " + who
-	if location != "" {
-		text += " -> " + location
+	text += "  "
+	if r.As != "" {
+		text += r.As + ": "
+	}
+	text += strings.Join(r.Visitors, "; ")
+	if r.Location != "" {
+		text += " -> " + r.Location
 	}
 	return text
 }

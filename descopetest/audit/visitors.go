@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,10 +23,10 @@ type visitor struct {
 	owner    bool // the route is for them
 	may      bool // get in; else it is a finding
 	expected bool // to get in: where that may change something, only the owner does, once
-	browser  bool // comes with cookies only
+	cookies  bool // comes as a browser only
+	foreign  bool // comes from a page of another site
 	crowd    int  // so many at once; 0 is one
 	bring    func() credentials
-	change   func(*http.Request)
 }
 
 // credentials are what a visitor presents.
@@ -33,164 +34,108 @@ type credentials struct{ session, refresh, planted string }
 
 // visitors are all who come while nothing is wrong at Descope, nobody first: where they are
 // sent tells what a refusal is.
-func (a *auditor) visitors(rt *route) []visitor {
+func (rt *route) visitors() []visitor {
 	list := []visitor{{name: "nobody", owner: rt.For.kind == anyone, bring: func() credentials { return credentials{} }}}
 	if rt.For.kind != anyone {
-		list = append(list, visitor{name: rt.For.String(), owner: true, may: true, bring: a.signIn(rt)})
+		list = append(list, visitor{name: rt.For.String(), owner: true, may: true, expected: true, bring: rt.signIn})
 	}
-	for _, held := range a.people {
+	for _, held := range rt.people {
 		if held == rt.For && rt.User == "" {
-			continue
+			continue // that is the owner
 		}
 		list = append(list, visitor{
-			name: rt.nameOf(held), may: rt.admits(held), expected: rt.User == "",
-			bring: func() credentials { return a.tokens(held, a.loginOf(held)) },
+			name: rt.nameOf(held), may: rt.admits(held), expected: rt.admits(held) && rt.User == "",
+			bring: func() credentials { return rt.tokens(held, rt.loginOf(held)) },
 		})
 	}
-	list = append(list, a.intruders(rt)...)
-	list = append(list, a.guests(rt)...)
-	for i := range list {
-		list[i].may = list[i].may || rt.isPublic()
-		list[i].expected = (list[i].expected || rt.isPublic()) && list[i].may
-	}
-	return list
+	return slices.Concat(list, rt.intruders(), rt.guests())
 }
 
 // nameOf names somebody by what tells them from who the route is for.
 func (rt *route) nameOf(held Access) string {
-	name := held.String()
 	switch {
+	case held == rt.For:
+		return held.String() + ", another user"
 	case held.tenant == elsewhere && rt.For.tenant != "":
-		name = "role " + held.role + " in another tenant"
+		return "role " + held.role + " in another tenant"
 	case held.tenant == elsewhere:
-		name = "role " + held.role + " in a tenant only"
+		return "role " + held.role + " in a tenant only"
 	case held == SignedIn() && rt.For.role != "":
-		name = "no role"
+		return "no role"
 	case held == SignedIn() && rt.For.kind == steppedUp:
-		name = "not stepped up"
+		return "not stepped up"
 	}
-	if held == rt.For {
-		name += ", another user"
-	}
-	return name
+	return held.String()
 }
 
 // intruders never get in.
-func (a *auditor) intruders(rt *route) []visitor {
-	session := func(change func(claims map[string]any) string) func() credentials {
-		return func() credentials { return credentials{session: change(a.claims(rt))} }
-	}
+func (rt *route) intruders() []visitor {
 	list := []visitor{
-		{name: "refresh token as session", bring: func() credentials {
-			return credentials{session: a.signIn(rt)().refresh}
+		{name: "refresh token as session", bring: func() credentials { return credentials{session: rt.signIn().refresh} }},
+		{name: "other project", bring: func() credentials {
+			claims := rt.claims()
+			claims["iss"] = rt.stranger.ProjectID()
+			return credentials{session: rt.stranger.Sign(nil, claims)}
 		}},
-		{name: "other project", bring: session(func(claims map[string]any) string {
-			claims["iss"] = a.stranger.ProjectID()
-			return a.stranger.Sign(nil, claims)
-		})},
-		{name: "forged key", bring: session(func(claims map[string]any) string {
-			return a.stranger.Sign(map[string]any{"kid": keyOf(a.project.Sign(nil, claims))}, claims)
-		})},
-		{name: "expired", bring: session(a.expired)},
-		{name: "signed out elsewhere, session over", browser: true, bring: func() credentials {
-			refresh := a.signIn(rt)().refresh
-			a.project.LogOut(a.owner(rt))
-			return credentials{session: a.expired(a.claims(rt)), refresh: refresh}
+		{name: "forged key", bring: func() credentials {
+			kid := map[string]any{"kid": keyOf(rt.signIn().session)}
+			return credentials{session: rt.stranger.Sign(kid, rt.claims())}
+		}},
+		{name: "expired", bring: func() credentials { return credentials{session: rt.expired()} }},
+		{name: "signed out elsewhere, session over", cookies: true, bring: func() credentials {
+			return credentials{session: rt.expired(), refresh: rt.signOut().refresh}
 		}},
 	}
 	if !rt.isSafe() {
-		list = append(list, visitor{name: "other site's " + rt.Method, browser: true, bring: a.signIn(rt), change: func(r *http.Request) {
-			r.Header.Set("Origin", "https://other.example")
-			r.Header.Set("Sec-Fetch-Site", "cross-site")
-		}})
+		list = append(list, visitor{name: "other site's " + rt.Method, cookies: true, foreign: true, bring: rt.signIn})
 	}
 	return list
 }
 
 // guests are who the route is for, on other ways.
-func (a *auditor) guests(rt *route) []visitor {
-	renewable := func() credentials {
-		return credentials{session: a.expired(a.claims(rt)), refresh: a.signIn(rt)().refresh}
-	}
+func (rt *route) guests() []visitor {
+	renewable := func() credentials { return credentials{session: rt.expired(), refresh: rt.signIn().refresh} }
 	renewed := rt.For
 	if renewed.kind == steppedUp {
 		renewed = SignedIn() // a step-up does not outlive its session
 	}
+	may := rt.admits(renewed)
 	list := []visitor{
-		{name: "expired, with refresh", may: rt.admits(renewed), browser: true, bring: renewable},
-		{name: "planted cookies", may: true, browser: true, bring: func() credentials {
-			c := a.signIn(rt)()
-			c.planted = a.tokens(SignedIn(), a.loginOf(Role(planted))).session
-			return c
-		}},
-		{name: "signed out elsewhere, session not over", may: true, bring: func() credentials {
-			c := a.signIn(rt)()
-			a.project.LogOut(a.owner(rt))
+		{name: "expired, with refresh", may: may, expected: may, cookies: true, bring: renewable},
+		{name: "signed out elsewhere, session not over", may: true, expected: true, bring: rt.signOut},
+		{name: "planted cookies", may: true, expected: true, cookies: true, bring: func() credentials {
+			c := rt.signIn()
+			c.planted = rt.tokens(SignedIn(), rt.loginOf(Role(planted))).session
 			return c
 		}},
 	}
 	if rt.Method == http.MethodGet {
-		list = append(list,
-			visitor{name: "200 at once", may: true, crowd: 200, bring: a.signIn(rt)},
-			visitor{name: "200 at once, expired, with refresh", may: rt.admits(renewed), browser: true, crowd: 200, bring: renewable})
-	}
-	for i := range list {
-		list[i].expected = true
+		list = append(list, visitor{name: "200 at once", may: may, expected: may, cookies: true, crowd: 200, bring: renewable})
 	}
 	return list
 }
 
-// playAway plays what comes while Descope is away, and what comes after, with a key that was
-// not in use before.
-func (a *auditor) playAway() {
-	before := make([]credentials, len(a.routes))
-	for i, rt := range a.routes {
-		before[i] = a.signIn(rt)()
-	}
-	a.project.RotateKeys()
-	a.project.Fail("", descopetest.Fault{Times: -1, Drop: true})
-	for i, rt := range a.routes {
-		list := []visitor{
-			{name: "Descope away", may: true, expected: true, bring: func() credentials { return before[i] }},
-			{name: "Descope away, key not seen before", may: true, expected: rt.isPublic(), bring: a.signIn(rt)},
-			{name: "Descope away, forged key", may: rt.isPublic(), expected: rt.isPublic(), bring: func() credentials {
-				return credentials{session: a.stranger.Sign(nil, a.claims(rt))}
-			}},
-		}
-		a.play(rt, list)
-	}
-	a.project.Reset()
-	time.Sleep(keysAgain)
-	for _, rt := range a.routes {
-		a.play(rt, []visitor{{name: "keys rotated", may: true, expected: true, bring: a.signIn(rt)}})
-	}
-}
-
 // owner returns the login id of somebody whom the route is for.
-func (a *auditor) owner(rt *route) string {
+func (rt *route) owner() string {
 	if rt.User != "" {
 		return rt.User
 	}
-	return a.loginOf(rt.For)
+	return rt.loginOf(rt.For)
 }
 
 // signIn signs in who the route is for.
-func (a *auditor) signIn(rt *route) func() credentials {
-	return func() credentials { return a.tokens(rt.For, a.owner(rt)) }
-}
+func (rt *route) signIn() credentials { return rt.tokens(rt.For, rt.owner()) }
 
-// tokens signs somebody in, and steps them up where that is what they hold.
-func (a *auditor) tokens(held Access, login string) credentials {
-	t := a.project.SignIn(login)
-	if held.kind == steppedUp {
-		t = a.project.StepUp(login)
-	}
-	return credentials{session: t.Session, refresh: t.Refresh}
+// signOut does, too, and has the project end it.
+func (rt *route) signOut() credentials {
+	c := rt.signIn()
+	rt.project.LogOut(rt.owner())
+	return c
 }
 
 // claims are those of a session of who the route is for.
-func (a *auditor) claims(rt *route) map[string]any {
-	claims := a.project.SessionClaims(a.owner(rt))
+func (rt *route) claims() map[string]any {
+	claims := rt.project.SessionClaims(rt.owner())
 	if rt.For.kind == steppedUp {
 		claims["su"] = true
 	}
@@ -198,19 +143,26 @@ func (a *auditor) claims(rt *route) map[string]any {
 }
 
 // expired returns a session that was over a minute ago.
-func (a *auditor) expired(claims map[string]any) string {
+func (rt *route) expired() string {
+	claims := rt.claims()
 	claims["iat"] = time.Now().Add(-11 * time.Minute).Unix()
 	claims["exp"] = time.Now().Add(-time.Minute).Unix()
-	return a.project.Sign(nil, claims)
+	return rt.project.Sign(nil, claims)
+}
+
+// tokens signs somebody in, and steps them up where that is what they hold.
+func (a *auditor) tokens(held Access, login string) credentials {
+	signIn := a.project.SignIn
+	if held.kind == steppedUp {
+		signIn = a.project.StepUp
+	}
+	t := signIn(login)
+	return credentials{session: t.Session, refresh: t.Refresh}
 }
 
 // loginOf returns the login id of a user who holds an access, whom it makes.
 func (a *auditor) loginOf(held Access) string {
-	login := "audit: " + held.String()
-	if a.project.HasUser(login) {
-		return login
-	}
-	u := descopetest.User{LoginID: login}
+	u := descopetest.User{LoginID: "audit: " + held.String()}
 	switch held.kind {
 	case role:
 		u.Roles = []string{held.role}
@@ -218,8 +170,10 @@ func (a *auditor) loginOf(held Access) string {
 		u.Tenant = held.tenant
 		u.Tenants = map[string]descopetest.Tenant{held.tenant: {Roles: []string{held.role}}}
 	}
-	a.project.AddUser(u)
-	return login
+	if !a.project.HasUser(u.LoginID) {
+		a.project.AddUser(u)
+	}
+	return u.LoginID
 }
 
 // newStranger returns another project, whose keys are of the same algorithm.
