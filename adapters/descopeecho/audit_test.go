@@ -1,0 +1,115 @@
+package descopeecho_test
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+
+	"github.com/labstack/echo/v5"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/descopehttp/descopehttp"
+	"github.com/descopehttp/descopehttp/adapters/descopeecho"
+	"github.com/descopehttp/descopehttp/descopetest/audit"
+	"github.com/descopehttp/descopehttp/internal/kittest"
+)
+
+func secret(c *echo.Context) error { return c.JSON(http.StatusOK, map[string]int{"secret": 42}) }
+
+var editor = descopehttp.TenantRole(func(r *http.Request) string { return r.PathValue("tenant") }, "editor")
+
+// Nothing is found of a router whose routes are guarded.
+func TestAuditOfGuardedRoutes(t *testing.T) {
+	for _, loginURL := range []string{"", "/signin"} {
+		synctest.Test(t, func(t *testing.T) {
+			k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = loginURL })
+			e := echo.New()
+			e.GET("/", secret, descopeecho.LoadSession(k.Auth))
+			e.Any("/account", secret, descopeecho.RequireSession(k.Auth))
+			e.Group("/admin", descopeecho.Require(k.Auth, descopehttp.Role("admin"))).Any("/users", secret)
+			e.Any("/t/:tenant", secret, descopeecho.Require(k.Auth, editor))
+			e.Any("/payout", secret, descopeecho.Require(k.Auth, descopehttp.StepUp()))
+			report := audit.Routes(e, k.Project,
+				audit.Route{For: audit.Anyone()},
+				audit.Route{Path: "/account"},
+				audit.Route{Method: "POST", Path: "/account", Body: "name=ada", ContentType: "application/x-www-form-urlencoded"},
+				audit.Route{Path: "/admin/users", For: audit.Role("admin")},
+				audit.Route{Method: "DELETE", Path: "/admin/users", For: audit.Role("admin")},
+				audit.Route{Path: "/t/acme", For: audit.TenantRole("acme", "editor")},
+				audit.Route{Path: "/payout", For: audit.SteppedUp()},
+				audit.Route{Method: "POST", Path: "/payout", Body: "{}", For: audit.SteppedUp()},
+			)
+			assert.NoError(t, report.Check(), "%s", report)
+		})
+	}
+}
+
+// What people get wrong in echo, and what is found of it.
+func TestAuditOfMistakes(t *testing.T) {
+	tests := map[string]struct {
+		mount func(*echo.Echo, *kittest.Kit)
+		who   audit.Access
+		want  string
+	}{
+		"no guard": {
+			func(e *echo.Echo, _ *kittest.Kit) { e.GET("/x", secret) },
+			audit.SignedIn(), "gets in: 200  nobody; ",
+		},
+		"a route beside the group": {
+			func(e *echo.Echo, k *kittest.Kit) {
+				e.Group("/g", descopeecho.RequireSession(k.Auth)).GET("/y", secret)
+				e.GET("/x", secret)
+			},
+			audit.SignedIn(), "gets in: 200  nobody; ",
+		},
+		"the refusal written, and no return": {
+			func(e *echo.Echo, k *kittest.Kit) {
+				e.GET("/x", func(c *echo.Context) error {
+					if _, err := k.Authenticate(c.Response(), c.Request()); err != nil {
+						k.WriteError(c.Response(), c.Request(), err)
+					}
+					return secret(c)
+				})
+			},
+			audit.SignedIn(), "the handler goes on after a refusal: 401  nobody; ",
+		},
+		"LoadSession for RequireSession": {
+			func(e *echo.Echo, k *kittest.Kit) { e.GET("/x", secret, descopeecho.LoadSession(k.Auth)) },
+			audit.SignedIn(), "gets in: 200  nobody; ",
+		},
+		"a role on the tenant's list": {
+			func(e *echo.Echo, k *kittest.Kit) {
+				e.GET("/x", func(c *echo.Context) error {
+					if s, _ := descopeecho.Session(c); !s.HasRole(s.Tenant(), "admin") {
+						return echo.ErrForbidden
+					}
+					return secret(c)
+				}, descopeecho.RequireSession(k.Auth))
+			},
+			audit.Role("admin"), "gets in: 200  role admin in a tenant only",
+		},
+		"the refresh token in the answer": {
+			func(e *echo.Echo, k *kittest.Kit) {
+				e.GET("/x", func(c *echo.Context) error {
+					refresh, err := c.Cookie(kittest.RefreshCookie)
+					if err != nil {
+						return secret(c)
+					}
+					return c.JSON(http.StatusOK, refresh)
+				}, descopeecho.RequireSession(k.Auth))
+			},
+			audit.SignedIn(), "the answer holds the refresh token: 200  signed in; ",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := kittest.New(t)
+				e := echo.New()
+				test.mount(e, k)
+				report := audit.Routes(e, k.Project, audit.Route{Path: "/x", For: test.who})
+				assert.ErrorContains(t, report.Check(), "descopetest/audit: GET /x, for "+test.who.String()+": "+test.want)
+			})
+		})
+	}
+}
