@@ -74,6 +74,22 @@ func TestMistakes(t *testing.T) {
 			},
 			goesOn,
 		},
+		"the same behind a refusal of one's own": {
+			audit.Route{Path: "/x"},
+			func(k *kittest.Kit) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if _, err := k.VerifyToken(r.Context(), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); err != nil {
+						w.WriteHeader(http.StatusUnauthorized)
+						io.WriteString(w, "<p>Not for you.</p>\n")
+					}
+					page(w, r)
+				})
+			},
+			[]string{
+				"the handler goes on after a refusal: 401  " + everybody + "; expired, with refresh; planted cookies; 200 at once; Descope away, key not seen before; Descope away, forged key",
+				"the handler goes on after a refusal: 401  browser: signed in; signed out elsewhere, session not over; Descope away; keys rotated",
+			},
+		},
 		"a page that differs by user and goes on": {
 			audit.Route{Path: "/x"},
 			func(k *kittest.Kit) http.Handler {
@@ -203,7 +219,7 @@ func TestMistakes(t *testing.T) {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Echo", refreshOf(r)) })
 			},
 			[]string{"the answer holds the refresh token: 200  signed in; signed out elsewhere, session over; expired, with refresh; " +
-				"signed out elsewhere, session not over; planted cookies; 200 at once; Descope away; Descope away, key not seen before; keys rotated"},
+				"signed out elsewhere, session not over; planted cookies; 200 at once; Descope away; keys rotated"},
 		},
 		"the refresh token in a cookie for scripts": {
 			audit.Route{Method: "POST", Path: "/x"},

@@ -87,7 +87,9 @@ func (rt *route) rows(pick func(seen) bool) []row {
 		if rt.differs(s) {
 			as = s.form
 		}
-		i := slices.IndexFunc(rows, func(r row) bool { return r.Status == s.status && r.Location == s.location && r.As == as })
+		i := slices.IndexFunc(rows, func(r row) bool {
+			return r.Status == s.status && r.Location == s.location && (r.As == as || s.cookies && r.As == browser)
+		})
 		if i < 0 {
 			i, rows = len(rows), append(rows, row{Status: s.status, Location: s.location, As: as})
 		}
