@@ -225,7 +225,7 @@ func TestMistakes(t *testing.T) {
 			audit.Route{Method: "POST", Path: "/x"},
 			func(k *kittest.Kit) http.Handler {
 				return k.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					http.SetCookie(w, &http.Cookie{Name: "token", Value: refreshOf(r)})
+					http.SetCookie(w, &http.Cookie{Name: kittest.RefreshCookie, Value: refreshOf(r)})
 				}))
 			},
 			[]string{"the answer holds the refresh token: 200  signed in"},
