@@ -90,6 +90,21 @@ func TestMistakes(t *testing.T) {
 				"the handler goes on after a refusal: 401  browser: signed in; signed out elsewhere, session not over; Descope away; keys rotated",
 			},
 		},
+		"a status, and no return": {
+			audit.Route{Path: "/x"},
+			func(k *kittest.Kit) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					switch _, err := k.Authenticate(w, r); {
+					case errors.Is(err, descopehttp.ErrUnavailable):
+						w.WriteHeader(http.StatusServiceUnavailable)
+					case err != nil:
+						w.WriteHeader(http.StatusUnauthorized)
+					}
+					page(w, r)
+				})
+			},
+			goesOn,
+		},
 		"a page that differs by user and goes on": {
 			audit.Route{Path: "/x"},
 			func(k *kittest.Kit) http.Handler {
@@ -211,7 +226,7 @@ func TestMistakes(t *testing.T) {
 					io.WriteString(w, `{"refresh":"`+refreshOf(r)+`"}`)
 				}))
 			},
-			[]string{"the answer holds the refresh token: 200  signed in; signed out elsewhere, session not over; planted cookies; Descope away"},
+			[]string{"the answer holds the refresh token: 200  signed in; signed out elsewhere, session not over; planted cookies"},
 		},
 		"the refresh token in a header, on a page for anyone": {
 			audit.Route{Path: "/x", For: audit.Anyone()},
@@ -219,7 +234,7 @@ func TestMistakes(t *testing.T) {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Echo", refreshOf(r)) })
 			},
 			[]string{"the answer holds the refresh token: 200  signed in; signed out elsewhere, session over; expired, with refresh; " +
-				"signed out elsewhere, session not over; planted cookies; 200 at once; Descope away; keys rotated"},
+				"signed out elsewhere, session not over; planted cookies; 200 at once; keys rotated"},
 		},
 		"the refresh token in a cookie for scripts": {
 			audit.Route{Method: "POST", Path: "/x"},

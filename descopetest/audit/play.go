@@ -70,7 +70,7 @@ func (rt *route) note(s seen) bool {
 	}
 	if s.owner {
 		rt.in = true
-		if page := bytes.TrimSpace(s.body); len(page) > 0 {
+		if page := bytes.TrimSpace(s.body); len(page) > len("{}") { // what is shorter says nothing
 			rt.pages = append(rt.pages, page)
 		}
 	}
@@ -195,8 +195,8 @@ func leaks(res *http.Response, body []byte, refresh string) bool {
 	return refresh != "" && slices.ContainsFunc(shown, func(s string) bool { return strings.Contains(s, refresh) })
 }
 
-// goesOn reports whether a refusal is followed by a page: the one that the owner is shown, or
-// something behind a JSON document that is whole.
+// goesOn reports whether a refusal ends in a page: the one that the owner is shown, or something
+// behind a JSON document that is whole.
 func (rt *route) goesOn(a answer) bool {
 	body := bytes.TrimSpace(a.body)
 	if slices.ContainsFunc(rt.pages, func(page []byte) bool { return bytes.HasSuffix(body, page) }) {
