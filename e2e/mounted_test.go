@@ -96,14 +96,16 @@ func (m *mounted) profile(w http.ResponseWriter, r *http.Request) {
 		<label for="pin">Pin</label><input id="pin" name="code"><button>Save</button></form>`, html.EscapeString(s.Subject()))
 }
 
-// login signs somebody in on the page.
-func (m *mounted) login(b *tab, loginID string) {
+// login signs somebody in on the page, and returns the code that it took.
+func (m *mounted) login(b *tab, loginID string) string {
 	b.t.Helper()
 	b.open(m.url + "/account/signin")
 	b.fill("Login ID", loginID)
-	b.fill("Code", m.project.Code(loginID))
+	code := m.project.Code(loginID)
+	b.fill("Code", code)
 	b.sendForm()
 	b.at("/account/")
+	return code
 }
 
 // sendForm presses the button of a form with a code, unless the sixth digit has sent it.
@@ -443,12 +445,12 @@ func TestMountedNextCode(t *testing.T) {
 	m := mountPages(t, pages.Options{}, func(s *descopetest.Settings) { s.AllowCodeReuse = false })
 	m.project.AddUser(descopetest.User{LoginID: kittest.Ada, Name: "Ada"})
 	b := newBrowser(t)
-	m.login(b, kittest.Ada)
+	used := m.login(b, kittest.Ada)
 	b.open(m.url + "/payout")
 	b.sees("Your payout account") // the code was typed a moment ago
 	b.open(m.url + "/account/authenticator")
 	b.at("/account/signin")
-	b.fill("Code", m.project.Code(kittest.Ada))
+	b.fill("Code", used)
 	b.sees("That code was not accepted.")
 	until[bool](b, `/It comes in \d+ s\.|Your app shows a new code now\./.test(document.body?.innerText)`)
 	b.sees("Your app shows a new code now.")
