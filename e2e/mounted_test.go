@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"html"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -46,9 +47,16 @@ func mountPages(t *testing.T, o pages.Options, configure func(*descopetest.Setti
 			configure(s)
 		}
 	})
+	logs := new(kittest.LogBuffer)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(logs.String())
+		}
+	})
 	auth, p, err := pages.New(descopehttp.Config{
 		ProjectID: m.project.ProjectID(), BaseURL: m.project.URL(), HTTPClient: m.project.Client(),
 		Cookies: descopehttp.Cookies{InsecureHTTP: true},
+		Logger:  slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, o)
 	require.NoError(t, err)
 	mux := http.NewServeMux()
@@ -475,11 +483,11 @@ func TestMountedKeepsForms(t *testing.T) {
 	b.at("/account/signin")
 	b.fill("Code", m.project.Code(kittest.Ada))
 	b.at("/profile")
-	assert.Equal(t, "Poetical science", until[string](b, `document.querySelector("#motto").value`))
+	assert.Equal(t, "Poetical science", until[string](b, `document.querySelector("#motto")?.value`))
 	assert.Empty(t, evaluate[string](b, `document.querySelector("#pin").value`))
 	b.click("Save")
 	b.at("/profile")
-	until[bool](b, `document.querySelector("#motto").value === ""`)
+	until[bool](b, `document.querySelector("#motto")?.value === ""`)
 	assert.Equal(t, "Poetical science", *m.saved.Load())
 
 	b.fill("Motto", "hers alone")
