@@ -17,10 +17,9 @@
 //
 //	POST /admin/users   for role admin
 //	  200  role admin
-//	  303  nobody -> /signin
-//	  401  refresh token as session; other project; forged key; expired
+//	  401  nobody; refresh token as session; other project; forged key; expired; signed out elsewhere, session over
 //	  403  no role; role admin in a tenant only; other site's POST
-//	  503  Descope away, key not seen before
+//	  503  Descope away, key not seen before; Descope away, forged key
 //
 // # What counts as refused
 //
@@ -31,9 +30,9 @@
 // # How it plays
 //
 // Each visitor comes twice: as a browser, with cookies, and as a program, with a Bearer token.
-// Where the two differ, the table tells them apart. With any method but GET and HEAD, what is
-// expected to succeed is done once; those who should be refused come all the same, and do
-// what the route does if they are not.
+// Where the two are answered differently, the table tells them apart. With any method but GET
+// and HEAD, what is expected to succeed is done once; those who should be refused come all the
+// same, and do what the route does if they are not.
 //
 // It waits with [time.Sleep] for limits to fill up again: nothing inside a synctest bubble, a
 // quarter of a second a route and some seconds more outside. Goroutines that wait on real
@@ -41,8 +40,11 @@
 //
 // # What it does not see
 //
-// It knows of a route what [Route.For] says; one that is not listed is not played. What a
-// handler does behind a refusal shows only in the answer's body: a handler that goes on and
-// writes nothing, or writes to a page of its own what differs by user, may go unseen. Of the
-// kit's cookies it knows the default names and those of the project's settings.
+// It knows of a route what [Route.For] says, and does not find one that is not listed. The
+// kit's own flows are none to list: a refresh token is what they take. What a
+// handler does behind a refusal shows in the answer's body alone: one that goes on and writes
+// nothing goes unseen, and so may a page that differs by user behind a refusal that is not JSON.
+// Of cookies it knows the kit's default names and those of the project's settings
+// ([descopetest.Settings.SessionCookieName]). A route that asks for a token of its own against
+// forgery, as a hidden field of a form, refuses everybody.
 package audit

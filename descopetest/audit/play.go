@@ -170,9 +170,10 @@ func (a *auditor) serve(r *http.Request, c credentials) (got answer) {
 	w := httptest.NewRecorder()
 	a.handler.ServeHTTP(w, r)
 	res := w.Result()
+	res.Request = r // what a relative Location is resolved by
 	got = answer{status: res.StatusCode, body: w.Body.Bytes()}
 	if location, err := res.Location(); err == nil && res.StatusCode/100 == 3 {
-		got.location = cmp.Or(location.Host+location.Path, "?") // the query, with the way back, differs
+		got.location = strings.TrimPrefix(location.Host+cmp.Or(location.Path, "/"), r.Host) // the query has the way back
 	}
 	got.leaks = leaks(res, got.body, c.refresh)
 	return got

@@ -73,6 +73,10 @@ func TestGuarded(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 		io.WriteString(w, "<p>Not for you.</p>")
 	}
+	redirect := func(w http.ResponseWriter, _ *http.Request, _ error) {
+		w.Header().Set("Location", "https://app.example") // with no path
+		w.WriteHeader(http.StatusSeeOther)
+	}
 	configs := map[string]func(*descopehttp.Config){
 		"as it is":        func(*descopehttp.Config) {},
 		"rotation":        func(*descopehttp.Config) {},
@@ -82,6 +86,7 @@ func TestGuarded(t *testing.T) {
 		"in body":         func(c *descopehttp.Config) { c.Tokens = descopehttp.InBody },
 		"no cache":        func(c *descopehttp.Config) { c.MaxCachedSessions = -1 },
 		"own refusals":    func(c *descopehttp.Config) { c.ErrorHandler = refuse },
+		"own redirects":   func(c *descopehttp.Config) { c.ErrorHandler = redirect },
 		"own cookie names": func(c *descopehttp.Config) {
 			c.Cookies.SessionNames, c.Cookies.RefreshNames = []string{"s"}, []string{"r"}
 		},
