@@ -72,6 +72,8 @@ func ways(token, refresh string) map[string]*http.Request {
 }
 
 // exp is judged on every hit.
+//
+// Rule: tokens: a remembered session: clock and key are judged again.
 func TestCachedSessionExpires(t *testing.T) {
 	for _, leeway := range []time.Duration{-1, 0, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
@@ -148,6 +150,11 @@ func requireRefused(t *testing.T, h *kittest.Hostile, token string) {
 
 // Rotation with revoke: the key is gone with the fetch that shows it, and what it
 // signed with it.
+//
+// Rule: keys: against a key that was revoked: trust ends with the fetch that shows it, for
+// remembered sessions too; after a day without a fetch nothing is trusted.
+// Rule: tokens: a remembered session: clock and key are judged again.
+// Rule: keys: a key that left the set is not trusted.
 func TestCachedSessionEndsWithItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, cached := cacheThenFetch(t, func(h *kittest.Hostile) string {
@@ -159,6 +166,10 @@ func TestCachedSessionEndsWithItsKey(t *testing.T) {
 }
 
 // Another key under the same kid is another key.
+//
+// Rule: keys: against a key that was revoked: trust ends with the fetch that shows it, for
+// remembered sessions too; after a day without a fetch nothing is trusted.
+// Rule: keys: a key that left the set is not trusted.
 func TestCachedSessionEndsWhenItsKidGetsAnotherKey(t *testing.T) {
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
@@ -197,6 +208,10 @@ func TestCachedSessionSurvivesAFetch(t *testing.T) {
 
 // Keys that could not be fetched for a day are not trusted, cached sessions or
 // not: nobody would have seen a revocation.
+//
+// Rule: keys: against a key that was revoked: trust ends with the fetch that shows it, for
+// remembered sessions too; after a day without a fetch nothing is trusted.
+// Rule: keys: keys are trusted for a day without a fetch.
 func TestCachedSessionNeedsKeysThatAreNotStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -451,6 +466,9 @@ func TestCacheUnderRevocation(t *testing.T) {
 
 // What is kept of a session is no credential: no part of the token's signature
 // is left in the memory of the process once its request is over.
+//
+// Rule: tokens: against reading tokens out of memory or logs: the cache keeps hashes; no token,
+// code, key or QR code is logged or printed.
 func TestCacheKeepsNoToken(t *testing.T) {
 	h := kittest.NewHostile(t)
 	next := nothingKept{}

@@ -32,8 +32,8 @@ type Config struct {
 	ProjectID string
 
 	// BaseURL is where Descope answers. The default is the project's region, as
-	// Descope's own clients derive it from the id: https://api.descope.com, or
-	// https://api.<region>.descope.com. Set it for a custom domain. It must be
+	// Descope's own clients derive it from the id: https://api.descope.com, or one
+	// such as https://api.euc1.descope.com. Set it for a custom domain. It must be
 	// https, except for a loopback address.
 	BaseURL string
 

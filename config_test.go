@@ -18,6 +18,8 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
+// Rule: cookies: a `drn` among the configured names is of their kind, and no token passes for
+// the other kind.
 func TestConfigMistakes(t *testing.T) {
 	for _, tt := range []struct {
 		field string
@@ -182,6 +184,10 @@ func TestGoodConfigs(t *testing.T) {
 
 // The HTTP client that calls Descope must not keep cookies of one user for the
 // next, and must not carry tokens to where a redirect points.
+//
+// Rule: answers: against an answer of a proxy in between (HTML, a redirect, a huge body, one
+// that never ends): "Cannot tell"; bounded in size and time, no redirects, never repeated.
+// Rule: flows: no redirects, no cookie jar, 10 s.
 func TestHTTPClientIsCopiedAndRestricted(t *testing.T) {
 	k := kittest.New(t)
 	tokens := k.Project.SignIn(kittest.Ada)

@@ -60,6 +60,11 @@ var cookieVariants = map[string]struct {
 
 // What is set is scoped as configured, and what is deleted goes from a browser,
 // whichever of the two scopes it was set for.
+//
+// Rule: cookies: against a subdomain that plants cookies: `__Host-` names by default.
+// Rule: cookies: against cookies that outlive a sign-out: deleted in every scope in which they
+// were set, by an earlier configuration too.
+// Rule: cookies: cookies: __Host-, Secure, HttpOnly, Lax; deleted with and without Domain.
 func TestCookieVariants(t *testing.T) {
 	for name, tt := range cookieVariants {
 		t.Run(name, func(t *testing.T) {
@@ -132,6 +137,9 @@ func TestCookieVariants(t *testing.T) {
 }
 
 // Every place that deletes cookies deletes them in all variants.
+//
+// Rule: cookies: against cookies that outlive a sign-out: deleted in every scope in which they
+// were set, by an earlier configuration too.
 func TestDeletionsByTheMiddleware(t *testing.T) {
 	for name, tt := range cookieVariants {
 		if tt.refresh == "" {
@@ -193,6 +201,8 @@ func TestDeletionsByTheMiddleware(t *testing.T) {
 // A session token that no browser would store is not set: the old cookie is
 // deleted, so that it does not stay in its place, and the refresh cookie renews
 // the session as often as needed.
+//
+// Rule: cookies: a token over 4,096 bytes is not set.
 func TestLargeSessionToken(t *testing.T) {
 	for name, tt := range map[string]struct {
 		size int // of name and value
@@ -254,6 +264,10 @@ func TestLargeSessionToken(t *testing.T) {
 
 // A refresh cookie that somebody planted beside the owner's must not take its
 // place: of two that claim the same user, the one that is genuine is used.
+//
+// Rule: cookies: against a planted cookie that turns one user into another: all cookies that
+// count must name one user.
+// Rule: cookies: what cannot be verified does not speak against what can.
 func TestPlantedRefreshCookie(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -318,6 +332,8 @@ func TestBestOfSeveralCookies(t *testing.T) {
 
 // The next handler finds the new session and no refresh token, however the names
 // of the cookies were written.
+//
+// Rule: cookies: the refresh token is out of the next handler's sight.
 func TestRenewedRequestCarriesNoRefreshToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, spelling := range []string{
@@ -354,6 +370,8 @@ func TestRenewedRequestCarriesNoRefreshToken(t *testing.T) {
 // An expired session still says whose browser this is, also to a server that has
 // just been started and holds no keys yet: a planted refresh cookie must not sign
 // its owner in as somebody else.
+//
+// Rule: cookies: an expired session names its user.
 func TestExpiredSessionNamesItsUserAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -370,6 +388,9 @@ func TestExpiredSessionNamesItsUserAfterARestart(t *testing.T) {
 
 // Nor may the order of two refresh cookies decide who somebody is, because no
 // keys are held that could tell the planted one.
+//
+// Rule: cookies: against a planted cookie that turns one user into another: all cookies that
+// count must name one user.
 func TestTwoUsersConflictAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -400,6 +421,10 @@ func countHashes(t *testing.T) *atomic.Int64 {
 }
 
 // Of the cookies of one name a few are judged, however many are sent.
+//
+// Rule: cookies: against a thousand cookies, to have a thousand signatures checked: of each
+// name 16 are looked at and 4 verified.
+// Rule: cookies: four cookies of a name at most.
 func TestCookieBomb(t *testing.T) {
 	h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = -1 })
 	require.NoError(t, h.Ready(t.Context()))
@@ -453,6 +478,10 @@ func TestCookieBomb(t *testing.T) {
 
 // Where the configuration says otherwise, cookies follow it, and they never
 // outlive the refresh token.
+//
+// Rule: cookies: against a cache that keeps an answer with cookies: `no-store` that no handler
+// can take away, and `Vary`.
+// Rule: flows: tokens in cookies are emptied in the body.
 func TestSignInCookies(t *testing.T) {
 	const month = 28 * 24 * time.Hour
 	for _, tt := range []struct {
@@ -502,6 +531,10 @@ func TestSignInCookies(t *testing.T) {
 }
 
 // Cookies of two users are nobody's in the flows as well.
+//
+// Rule: cookies: against a planted cookie that turns one user into another: all cookies that
+// count must name one user.
+// Rule: cookies: all cookies that count name one user.
 func TestFlowsRefuseTwoUsers(t *testing.T) {
 	k := kittest.New(t)
 	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
@@ -703,6 +736,9 @@ const appHost, deepHost = "app.own.example", "a.b.c.d.own.example"
 
 // Cookies that an earlier configuration has set for a wider scope end with a logout, and
 // keep nobody from signing in.
+//
+// Rule: cookies: against cookies that outlive a sign-out: deleted in every scope in which they
+// were set, by an earlier configuration too.
 func TestFormerCookieScopes(t *testing.T) {
 	plain := descopehttp.Cookies{PlainNames: true}
 	for name, tt := range map[string]struct {
@@ -781,6 +817,9 @@ func TestScopesOfOddHosts(t *testing.T) {
 
 // Of cookies of two users those count that the marker names, which no neighbour can plant:
 // not the newest, and not those of who signed in here once.
+//
+// Rule: cookies: against a neighbour host that plants another user's cookies under plain names:
+// where the cookies name two users, the one counts that `__Host-DSU` names.
 func TestMarkerSettlesAConflict(t *testing.T) {
 	s := newScopes(t)
 	s.use(descopehttp.Cookies{PlainNames: true})
@@ -814,6 +853,9 @@ func TestMarkerSettlesAConflict(t *testing.T) {
 }
 
 // Junk before the good cookie does not keep its owner out.
+//
+// Rule: cookies: against a thousand cookies, to have a thousand signatures checked: of each
+// name 16 are looked at and 4 verified.
 func TestJunkDoesNotCount(t *testing.T) {
 	for junk, want := range map[int]int{6: http.StatusOK, 15: http.StatusOK, 16: http.StatusUnauthorized} {
 		k := kittest.New(t)
@@ -903,6 +945,9 @@ func names(session, refresh string) func(*descopehttp.Config) {
 
 // A new name in front signs nobody out, with and without rotation, and what was there
 // before is gone with the first renewal; with a logout and a sign-in too.
+//
+// Rule: cookies: cookies of former names go at a sign-in, a renewal and a logout; partitioned
+// ones in both forms.
 func TestRenamedCookies(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before, after    func(*descopehttp.Config)
@@ -1003,6 +1048,9 @@ func TestTwoProjectsOnOneHost(t *testing.T) {
 
 // A token is of the kind that its drn says, whatever name it comes under and however it is
 // presented: none passes for the other kind.
+//
+// Rule: cookies: a `drn` among the configured names is of their kind, and no token passes for
+// the other kind.
 func TestKindsAreNeverConfused(t *testing.T) {
 	h := kittest.NewHostile(t, names("shop __Host-DS DS", "shopR __Host-DSR DSR"))
 	bearer := func(r *http.Request, token string) *http.Request { return kittest.WithBearer(r, token) }
@@ -1127,6 +1175,9 @@ func TestDescopesCookiesUnderConfiguredNames(t *testing.T) {
 
 // What a neighbour host plants under a plain name counts for nothing beside a good value
 // under a name that it cannot plant, and crowds none out.
+//
+// Rule: cookies: values under __Host- names before all others, which count where none of those
+// opens anything.
 func TestPlantedBesideHosted(t *testing.T) {
 	for name, tt := range map[string]struct {
 		own, planted string // of {S}, {R} of Ada and of Bob
@@ -1170,6 +1221,9 @@ func TestPlantedBesideHosted(t *testing.T) {
 
 // A partitioned cookie and one that is not are two to a browser: both are set and deleted
 // in their own form, or else a logout leaves one, and the old one stays beside the new.
+//
+// Rule: cookies: cookies of former names go at a sign-in, a renewal and a logout; partitioned
+// ones in both forms.
 func TestPartitionedCookies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		partitioned := func(c *descopehttp.Config) {

@@ -40,6 +40,10 @@ func TestCachedSessionIsNotValidBeforeItsTime(t *testing.T) {
 
 // A token over 16 KiB is refused by its length, before anything is made of it.
 // Nothing is allocated then, whether it is a session or a refresh token.
+//
+// Rule: tokens: against a token made to be expensive (16 KiB of nesting, members, escapes):
+// refused over 16 KiB before anything is allocated; at most 1 MiB and 5,000 objects at 16 KiB.
+// Rule: tokens: 16 KiB at most, before anything is decoded.
 func TestOversizeTokensAllocateNothing(t *testing.T) {
 	a, err := New(Config{ProjectID: "P2descopetest00000000000000A", HTTPClient: &http.Client{Transport: noNetwork{t}}})
 	require.NoError(t, err)
@@ -62,6 +66,8 @@ func TestOversizeTokensAllocateNothing(t *testing.T) {
 
 // Browsers drop a cookie whose name and value are longer than 4,096 bytes
 // together; at the limit they keep it.
+//
+// Rule: cookies: a token over 4,096 bytes is not set.
 func TestCookieSizeLimit(t *testing.T) {
 	for _, c := range []Cookies{{}, {PlainNames: true}} {
 		p := newCookiePolicy(c, InCookies, "P", slog.New(slog.DiscardHandler))

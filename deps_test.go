@@ -55,6 +55,7 @@ var arrows = map[string]struct{ own, others string }{
 	"internal/kittest":     {own: "descopehttp descopetest", others: "stretchr/testify golang-jwt/jwt/v5"},
 	"internal/redistest":   {},
 	"internal/consumers":   {},
+	"internal/docs":        {},
 }
 
 // Dependencies point one way, downwards.

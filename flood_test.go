@@ -30,6 +30,12 @@ import (
 // While somebody sends invented kids and keys rotate, Descope hears of it at a
 // rate that does not depend on the flood, the rotated key is in use within the
 // floor, and nothing piles up.
+//
+// Rule: keys: against invented kids, to have the key endpoint asked all the time: one fetch in
+// 5 s whatever arrives, and one at a time.
+// Rule: keys: against invented kids, to keep a real rotation from being seen: the rotated key
+// is in use with the next fetch.
+// Rule: keys: one fetch in 5 s, one at a time.
 func TestFloodOfInventedKids(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tap := new(kittest.CallTimes)
@@ -75,6 +81,9 @@ func TestFloodOfInventedKids(t *testing.T) {
 // neither those whose key is known nor a refresh. A refresh whose answer is signed
 // by a key of just now has to wait for that key; it takes no more than twice its
 // time alone.
+//
+// Rule: keys: against a slow key endpoint, to hold up everybody: requests whose key is known do
+// not wait; keys have their own connections.
 func TestSlowKeyEndpoint(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault   descopetest.Fault
@@ -149,6 +158,10 @@ func TestSlowKeyEndpoint(t *testing.T) {
 
 // The same over real connections, where a user's transport allows one connection
 // to a host at a time: the key endpoint must not occupy it.
+//
+// Rule: keys: against a slow key endpoint, to hold up everybody: requests whose key is known do
+// not wait; keys have their own connections.
+// Rule: keys: keys have connections of their own.
 func TestSlowKeyEndpointOverOneConnection(t *testing.T) {
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2"} {
 		t.Run(proto, func(t *testing.T) {

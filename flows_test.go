@@ -223,7 +223,7 @@ func TestProblemIsInEveryError(t *testing.T) {
 	assert.False(t, errors.As(errors.New("another"), &p))
 }
 
-// Rule: what a user types, and a key, is in no log line.
+// Rule: flows: what a user types, and a key, is in no log line.
 func TestFlowsPrintNothing(t *testing.T) {
 	const secret = "secret-of-a-user"
 	for _, v := range []any{
@@ -355,7 +355,7 @@ func (v payer) open(k *kittest.Kit) *http.Response {
 	return v.b.Do(k.Require(descopehttp.StepUpWithin(typedWithin))(new(kittest.Spy)), kittest.Get("/"))
 }
 
-// Rule: StepUpWithin believes a code that was typed, and no "iat" of a renewal.
+// Rule: guards: StepUpWithin believes a code that was typed, and no "iat" of a renewal.
 func TestStepUpWithin(t *testing.T) {
 	for name, rotates := range map[string]bool{"with rotation": true, "without rotation": false} {
 		t.Run(name, func(t *testing.T) {

@@ -45,6 +45,11 @@ var flowBodies = []string{
 // Whatever is sent to a flow, what reaches Descope is one plain JSON object with
 // the members that are allowed, and is about whom the request is about in the
 // eyes of every reader.
+//
+// Rule: cookies: against a body judged as one user and taken by Descope as another: what was
+// judged is encoded anew; names twice or in another case are refused.
+// Rule: cookies: against a client that chooses its own claims, tenant or application: an
+// allow-list of login options.
 func FuzzRequestBody(f *testing.F) {
 	for i, body := range flowBodies {
 		for path := range flowPaths {
@@ -142,6 +147,11 @@ var tokenUsers = map[string]string{"{{S}}": kittest.FuzzAda, "{{T}}": kittest.Fu
 // Whatever the two headers hold, the session is that of a token in them: of the
 // Bearer token if there is one, and of cookies only if all that count name one
 // user.
+//
+// Rule: cookies: against two credentials in one request, each for another reader: a bearer
+// token is judged and cookies are not looked at; two Authorization headers are refused.
+// Rule: cookies: a bearer token is judged, cookies are not looked at.
+// Rule: cookies: all cookies that count name one user.
 func FuzzHeaders(f *testing.F) {
 	for _, cookie := range cookieHeaders {
 		for _, authorization := range authorizations {

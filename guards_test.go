@@ -99,6 +99,9 @@ var guardedClaims = []struct {
 // Every guard against every place where Descope can put a claim, and against
 // claims that are missing, empty, another tenant's or of a wrong type. A guard
 // that closes answers 403 or asks for more; it never signs out.
+//
+// Rule: cookies: against the admin of one tenant as the admin of all: lists of a tenant are
+// never read as the project's, whatever type the claims are of.
 func TestGuardsByClaims(t *testing.T) {
 	for _, tt := range guardedClaims {
 		t.Run(tt.name, func(t *testing.T) {
@@ -161,6 +164,7 @@ func TestStepUpChallenge(t *testing.T) {
 	kittest.RequireProblem(t, kittest.Serve(k.Require(own)(new(kittest.Spy)), kittest.WithBearer(kittest.Get("/"), token)), http.StatusUnauthorized, "step_up_required")
 }
 
+// Rule: guards: an empty tenant is none.
 func TestTenantFromThePath(t *testing.T) {
 	k := kittest.New(t)
 	k.Project.AddUser(descopetest.User{LoginID: "eve", Tenants: map[string]descopetest.Tenant{"T1": {Roles: []string{"admin"}}}})
@@ -188,6 +192,10 @@ func TestTenantFromThePath(t *testing.T) {
 }
 
 // No order of middleware serves a guarded route to someone who lacks the role.
+//
+// Rule: cookies: against middleware in the wrong order, nested, or with somebody else's
+// context: every middleware authenticates by itself.
+// Rule: guards: every guard must agree.
 func TestNoCompositionOpensAGuardedRoute(t *testing.T) {
 	k := kittest.New(t)
 	k.Project.AddUser(descopetest.User{LoginID: "guest"})
@@ -250,6 +258,9 @@ func TestStepUpFlow(t *testing.T) {
 	})
 }
 
+// Rule: guessing: against a key for somebody else's account by way of update: the login id must
+// be among those of the presented token's user; a step-up with `StepUpForUpdate`.
+// Rule: flows: update with StepUpForUpdate: a step-up.
 func TestStepUpForUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		update := func() *http.Request { return kittest.Post(kittest.UpdatePath, `{"loginId":"`+kittest.Ada+`"}`) }
@@ -316,6 +327,9 @@ func TestSessionAccessors(t *testing.T) {
 	}
 }
 
+// Rule: cookies: against a login page that sends people to another site: only a path of this
+// server is a way back.
+// Rule: guards: the way back is a path of this server.
 func TestReturnTo(t *testing.T) {
 	for _, back := range []string{"/", "/app", "/app/?q=1&r=//x", "/a%20b", "/app?u=https://x.example", `/a?b=\c`, "/app/..%2f", "/" + strings.Repeat("a", 2047)} {
 		r := kittest.Get("/signin")
@@ -341,6 +355,8 @@ func TestReturnTo(t *testing.T) {
 	}
 }
 
+// Rule: cookies: against a login page that sends people to another site: only a path of this
+// server is a way back.
 func TestLoginURL(t *testing.T) {
 	k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = "/signin?lang=en" })
 	next := new(kittest.Spy)

@@ -143,6 +143,9 @@ func badCalls(project string, tokens descopetest.Tokens) []badRequest {
 }
 
 // What a client gets wrong it is told, and Descope never hears of it.
+//
+// Rule: flows: each flow has its method; a refresh token where one is needed; JSON, 64 KiB, one
+// object, unique names; `loginId`: not empty, 256 bytes, no control characters; `code`: digits.
 func TestBadInput(t *testing.T) {
 	tap := new(kittest.Wiretap)
 	h := kittest.NewHostile(t, tap.Config)
@@ -198,6 +201,8 @@ func TestInputAtTheLimits(t *testing.T) {
 }
 
 // A body that two readers could take for two is refused in every flow that reads one.
+//
+// Rule: flows: a body with a name twice is refused, in each flow.
 func TestAmbiguousBodies(t *testing.T) {
 	k := kittest.New(t)
 	tokens := k.Project.SignIn(kittest.Ada)
@@ -218,6 +223,9 @@ func TestAmbiguousBodies(t *testing.T) {
 
 // A body that two readers read differently would be judged as one user's and
 // taken by Descope as another's. What reaches Descope is what was judged.
+//
+// Rule: cookies: against a body judged as one user and taken by Descope as another: what was
+// judged is encoded anew; names twice or in another case are refused.
 func TestOnlyWhatWasJudgedIsSent(t *testing.T) {
 	for _, tt := range []struct {
 		name, path, body string

@@ -25,6 +25,7 @@ import (
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
+// Rule: keys: one fetch in 5 s, one at a time.
 func TestOneKeyFetchAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fetches, most, n atomic.Int32
@@ -60,6 +61,8 @@ func TestKeyFetchEnds(t *testing.T) {
 	})
 }
 
+// Rule: keys: against invented kids, to fill memory: bounded, by hash, for 30 s.
+// Rule: keys: kids that nobody knows are forgotten, and bounded.
 func TestAbsentKidsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := authOver(t, noNetwork{t})
@@ -99,6 +102,7 @@ func TestFilterByKid(t *testing.T) {
 	}
 }
 
+// Rule: tokens: RS256, ES256 and ES384 are taken, each under keys of its own kind.
 func TestEachAlgorithm(t *testing.T) {
 	const project = "P2abcdefghijklmnopqrstuvwxyz"
 	b64 := base64.RawURLEncoding.EncodeToString
@@ -138,6 +142,8 @@ func TestEachAlgorithm(t *testing.T) {
 	}
 }
 
+// Rule: keys: against invented kids, to fill memory: bounded, by hash, for 30 s.
+// Rule: keys: retired keys refuse bad signatures, bounded.
 func TestRetiredKeysAreBounded(t *testing.T) {
 	s := newKeySet(nil, new(token.Rules), slog.New(slog.DiscardHandler))
 	key := onlyKey(t, `{"kid":"a","alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`)

@@ -41,6 +41,10 @@ func TestReady(t *testing.T) {
 
 // A rotation is seen by the first request that comes when the floor allows a
 // fetch again, and not before.
+//
+// Rule: keys: against invented kids, to keep a real rotation from being seen: the rotated key
+// is in use with the next fetch.
+// Rule: keys: 401 only after a fetch that began after the `kid` was seen.
 func TestRotatedKeyIsAcceptedAfterTheFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -64,6 +68,8 @@ func TestRotatedKeyIsAcceptedAfterTheFloor(t *testing.T) {
 }
 
 // A kid is refused only after a fetch that began when it had been seen already.
+//
+// Rule: keys: 401 only after a fetch that began after the `kid` was seen.
 func TestUnknownKeyIsRefusedOnlyAfterAFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := kittest.NewHostile(t)
@@ -82,6 +88,9 @@ func TestUnknownKeyIsRefusedOnlyAfterAFetch(t *testing.T) {
 	})
 }
 
+// Rule: keys: against invented kids, to have the key endpoint asked all the time: one fetch in
+// 5 s whatever arrives, and one at a time.
+// Rule: keys: one fetch in 5 s, one at a time.
 func TestInventedKidsDoNotFloodTheKeyEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := kittest.NewHostile(t)
@@ -104,6 +113,8 @@ func TestInventedKidsDoNotFloodTheKeyEndpoint(t *testing.T) {
 	})
 }
 
+// Rule: keys: against an empty answer of the key endpoint, to sign everybody out: a set without
+// a usable key never replaces a good one.
 func TestKeysNotToBeHad(t *testing.T) {
 	for name, fault := range map[string]descopetest.Fault{
 		"500":             {Status: 500},
@@ -148,6 +159,10 @@ func TestKeysNotToBeHad(t *testing.T) {
 }
 
 // Held keys outlive a key endpoint that is away, for a day.
+//
+// Rule: keys: against a key that was revoked: trust ends with the fetch that shows it, for
+// remembered sessions too; after a day without a fetch nothing is trusted.
+// Rule: keys: keys are trusted for a day without a fetch.
 func TestKeysSurviveAnOutageForADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -168,6 +183,10 @@ func TestKeysSurviveAnOutageForADay(t *testing.T) {
 }
 
 // A set without one usable key, such as an empty one, never replaces a good one.
+//
+// Rule: keys: against an empty answer of the key endpoint, to sign everybody out: a set without
+// a usable key never replaces a good one.
+// Rule: keys: a set without a usable key replaces none.
 func TestEmptyKeySetReplacesNone(t *testing.T) {
 	for _, body := range []string{`{"keys":[]}`, `{"keys":[{"kty":"RSA","kid":"a","alg":"RS256","use":"enc"}]}`, `{}`, `null`, `[]`} {
 		synctest.Test(t, func(t *testing.T) {
@@ -206,6 +225,9 @@ func TestOldKeysAreRefreshedBesideTheRequest(t *testing.T) {
 }
 
 // A key that has left the set stops being trusted with the fetch that shows it.
+//
+// Rule: keys: against a key that was revoked: trust ends with the fetch that shows it, for
+// remembered sessions too; after a day without a fetch nothing is trusted.
 func TestRevokedKeyIsNoLongerTrusted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -265,6 +287,11 @@ func TestKeyFetchOutlivesItsCaller(t *testing.T) {
 	})
 }
 
+// Rule: keys: against a key set with a weak or odd key (1,024 bits, exponent 1, off the curve,
+// for encryption, two keys under one kid): each key is judged alone and skipped.
+// Rule: keys: a key needs a `kid`, and an `alg` that fits its kind, curve and strength.
+// Rule: keys: `use` is sig, `key_ops` hold verify.
+// Rule: keys: two keys under one `kid`: neither; at most 100 keys are looked at.
 func TestKeyPolicy(t *testing.T) {
 	h := kittest.NewHostile(t)
 	_, ec := kittest.Keys()
@@ -422,6 +449,9 @@ func TestPanicWhileKeysAreFetched(t *testing.T) {
 
 // A client that sends tokens of keys that are not held is told to come back a few
 // times, because the key may be new. Then it is refused.
+//
+// Rule: keys: 401 only after a fetch that began after the `kid` was seen.
+// Rule: keys: of a client's tokens of unknown keys 8 in 5 s get a 503, the others a 401.
 func TestPendingKeysPerClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := kittest.NewHostile(t)

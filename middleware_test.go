@@ -25,6 +25,17 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
+// Rule: cookies: against two credentials in one request, each for another reader: a bearer
+// token is judged and cookies are not looked at; two Authorization headers are refused.
+// Rule: cookies: against a planted cookie that turns one user into another: all cookies that
+// count must name one user.
+// Rule: cookies: against a planted cookie that locks the owner out: cookies that fail the
+// checks are ignored.
+// Rule: cookies: two Authorization headers: 401; a bearer value that is neither a token nor the
+// project: 401; DPoP: 401.
+// Rule: cookies: a bearer token is judged, cookies are not looked at.
+// Rule: cookies: four cookies of a name at most.
+// Rule: cookies: all cookies that count name one user.
 func TestWhichCredential(t *testing.T) {
 	k := kittest.New(t)
 	k.Project.AddUser(descopetest.User{LoginID: "bob"})
@@ -101,6 +112,7 @@ func TestWhichCredential(t *testing.T) {
 	assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 }
 
+// Rule: cookies: all cookies that count name one user.
 func TestConflictingCookiesAreDeleted(t *testing.T) {
 	k := kittest.New(t)
 	k.Project.AddUser(descopetest.User{LoginID: "bob"})
@@ -116,6 +128,10 @@ func TestConflictingCookiesAreDeleted(t *testing.T) {
 // An expired session token opens nothing, but it still says whose browser this
 // is: a refresh token that somebody planted beside it must not sign the owner in
 // as somebody else.
+//
+// Rule: cookies: against a planted cookie that turns one user into another: all cookies that
+// count must name one user.
+// Rule: cookies: an expired session names its user.
 func TestExpiredSessionStillNamesItsUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -131,6 +147,9 @@ func TestExpiredSessionStillNamesItsUser(t *testing.T) {
 
 // A cookie that a neighbour's project left under the same name must not strand
 // the owner of the refresh token.
+//
+// Rule: cookies: against a planted cookie that locks the owner out: cookies that fail the
+// checks are ignored.
 func TestUnusableSessionCookieIsRenewed(t *testing.T) {
 	h := kittest.NewHostile(t)
 	tokens := h.Project.SignIn(kittest.Ada)
@@ -153,6 +172,10 @@ func TestUnusableSessionCookieIsRenewed(t *testing.T) {
 
 // The handler behind a renewal runs once, after the new cookies were set, and
 // sees the new session token and no refresh token.
+//
+// Rule: cookies: against a cache that keeps an answer with cookies: `no-store` that no handler
+// can take away, and `Vary`.
+// Rule: cookies: answers with cookies are not cached.
 func TestRenewalBeforeNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -291,6 +314,10 @@ func TestNestedMiddlewareRefreshesOnce(t *testing.T) {
 
 // What a handler or another middleware put into the context can be read, and
 // opens nothing.
+//
+// Rule: cookies: against middleware in the wrong order, nested, or with somebody else's
+// context: every middleware authenticates by itself.
+// Rule: guards: a session of another Auth or of a test opens nothing.
 func TestSessionsOfOthersOpenNothing(t *testing.T) {
 	k, other := kittest.New(t), kittest.New(t)
 	made, err := descopehttp.NewSession(map[string]any{"sub": "U2made", "roles": []string{"admin"}})
@@ -310,6 +337,7 @@ func TestSessionsOfOthersOpenNothing(t *testing.T) {
 	assert.Zero(t, next.Calls)
 }
 
+// Rule: guards: every guard must agree.
 func TestGuards(t *testing.T) {
 	k := kittest.New(t)
 	token := k.Project.SignIn(kittest.Ada).Session
@@ -328,6 +356,11 @@ func TestGuards(t *testing.T) {
 	assert.Equal(t, 1, next.Calls)
 }
 
+// Rule: cookies: against a request that another site's page sends with this user's cookies:
+// `http.CrossOriginProtection` before anything else, for every flow and every unsafe method.
+// Rule: cookies: against a WebSocket that another site's page opens: an upgrade is judged as if
+// it were a POST.
+// Rule: cookies: cross-origin requests with cookies: 403; upgrades as if POST.
 func TestCrossOrigin(t *testing.T) {
 	k := kittest.New(t, func(c *descopehttp.Config) { c.TrustedOrigins = []string{"https://app.example"} })
 	tokens := k.Project.SignIn(kittest.Ada)
@@ -399,6 +432,10 @@ func TestCrossOrigin(t *testing.T) {
 }
 
 // A refused cross-origin request must not spend the refresh token either.
+//
+// Rule: cookies: against a request that another site's page sends with this user's cookies:
+// `http.CrossOriginProtection` before anything else, for every flow and every unsafe method.
+// Rule: cookies: cross-origin requests with cookies: 403; upgrades as if POST.
 func TestCrossOriginRefreshesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -413,6 +450,7 @@ func TestCrossOriginRefreshesNothing(t *testing.T) {
 	})
 }
 
+// Rule: cookies: an upgrade does not refresh.
 func TestUpgradeStartsNoRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -505,6 +543,8 @@ func TestLoadSession(t *testing.T) {
 	})
 }
 
+// Rule: answers: against an answer of a proxy in between (HTML, a redirect, a huge body, one
+// that never ends): "Cannot tell"; bounded in size and time, no redirects, never repeated.
 func TestRefusals(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault  descopetest.Fault
@@ -603,6 +643,11 @@ func TestForgedExpiredSessionNamesNobody(t *testing.T) {
 
 // Refresh tokens live for weeks, keys for days: one that has left the key set
 // does not speak against a refresh token, but a bad signature does.
+//
+// Rule: keys: against refresh tokens of invented kids, to have Descope asked for each: retired
+// keys as a filter, 5 calls a second for the rest once keys are held, and for renewals and
+// logouts always; tokens that Descope took before are exempt.
+// Rule: keys: retired keys refuse bad signatures, bounded.
 func TestRefreshTokenOfAnotherKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -668,6 +713,11 @@ func TestLoadSessionWithABearerAndSlowKeys(t *testing.T) {
 }
 
 // The answer to a refresh must be about the user who refreshed.
+//
+// Rule: answers: against an answer with tokens of another user, of another project, or expired:
+// tokens are verified before they are handed on, and must be the same user's.
+// Rule: renewing: the tokens of an answer pass all checks, and are those of the user who
+// refreshed.
 func TestAnswerAboutAnotherUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -694,6 +744,11 @@ func TestAnswerAboutAnotherUser(t *testing.T) {
 }
 
 // Whatever Descope answers passes the same checks as what a client presents.
+//
+// Rule: answers: against an answer with tokens of another user, of another project, or expired:
+// tokens are verified before they are handed on, and must be the same user's.
+// Rule: renewing: the tokens of an answer pass all checks, and are those of the user who
+// refreshed.
 func TestAnswersAreVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := kittest.NewHostile(t)
@@ -786,6 +841,7 @@ func TestErrorHandler(t *testing.T) {
 	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_refresh_token")
 }
 
+// Rule: guards: an error that is none of ours is a bare 500.
 func TestWriteErrorOfSomethingElse(t *testing.T) {
 	k := kittest.New(t)
 	w := httptest.NewRecorder()
@@ -799,6 +855,8 @@ func TestWriteErrorOfSomethingElse(t *testing.T) {
 }
 
 // With InBody, cookies are neither read nor written.
+//
+// Rule: cookies: InBody reads no cookies.
 func TestInBodyIgnoresCookies(t *testing.T) {
 	k := kittest.New(t, func(c *descopehttp.Config) { c.Tokens = descopehttp.InBody })
 	tokens := k.Project.SignIn(kittest.Ada)
@@ -830,6 +888,10 @@ func TestSessionInBody(t *testing.T) {
 
 // Nor can one by itself turn the browser of an expired session into another's, even
 // if it is genuine; and two of two users are nobody's, in whatever order they come.
+//
+// Rule: cookies: against a planted cookie that turns one user into another: all cookies that
+// count must name one user.
+// Rule: cookies: what cannot be verified does not speak against what can.
 func TestPlantedRefreshTokensOfUnknownKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := kittest.New(t).Project
@@ -875,6 +937,10 @@ func TestPlantedRefreshTokensOfUnknownKeys(t *testing.T) {
 // A planted refresh token that cannot be verified here, because its key was never
 // held, counts for nothing beside one that can: neither does it turn the cookies
 // into those of two users, nor is it spent in place of the owner's.
+//
+// Rule: cookies: against a planted cookie that turns one user into another: all cookies that
+// count must name one user.
+// Rule: cookies: what cannot be verified does not speak against what can.
 func TestPlantedRefreshTokenOfUnknownKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := kittest.NewHostile(t)
@@ -895,6 +961,11 @@ func TestPlantedRefreshTokenOfUnknownKey(t *testing.T) {
 
 // An answer that depends on a cookie says so, over real HTTP: what a browser or a proxy
 // keeps of one user must not be shown to the next, nor a refusal to who has signed in.
+//
+// Rule: cookies: against a page of one user that a browser or a proxy shows to the next: `Vary:
+// Cookie, Authorization` and `private` on all that was judged.
+// Rule: cookies: against a cache that keeps an answer with cookies: `no-store` that no handler
+// can take away, and `Vary`.
 func TestAnswersSayThatTheyDependOnTheUser(t *testing.T) {
 	files := http.FileServerFS(fstest.MapFS{"statement": {Data: []byte("ada's"), ModTime: time.Now().Add(-24 * time.Hour)}})
 	shared := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -22,6 +22,10 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
+// Rule: renewing: against parallel requests that spend a rotating refresh token twice, which
+// signs the losers out: one call for each token at a time, for whoever waits, on one replica or
+// on all that share a `RefreshStore`.
+// Rule: renewing: one call for a token at a time, whoever waits.
 func TestTwoHundredAtOnce(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -56,6 +60,9 @@ func TestTwoHundredAtOnce(t *testing.T) {
 	}
 }
 
+// Rule: renewing: against a request that arrives after its token was spent: a spent token leads
+// to its newest successor for a minute, here and on other replicas.
+// Rule: renewing: a spent token leads to the newest successor, for a minute.
 func TestLateRequestGetsTheSuccessor(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		for _, late := range []time.Duration{0, time.Second, 5 * time.Second, 30 * time.Second, 59 * time.Second} {
@@ -77,6 +84,11 @@ func TestLateRequestGetsTheSuccessor(t *testing.T) {
 
 // R1 → R2 → R3, where R2 has been seen: whoever still has R2 gets R3, and whoever has R1 is
 // served, and gets nothing newer.
+//
+// Rule: renewing: against a request that arrives after its token was spent: a spent token leads
+// to its newest successor for a minute, here and on other replicas.
+// Rule: renewing: a spent token leads to the newest successor, for a minute.
+// Rule: renewing: what memory holds ends with its session and its key.
 func TestLateRequestGetsTheNewestSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -100,6 +112,11 @@ func TestLateRequestGetsTheNewestSuccessor(t *testing.T) {
 
 // Once the successor has been seen in use, a late request is served without
 // cookies: its answer must not overwrite newer ones, nor hand a thief the chain.
+//
+// Rule: renewing: against a thief of a spent token: no cookies once the successor has been seen
+// in use; a step-up never comes from memory; after the minute the token is refused from memory,
+// and Descope, which may end a sign-in for it, is not asked.
+// Rule: renewing: no cookies once the successor was presented, by session or refresh token.
 func TestPresentedSuccessorIsNotHandedOutAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -125,6 +142,8 @@ func TestPresentedSuccessorIsNotHandedOutAgain(t *testing.T) {
 }
 
 // Or by another flow than a refresh.
+//
+// Rule: renewing: no cookies once the successor was presented, by session or refresh token.
 func TestPresentedRefreshTokenInAnotherFlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -141,6 +160,8 @@ func TestPresentedRefreshTokenInAnotherFlow(t *testing.T) {
 
 // The same for a call that may mint tokens: a thief of the old token is not handed the
 // new one by way of it.
+//
+// Rule: renewing: no cookies once the successor was presented, by session or refresh token.
 func TestPresentedSuccessorIsNotHandedOutByAMintingCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -164,6 +185,8 @@ func TestPresentedSuccessorIsNotHandedOutByAMintingCall(t *testing.T) {
 
 // A client that keeps no session token, or sends none to a flow, shows by the refresh
 // token that it has the answer.
+//
+// Rule: renewing: no cookies once the successor was presented, by session or refresh token.
 func TestPresentedRefreshTokenIsNotHandedOutAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -181,6 +204,12 @@ func TestPresentedRefreshTokenIsNotHandedOutAgain(t *testing.T) {
 
 // A successor that nobody has presented may never have arrived. It is kept for
 // as long as its session lives.
+//
+// Rule: renewing: against a client that hangs up during its renewal, or an answer that is lost
+// on the way to it: the call goes on, and what nobody has presented is kept as long as its
+// session lives.
+// Rule: renewing: a successor that nobody has presented is kept as long as its session lives,
+// and a minute after it was handed out or spent.
 func TestUnpresentedSuccessorIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -196,6 +225,12 @@ func TestUnpresentedSuccessorIsKept(t *testing.T) {
 
 // When a client that missed the answer is handed it late, its other requests with
 // the old token may still be on their way, and the session may end meanwhile.
+//
+// Rule: renewing: against a client that hangs up during its renewal, or an answer that is lost
+// on the way to it: the call goes on, and what nobody has presented is kept as long as its
+// session lives.
+// Rule: renewing: a successor that nobody has presented is kept as long as its session lives,
+// and a minute after it was handed out or spent.
 func TestSuccessorHandedOutLateIsKeptAnotherMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -213,6 +248,9 @@ func TestSuccessorHandedOutLateIsKeptAnotherMinute(t *testing.T) {
 
 // The same when what comes of the successor arrives after the last moment for which it
 // was kept. Times in tokens are whole seconds, so its session ends a little earlier.
+//
+// Rule: renewing: a successor that nobody has presented is kept as long as its session lives,
+// and a minute after it was handed out or spent.
 func TestSuccessorIsSpentAtTheEndOfItsLife(t *testing.T) {
 	const life = 10 * time.Minute
 	for _, late := range []time.Duration{3 * time.Second, 59 * time.Second} {
@@ -234,6 +272,11 @@ func TestSuccessorIsSpentAtTheEndOfItsLife(t *testing.T) {
 }
 
 // After the window Descope decides, and its first refusal keeps the cookies.
+//
+// Rule: renewing: against a thief of a spent token: no cookies once the successor has been seen
+// in use; a step-up never comes from memory; after the minute the token is refused from memory,
+// and Descope, which may end a sign-in for it, is not asked.
+// Rule: renewing: a spent token leads to the newest successor, for a minute.
 func TestSpentTokenAfterItsMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -251,6 +294,8 @@ func TestSpentTokenAfterItsMinute(t *testing.T) {
 
 // Without rotation the token stays good, and after the window it is refreshed
 // again.
+//
+// Rule: renewing: an unrotated token ends the way.
 func TestUnrotatedTokenIsRefreshedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -268,6 +313,11 @@ func TestUnrotatedTokenIsRefreshedAgain(t *testing.T) {
 // Descope's answer is kept before it is verified: a key that is not there yet, a
 // key endpoint that is away or a wrong clock delays it, and nothing is spent
 // twice.
+//
+// Rule: renewing: against an answer of Descope that cannot be verified yet (its key is not
+// published, the key endpoint is away, the clock is wrong): it is kept before it is verified,
+// and verified again with the next request; nothing is spent twice.
+// Rule: renewing: an answer is remembered before it is verified, and shared.
 func TestAnswerIsKeptBeforeItIsVerified(t *testing.T) {
 	for name, trouble := range map[string]func(k *kittest.Kit){
 		"key appears late": func(k *kittest.Kit) {
@@ -314,6 +364,11 @@ func TestAnswerIsKeptBeforeItIsVerified(t *testing.T) {
 
 // The session in an answer may expire before its key is to be had. The refresh
 // token beside it is good all the same, and the next refresh goes on from there.
+//
+// Rule: renewing: against an answer of Descope that cannot be verified yet (its key is not
+// published, the key endpoint is away, the clock is wrong): it is kept before it is verified,
+// and verified again with the next request; nothing is spent twice.
+// Rule: renewing: an answer is remembered before it is verified, and shared.
 func TestAnswerThatExpiresBeforeItIsVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -332,6 +387,9 @@ func TestAnswerThatExpiresBeforeItIsVerified(t *testing.T) {
 
 // Without rotation nothing was spent for an answer whose key never comes. When its
 // session has expired, another one is asked for.
+//
+// Rule: renewing: an answer that nobody can verify is given up with its session, if nothing was
+// spent.
 func TestAnswerThatIsNeverVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -354,6 +412,11 @@ func TestAnswerThatIsNeverVerified(t *testing.T) {
 
 // A key that signs Descope's answer a moment after the set was fetched is worth
 // waiting for the next fetch.
+//
+// Rule: renewing: against an answer of Descope that cannot be verified yet (its key is not
+// published, the key endpoint is away, the clock is wrong): it is kept before it is verified,
+// and verified again with the next request; nothing is spent twice.
+// Rule: renewing: a kid in Descope's own answer may be fetched past the interval.
 func TestKeyRotatedJustAfterAFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -368,6 +431,10 @@ func TestKeyRotatedJustAfterAFetch(t *testing.T) {
 
 // With a clock far ahead every session seems expired. That is no reason to spend
 // one refresh token after another.
+//
+// Rule: renewing: against an answer of Descope that cannot be verified yet (its key is not
+// published, the key endpoint is away, the clock is wrong): it is kept before it is verified,
+// and verified again with the next request; nothing is spent twice.
 func TestClockFarAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -392,6 +459,9 @@ func TestClockFarAhead(t *testing.T) {
 // Descope spends the token, and its answer is lost on the wire. There is no
 // blind retry; the cookies stay, and what comes next is Descope's to say: with
 // rotation it refuses the spent token, without it all is well.
+//
+// Rule: renewing: against an answer that is lost between Descope and here: no call is repeated
+// blindly; 503 and the cookies stay.
 func TestLostAnswer(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -419,6 +489,12 @@ func TestLostAnswer(t *testing.T) {
 
 // The first refusal keeps the cookies, the second one ten seconds later deletes
 // them, and Descope is not asked again in between.
+//
+// Rule: renewing: against the deletion of a dead cookie that wipes a newer sign-in in another
+// tab: the first refusal keeps the cookies, and one ten seconds later deletes them.
+// Rule: renewing: Descope's E064001 is final at once; E061005 is asked about again ten seconds
+// later, in flows as a 502 with Retry-After until then; only what is final deletes cookies, and
+// it is remembered for a minute.
 func TestRefusalIsConfirmedBeforeCookiesGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -442,6 +518,12 @@ func TestRefusalIsConfirmedBeforeCookiesGo(t *testing.T) {
 
 // A polls with a dead cookie while B signs in; A's refusal arrives last. The
 // cookies of the new sign-in are still there.
+//
+// Rule: renewing: against the deletion of a dead cookie that wipes a newer sign-in in another
+// tab: the first refusal keeps the cookies, and one ten seconds later deletes them.
+// Rule: renewing: Descope's E064001 is final at once; E061005 is asked about again ten seconds
+// later, in flows as a 502 with Retry-After until then; only what is final deletes cookies, and
+// it is remembered for a minute.
 func TestLateRefusalKeepsANewerSignIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -466,6 +548,14 @@ func TestLateRefusalKeepsANewerSignIn(t *testing.T) {
 
 // Nothing but a known code in Descope's own JSON deletes cookies, however often
 // it comes; when it is mended, everybody is in again.
+//
+// Rule: renewing: against a changed management key, a proxy's page or an unknown error code
+// that signs everybody out: only codes known to end a session do, and others of Descope's that
+// do not speak of the request once another call is answered.
+// Rule: renewing: a 200 without a session is "cannot tell".
+// Rule: renewing: only known codes end a session, and other codes of Descope that do not speak
+// of the request once another call is answered; what each answer comes to stands in
+// internal/descope/testdata/answers.txt; the rest is logged once a minute.
 func TestOtherRefusalsNeverDelete(t *testing.T) {
 	for name, fault := range map[string]descopetest.Fault{
 		"403 HTML":     {Status: 403, Body: "<html>"},
@@ -498,6 +588,8 @@ func TestOtherRefusalsNeverDelete(t *testing.T) {
 
 // Without keys an answer could not be judged, and the refresh token would be spent for
 // it.
+//
+// Rule: renewing: no refresh is begun without keys.
 func TestNoRefreshWithoutKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -515,6 +607,12 @@ func TestNoRefreshWithoutKeys(t *testing.T) {
 	})
 }
 
+// Rule: renewing: against a changed management key, a proxy's page or an unknown error code
+// that signs everybody out: only codes known to end a session do, and others of Descope's that
+// do not speak of the request once another call is answered.
+// Rule: renewing: only known codes end a session, and other codes of Descope that do not speak
+// of the request once another call is answered; what each answer comes to stands in
+// internal/descope/testdata/answers.txt; the rest is logged once a minute.
 func TestOddRefusalIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -531,6 +629,9 @@ func TestOddRefusalIsLoggedOnceAMinute(t *testing.T) {
 // A refresh token that was issued a moment ago and comes without a session gets
 // the session it came with: a browser that cannot keep a large session cookie
 // must not refresh on every request.
+//
+// Rule: renewing: a new refresh token without a session gets the session it came with, for a
+// minute.
 func TestFreshRefreshTokenWithoutSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -551,6 +652,10 @@ func TestFreshRefreshTokenWithoutSession(t *testing.T) {
 }
 
 // A client that asks for a refresh in so many words gets one.
+//
+// Rule: renewing: an unrotated token ends the way.
+// Rule: renewing: whoever asks for a refresh in so many words gets a new one while their token
+// is in force, one a second.
 func TestExplicitRefreshIsNotServedFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -566,6 +671,9 @@ func TestExplicitRefreshIsNotServedFromMemory(t *testing.T) {
 }
 
 // A refresh outlives the client that it was begun for, and Wait waits for it.
+//
+// Rule: renewing: a refresh outlives the request it was begun for; each waiter leaves on its
+// own.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -587,6 +695,11 @@ func TestWait(t *testing.T) {
 }
 
 // Mounted refresh and try-refresh share a call under way with the middleware.
+//
+// Rule: renewing: against parallel requests that spend a rotating refresh token twice, which
+// signs the losers out: one call for each token at a time, for whoever waits, on one replica or
+// on all that share a `RefreshStore`.
+// Rule: renewing: one call for a token at a time, whoever waits.
 func TestHandlersShareTheFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -608,6 +721,9 @@ func TestHandlersShareTheFlight(t *testing.T) {
 }
 
 // Every other call that carries a refresh token uses the newest.
+//
+// Rule: renewing: calls that spend nothing wait for what is under way and follow the successor,
+// refused ones too.
 func TestEveryCallFollowsTheSuccessor(t *testing.T) {
 	for name, request := range map[string]func(k *kittest.Kit) *http.Request{
 		"me":      func(*kittest.Kit) *http.Request { return kittest.Get(kittest.MePath) },
@@ -656,6 +772,8 @@ func TestEveryCallFollowsTheSuccessor(t *testing.T) {
 
 // What may mint tokens runs alone: two of them would spend one token twice. Whoever
 // waited for one looks again before it begins.
+//
+// Rule: renewing: one call for a token at a time, whoever waits.
 func TestMintingCallsRunOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -692,6 +810,9 @@ func TestMintingCallsRunOneAtATime(t *testing.T) {
 
 // What was spent for an answer that cannot be verified yet is not presented, whatever
 // is asked: Descope might end the whole sign-in for it.
+//
+// Rule: renewing: what is known to be spent is not presented: after any number of successors,
+// or for an answer that is not verified yet.
 func TestUnverifiedSuccessorAndOtherCalls(t *testing.T) {
 	for name, request := range map[string]func(k *kittest.Kit) *http.Request{
 		"select": func(*kittest.Kit) *http.Request { return kittest.Post(kittest.SelectPath, `{"tenant":"T1"}`) },
@@ -725,6 +846,9 @@ func TestUnverifiedSuccessorAndOtherCalls(t *testing.T) {
 
 // Tokens have whole seconds. Whoever asks for a refresh again and again gets one a
 // second, and does not use up everybody's calls.
+//
+// Rule: renewing: whoever asks for a refresh in so many words gets a new one while their token
+// is in force, one a second.
 func TestExplicitRefreshOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -742,6 +866,9 @@ func TestExplicitRefreshOnceASecond(t *testing.T) {
 
 // More calls at once than successors are followed: what is known to be spent is not
 // presented, for which Descope might end the whole sign-in.
+//
+// Rule: renewing: what is known to be spent is not presented: after any number of successors,
+// or for an answer that is not verified yet.
 func TestManyMintingCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.AccountCalls = 100 })
@@ -769,6 +896,9 @@ func TestManyMintingCalls(t *testing.T) {
 
 // A call that Descope refuses, because its token was spent meanwhile, goes on from
 // there and does not begin anew.
+//
+// Rule: renewing: what is known to be spent is not presented: after any number of successors,
+// or for an answer that is not verified yet.
 func TestCallAfterManyRefreshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -788,6 +918,11 @@ func TestCallAfterManyRefreshes(t *testing.T) {
 }
 
 // A step-up is for the request that asked for it, never from memory.
+//
+// Rule: renewing: against a thief of a spent token: no cookies once the successor has been seen
+// in use; a step-up never comes from memory; after the minute the token is refused from memory,
+// and Descope, which may end a sign-in for it, is not asked.
+// Rule: renewing: the tokens of a second factor are not remembered for others.
 func TestStepUpNeverComesFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -810,6 +945,16 @@ func TestStepUpNeverComesFromMemory(t *testing.T) {
 	})
 }
 
+// Rule: renewing: against a refresh under way that brings back a session that was logged out: a
+// logout is remembered under its token, waits for the refresh under way and revokes what that
+// brought, here and on other replicas.
+// Rule: logout: a tombstone under the token and all that came of it.
+// Rule: logout: a refresh under way is waited for, hands out nothing, and revokes what it
+// brought; if it cannot, the logout says so; a logout is done though its client hangs up, and
+// twice is as good as once; a logout is not held up by the budget for unknown tokens if the
+// token is known here; a sign-in takes its token out of what was logged out; a logout ends the
+// token it came with, and what a step-up or a tenant's session brought beside it, however many
+// successors lie between; a logout that is done needs no second call.
 func TestLogoutWins(t *testing.T) {
 	t.Run("before a refresh", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -1009,6 +1154,8 @@ func TestLogoutWins(t *testing.T) {
 
 // Descope did not hear of a logout. What is kept leads nobody on, not even when the
 // logout is forgotten.
+//
+// Rule: logout: a tombstone under the token and all that came of it.
 func TestLinkOfALogoutLeadsNobodyOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -1029,6 +1176,11 @@ func TestLinkOfALogoutLeadsNobodyOn(t *testing.T) {
 
 // A successor that nobody has presented is kept for longer than a logout is
 // remembered, and serves nobody all the same.
+//
+// Rule: renewing: against a refresh under way that brings back a session that was logged out: a
+// logout is remembered under its token, waits for the refresh under way and revokes what that
+// brought, here and on other replicas.
+// Rule: logout: a tombstone under the token and all that came of it.
 func TestLogoutOutlivesWhatIsKept(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		for _, withNewest := range []bool{false, true} {
@@ -1053,6 +1205,9 @@ func TestLogoutOutlivesWhatIsKept(t *testing.T) {
 	}
 }
 
+// Rule: logout: a logout everywhere: what is remembered of the user serves nobody, what is
+// under way is thrown away, a sign-in under way is refused and revoked, a newer one that spent
+// nothing is not.
 func TestLogoutAllDropsWhatIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -1067,6 +1222,13 @@ func TestLogoutAllDropsWhatIsRemembered(t *testing.T) {
 
 // A refresh that is under way on one device while another signs out everywhere
 // must not bring a session.
+//
+// Rule: renewing: against a refresh under way that brings back a session that was logged out: a
+// logout is remembered under its token, waits for the refresh under way and revokes what that
+// brought, here and on other replicas.
+// Rule: logout: a logout everywhere: what is remembered of the user serves nobody, what is
+// under way is thrown away, a sign-in under way is refused and revoked, a newer one that spent
+// nothing is not.
 func TestLogoutAllDuringARefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -1085,6 +1247,10 @@ func TestLogoutAllDuringARefresh(t *testing.T) {
 
 // While a logout everywhere is under way, somebody signs in and their token is renewed.
 // Whatever Descope did first: what was spent is not presented again.
+//
+// Rule: logout: a logout everywhere: what is remembered of the user serves nobody, what is
+// under way is thrown away, a sign-in under way is refused and revoked, a newer one that spent
+// nothing is not.
 func TestLogoutAllDoesNotForgetWhatWasSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, other := kittest.NewRotating(t)
@@ -1106,6 +1272,10 @@ func TestLogoutAllDoesNotForgetWhatWasSpent(t *testing.T) {
 
 // Without rotation nothing is spent, and Descope can be asked: it may have dealt with
 // the logout before the sign-in.
+//
+// Rule: logout: a logout everywhere: what is remembered of the user serves nobody, what is
+// under way is thrown away, a sign-in under way is refused and revoked, a newer one that spent
+// nothing is not.
 func TestLogoutAllAndANewerSignIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -1127,6 +1297,13 @@ func TestLogoutAllAndANewerSignIn(t *testing.T) {
 
 // Neither must a sign-in that was under way, whichever of the two Descope dealt
 // with first.
+//
+// Rule: renewing: against a refresh under way that brings back a session that was logged out: a
+// logout is remembered under its token, waits for the refresh under way and revokes what that
+// brought, here and on other replicas.
+// Rule: logout: a logout everywhere: what is remembered of the user serves nobody, what is
+// under way is thrown away, a sign-in under way is refused and revoked, a newer one that spent
+// nothing is not.
 func TestLogoutAllDuringASignIn(t *testing.T) {
 	for name, fault := range map[string]descopetest.Fault{
 		"signed in before": {Delay: 2 * time.Second, After: true},
@@ -1190,6 +1367,10 @@ func TestPollingInAnOutage(t *testing.T) {
 	}
 }
 
+// Rule: renewing: against an outage that reads as "not signed in": "Cannot tell" is 503, 502 or
+// 504, with the cookies untouched; failures fail fast, and one call tries.
+// Rule: renewing: a call that spends a token has 30 seconds, whoever waits; keys and store have
+// 4.5 before it; 128 such calls are in the air at most.
 func TestOutageFailsFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, _ := kittest.NewRotating(t)
@@ -1239,6 +1420,9 @@ func TestOutageFailsFast(t *testing.T) {
 
 // What a client can provoke does not count as an outage, and what anybody can
 // flood stops nobody's session from being renewed.
+//
+// Rule: guessing: against a flood of sign-ins, to keep others from renewing: four classes of
+// calls with a budget each.
 func TestFloodOfOneClassStopsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -1261,6 +1445,9 @@ func TestFloodOfOneClassStopsNoOther(t *testing.T) {
 
 // A session is renewed shortly before it ends. The request that begins the call
 // waits, others are served by the session that they have.
+//
+// Rule: renewing: a session is renewed ahead of its end: tried every ten seconds, nobody else
+// waits, not what cannot carry cookies, not a step-up.
 func TestRenewingAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -1300,6 +1487,9 @@ func TestRenewingAhead(t *testing.T) {
 }
 
 // Without rotation the same token leads to the session that is about to end.
+//
+// Rule: renewing: a session is renewed ahead of its end: tried every ten seconds, nobody else
+// waits, not what cannot carry cookies, not a step-up.
 func TestRenewingAheadOfARenewedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -1313,6 +1503,9 @@ func TestRenewingAheadOfARenewedSession(t *testing.T) {
 }
 
 // A refresh that a client has asked for is under way: the page does not wait for it.
+//
+// Rule: renewing: a session is renewed ahead of its end: tried every ten seconds, nobody else
+// waits, not what cannot carry cookies, not a step-up.
 func TestNotRenewedAheadDuringARefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -1335,6 +1528,8 @@ func TestNotRenewedAheadDuringARefresh(t *testing.T) {
 	})
 }
 
+// Rule: renewing: a session is renewed ahead of its end: tried every ten seconds, nobody else
+// waits, not what cannot carry cookies, not a step-up.
 func TestRenewingAheadThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -1360,6 +1555,8 @@ func TestRenewingAheadThatFails(t *testing.T) {
 	})
 }
 
+// Rule: renewing: a session is renewed ahead of its end: tried every ten seconds, nobody else
+// waits, not what cannot carry cookies, not a step-up.
 func TestNotRenewedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -1386,6 +1583,9 @@ func TestNotRenewedAhead(t *testing.T) {
 
 // However many sessions end at once and however long Descope takes: what spends tokens
 // is in the air 128 times at most, and who waits for a place is served.
+//
+// Rule: renewing: a call that spends a token has 30 seconds, whoever waits; keys and store have
+// 4.5 before it; 128 such calls are in the air at most.
 func TestCallsInTheAir(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls kittest.CallTimes
@@ -1423,6 +1623,10 @@ func early(e descopehttp.EarlyRenewal) func(*descopehttp.Config) {
 
 // Where Descope does not rotate refresh tokens, or the site wants it, a session is renewed
 // before half of it is over.
+//
+// Rule: renewing: a session is renewed early only while there is room, and with rotation only
+// if `Limits.EarlyRenewal` says so: a successor that was not delivered is in one process's
+// memory.
 func TestEarlyRenewal(t *testing.T) {
 	ending := func(s *descopetest.Settings) { s.RefreshTTL = 21 * time.Minute }
 	for name, c := range map[string]struct {
@@ -1481,6 +1685,10 @@ func proveGrant(t *testing.T, k *kittest.Kit) {
 
 // Sessions that began together are not renewed together, and those who cannot wait have
 // what they need.
+//
+// Rule: renewing: a session is renewed early only while there is room, and with rotation only
+// if `Limits.EarlyRenewal` says so: a successor that was not delivered is in one process's
+// memory.
 func TestEarlyRenewalsAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, _ := newEarly(t, func(*descopetest.Settings) {}, early(descopehttp.EarlyAlways))
@@ -1503,6 +1711,10 @@ func TestEarlyRenewalsAreSpread(t *testing.T) {
 
 // Nobody knows what Descope grants, before it is shown: what is done early stays below the
 // least. What Descope then grants less of is no longer done early.
+//
+// Rule: renewing: a session is renewed early only while there is room, and with rotation only
+// if `Limits.EarlyRenewal` says so: a successor that was not delivered is in one process's
+// memory.
 func TestEarlyRenewalsBeforeTheGrantIsKnown(t *testing.T) {
 	for name, prove := range map[string]bool{"unknown": false, "known": true, "known to be less": true} {
 		t.Run(name, func(t *testing.T) {
@@ -1599,6 +1811,10 @@ func TestNoEarlyRenewalsForADay(t *testing.T) {
 }
 
 // An outage of half of a session's life goes unseen by whoever was active before it.
+//
+// Rule: renewing: a session is renewed early only while there is room, and with rotation only
+// if `Limits.EarlyRenewal` says so: a successor that was not delivered is in one process's
+// memory.
 func TestOutageThatNobodySees(t *testing.T) {
 	for _, c := range []struct {
 		early  descopehttp.EarlyRenewal
@@ -1634,6 +1850,10 @@ func TestOutageThatNobodySees(t *testing.T) {
 }
 
 // Who has a session does not wait long for the next. It is there for a later request.
+//
+// Rule: renewing: a session is renewed early only while there is room, and with rotation only
+// if `Limits.EarlyRenewal` says so: a successor that was not delivered is in one process's
+// memory.
 func TestEarlyRenewalThatTakesLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := newEarly(t, kittest.Rotating, early(descopehttp.EarlyAlways))
@@ -1675,6 +1895,10 @@ func TestEarlyRenewalIsHandedOutWithoutRoom(t *testing.T) {
 }
 
 // What could wait leaves to others what there is.
+//
+// Rule: renewing: a session is renewed early only while there is room, and with rotation only
+// if `Limits.EarlyRenewal` says so: a successor that was not delivered is in one process's
+// memory.
 func TestEarlyRenewalLeavesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := newEarly(t, func(*descopetest.Settings) {}, early(descopehttp.EarlyAlways), func(c *descopehttp.Config) { c.Limits.SessionCalls = 2 })
@@ -1690,6 +1914,10 @@ func TestEarlyRenewalLeavesRoom(t *testing.T) {
 }
 
 // A session that the store holds is the one that is to be renewed.
+//
+// Rule: renewing: a session is renewed early only while there is room, and with rotation only
+// if `Limits.EarlyRenewal` says so: a successor that was not delivered is in one process's
+// memory.
 func TestEarlyRenewalOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, _ := kittest.NewReplicas(t, 2, early(descopehttp.EarlyAlways))
@@ -1708,6 +1936,8 @@ func TestEarlyRenewalOnAnotherReplica(t *testing.T) {
 }
 
 // A session in memory whose key was revoked since is not handed out.
+//
+// Rule: renewing: what memory holds ends with its session and its key.
 func TestRevokedKeyAndMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t)
@@ -1969,6 +2199,9 @@ func TestReplicasWithAClockThatIsAhead(t *testing.T) {
 
 // Descope locks a user for a while after wrong codes, which anybody can try: that ends nobody's
 // sign-in, unlike a refusal of the token.
+//
+// Rule: renewing: against wrong codes that have Descope lock a user, and sign them out: what is
+// said of attempts passes: no cookie is deleted for it.
 func TestTooManyAttemptsEndNoSignIn(t *testing.T) {
 	for _, refusal := range []descopetest.Failure{{Status: 429, Code: "E061103"}, {Status: 400, Code: "E061103"}, {Status: 429, Code: "E069999"}} {
 		synctest.Test(t, func(t *testing.T) {

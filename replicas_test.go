@@ -23,6 +23,11 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
+// Rule: renewing: against parallel requests that spend a rotating refresh token twice, which
+// signs the losers out: one call for each token at a time, for whoever waits, on one replica or
+// on all that share a `RefreshStore`.
+// Rule: replicas: a lease: one of them calls, the others wait for its result; without rotation
+// it is shared while it lives.
 func TestReplicasRefreshOnce(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -52,6 +57,9 @@ func TestReplicasRefreshOnce(t *testing.T) {
 // Without rotation a session is shared until it ends: what the store holds of it
 // longer would keep replicas from taking turns. This one spends some of its life on
 // the way.
+//
+// Rule: replicas: a lease: one of them calls, the others wait for its result; without rotation
+// it is shared while it lives.
 func TestReplicasRefreshOnceWhenASharedSessionEnds(t *testing.T) {
 	const life = 20 * time.Second
 	synctest.Test(t, func(t *testing.T) {
@@ -80,6 +88,9 @@ func TestReplicasRefreshOnceWhenASharedSessionEnds(t *testing.T) {
 	})
 }
 
+// Rule: renewing: against a request that arrives after its token was spent: a spent token leads
+// to its newest successor for a minute, here and on other replicas.
+// Rule: replicas: another's result is followed to its end, also by calls that may mint.
 func TestLateRequestOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -96,6 +107,10 @@ func TestLateRequestOnAnotherReplica(t *testing.T) {
 
 // A refresh token that was spent just before it expired, for one that lives
 // longer: its late requests must not delete the cookies of that one.
+//
+// Rule: renewing: against a request that arrives after its token was spent: a spent token leads
+// to its newest successor for a minute, here and on other replicas.
+// Rule: renewing: an expired token that was spent in time still leads on, for a minute.
 func TestLateRequestWithAnExpiredToken(t *testing.T) {
 	for name, at := range map[string]int{"without a store": 0, "on the same replica": 0, "on another": 1} {
 		t.Run(name, func(t *testing.T) {
@@ -133,6 +148,9 @@ func TestLateRequestWithAnExpiredToken(t *testing.T) {
 
 // Without rotation, what another replica was given is no answer to a client that asks
 // for a refresh in so many words.
+//
+// Rule: renewing: whoever asks for a refresh in so many words gets a new one while their token
+// is in force, one a second.
 func TestExplicitRefreshOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -149,6 +167,9 @@ func TestExplicitRefreshOnAnotherReplica(t *testing.T) {
 
 // When rotation is switched on, the store may still hold a session from before, for
 // which nothing was spent.
+//
+// Rule: replicas: a session from before rotation was switched on does not stand for what was
+// spent since.
 func TestRotationIsSwitchedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -178,6 +199,10 @@ func newLongReplicas(t *testing.T) ([]*kittest.Kit, *kittest.MemoryStore, *kitte
 
 // Another replica's lease ends without a result, and Descope refuses the token: it may
 // be spent, and nobody can tell for what.
+//
+// Rule: replicas: no refusal is final while the store is away, was restarted empty, holds what
+// cannot be read, or a lease ended without a result; no logout that Descope refuses is done
+// while the store is away or holds what cannot be read.
 func TestLeaseEndsWithoutAResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := newLongReplicas(t)
@@ -193,6 +218,10 @@ func TestLeaseEndsWithoutAResult(t *testing.T) {
 }
 
 // A store that was restarted empty, and answers, does not know what was spent before.
+//
+// Rule: replicas: no refusal is final while the store is away, was restarted empty, holds what
+// cannot be read, or a lease ended without a result; no logout that Descope refuses is done
+// while the store is away or holds what cannot be read.
 func TestStoreIsRestartedEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, b := newLongReplicas(t)
@@ -208,6 +237,10 @@ func TestStoreIsRestartedEmpty(t *testing.T) {
 
 // Somebody has written into the store what no replica can read. What was there is not
 // known then, and an operator is told.
+//
+// Rule: replicas: no refusal is final while the store is away, was restarted empty, holds what
+// cannot be read, or a lease ended without a result; no logout that Descope refuses is done
+// while the store is away or holds what cannot be read.
 func TestStoreHoldsRubbish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, b := newLongReplicas(t)
@@ -232,6 +265,8 @@ func TestStoreHoldsRubbish(t *testing.T) {
 
 // A page of a session that has ended asks two replicas at once. One of them waits for
 // the other, and what it doubts then is this token and no other.
+//
+// Rule: replicas: a doubt about one token is about no other.
 func TestDoubtIsAboutOneToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := newLongReplicas(t)
@@ -287,6 +322,9 @@ func (s *hangingStore) Release(ctx context.Context, key, owner string) error {
 
 // However many successors there are to ask about, a store that hangs holds nobody up
 // for longer than the budget.
+//
+// Rule: replicas: a store that hangs or is slow holds nobody up beyond the budget; a client
+// that hangs up says nothing about it.
 func TestStoreThatHangsAndTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &hangingStore{MemoryStore: kittest.NewMemoryStore()}
@@ -307,6 +345,9 @@ func TestStoreThatHangsAndTheBudget(t *testing.T) {
 }
 
 // A slow one may use up the budget, and not more.
+//
+// Rule: replicas: a store that hangs or is slow holds nobody up beyond the budget; a client
+// that hangs up says nothing about it.
 func TestSlowStoreAndTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t, func(c *descopehttp.Config) { c.RefreshStore = patientStore{kittest.NewMemoryStore()} })
@@ -323,6 +364,9 @@ func TestSlowStoreAndTheBudget(t *testing.T) {
 
 // A call that may mint tokens takes long to verify, and another replica logs out
 // meanwhile.
+//
+// Rule: replicas: tombstones are looked for again after a call, shared or not, and after a long
+// verification.
 func TestLogoutOnAnotherReplicaDuringTheVerification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, _ := kittest.NewReplicas(t, 2)
@@ -347,6 +391,10 @@ func TestLogoutOnAnotherReplicaDuringTheVerification(t *testing.T) {
 
 // In the minute after the store was away, Descope's refusal of a logout may mean that
 // another replica spent the token.
+//
+// Rule: replicas: no refusal is final while the store is away, was restarted empty, holds what
+// cannot be read, or a lease ended without a result; no logout that Descope refuses is done
+// while the store is away or holds what cannot be read.
 func TestLogoutJustAfterTheStoreWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, b := newLongReplicas(t)
@@ -362,6 +410,10 @@ func TestLogoutJustAfterTheStoreWasAway(t *testing.T) {
 }
 
 // While the store is away, no refusal is final, of a call that may mint tokens neither.
+//
+// Rule: replicas: no refusal is final while the store is away, was restarted empty, holds what
+// cannot be read, or a lease ended without a result; no logout that Descope refuses is done
+// while the store is away or holds what cannot be read.
 func TestMintingCallWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, _ := kittest.NewReplicas(t, 2)
@@ -381,6 +433,8 @@ func TestMintingCallWhileTheStoreIsAway(t *testing.T) {
 }
 
 // Too much to be shared is what Descope says of the user; the tokens are shared.
+//
+// Rule: replicas: what is too large is shared without the rest of Descope's answer.
 func TestLateRequestOfALargeUserOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, _ := kittest.NewReplicas(t, 2)
@@ -399,6 +453,8 @@ func TestLateRequestOfALargeUserOnAnotherReplica(t *testing.T) {
 
 // A refresh lands under a tombstone and cannot revoke what it brought. The logout on
 // the other replica, which Descope refuses because of it, goes on from there.
+//
+// Rule: replicas: a tombstone names what came of its token, and the next logout follows.
 func TestLogoutGoesOnFromWhatAnotherReplicaCannotRevoke(t *testing.T) {
 	for _, clicks := range []int{1, 2} {
 		synctest.Test(t, func(t *testing.T) { testLogoutGoesOn(t, clicks) })
@@ -452,6 +508,7 @@ func (frozenStore) Claim(context.Context, string, string, time.Duration) ([]byte
 	return nil, nil, false, nil
 }
 
+// Rule: replicas: nobody waits longer for another than a request may take.
 func TestAnotherReplicaDoesNotFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t, func(c *descopehttp.Config) { c.RefreshStore = frozenStore{kittest.NewMemoryStore()} })
@@ -467,6 +524,8 @@ func TestAnotherReplicaDoesNotFinish(t *testing.T) {
 }
 
 // A call that may mint tokens goes on from what another replica made of the token.
+//
+// Rule: replicas: another's result is followed to its end, also by calls that may mint.
 func TestMintingCallOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, _ := kittest.NewReplicas(t, 2)
@@ -482,6 +541,8 @@ func TestMintingCallOnAnotherReplica(t *testing.T) {
 
 // The store loses its data, and the lease with it, so that two replicas spend the same
 // token. The one that is refused finds what the other was given.
+//
+// Rule: replicas: a refusal looks into the store once more.
 func TestStoreLosesALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, b := kittest.NewReplicas(t, 2)
@@ -501,6 +562,8 @@ func TestStoreLosesALease(t *testing.T) {
 }
 
 // A call that failed leaves nothing for the other replicas to wait for.
+//
+// Rule: replicas: a lease is given back when a call failed, and after a look.
 func TestFailedRefreshLeavesNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -514,6 +577,10 @@ func TestFailedRefreshLeavesNoLease(t *testing.T) {
 
 // R1 → R2 here, R2 → R3 on the other replica: whoever comes here with R1 is served, but is
 // late, and R3 is not for them.
+//
+// Rule: renewing: against a request that arrives after its token was spent: a spent token leads
+// to its newest successor for a minute, here and on other replicas.
+// Rule: replicas: another's result is followed to its end, also by calls that may mint.
 func TestChainAcrossReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -530,6 +597,10 @@ func TestChainAcrossReplicas(t *testing.T) {
 	})
 }
 
+// Rule: renewing: against a refresh under way that brings back a session that was logged out: a
+// logout is remembered under its token, waits for the refresh under way and revokes what that
+// brought, here and on other replicas.
+// Rule: replicas: tombstones are looked for before anything is handed out, on the whole way.
 func TestLogoutOnAnotherReplica(t *testing.T) {
 	for name, tt := range map[string]struct {
 		refreshAt, logoutAt time.Duration
@@ -568,6 +639,9 @@ func TestLogoutOnAnotherReplica(t *testing.T) {
 
 // A logout is seen by a refresh on another replica that has nothing to tell the
 // others when it lands.
+//
+// Rule: replicas: tombstones are looked for again after a call, shared or not, and after a long
+// verification.
 func TestLogoutOnAnotherReplicaDuringARefreshThatIsNotShared(t *testing.T) {
 	for name, prepare := range map[string]func(k *kittest.Kit, b *kittest.Browser) *kittest.Browser{
 		"the store holds a session already": func(k *kittest.Kit, b *kittest.Browser) *kittest.Browser {
@@ -610,6 +684,8 @@ func TestLogoutOnAnotherReplicaDuringARefreshThatIsNotShared(t *testing.T) {
 
 // Another replica publishes, after the user was logged out everywhere, what Descope
 // gave it before.
+//
+// Rule: replicas: a result counts as from before a logout everywhere if its call began before.
 func TestLogoutAllDuringARefreshOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -628,6 +704,8 @@ func TestLogoutAllDuringARefreshOnAnotherReplica(t *testing.T) {
 
 // A session that is about to end is still good after a logout elsewhere, but it is
 // not renewed with what the store holds from before.
+//
+// Rule: replicas: whoever waited for another's result looks again.
 func TestLogoutOnAnotherReplicaBeforeRenewingAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, _ := kittest.NewReplicas(t, 2)
@@ -644,6 +722,8 @@ func TestLogoutOnAnotherReplicaBeforeRenewingAhead(t *testing.T) {
 }
 
 // The logout comes with the newest token, which this replica has handed out itself.
+//
+// Rule: replicas: tombstones are looked for before anything is handed out, on the whole way.
 func TestLogoutOfTheNewestOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -658,6 +738,8 @@ func TestLogoutOfTheNewestOnAnotherReplica(t *testing.T) {
 
 // A logout may come with a token that only another replica knows to have been
 // spent, when the store has long forgotten it.
+//
+// Rule: replicas: tombstones are looked for before anything is handed out, on the whole way.
 func TestLogoutOnAnotherReplicaWithAForgottenToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -673,6 +755,10 @@ func TestLogoutOnAnotherReplicaWithAForgottenToken(t *testing.T) {
 
 // Descope refuses the token of a logout, because another replica has spent it, and the
 // store cannot be asked for what. Nobody can say then that it is over.
+//
+// Rule: replicas: no refusal is final while the store is away, was restarted empty, holds what
+// cannot be read, or a lease ended without a result; no logout that Descope refuses is done
+// while the store is away or holds what cannot be read.
 func TestLogoutWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, b := kittest.NewReplicas(t, 2)
@@ -687,6 +773,8 @@ func TestLogoutWhileTheStoreIsAway(t *testing.T) {
 }
 
 // What another replica remembers of the token of a logout everywhere serves nobody.
+//
+// Rule: replicas: tombstones are looked for before anything is handed out, on the whole way.
 func TestLogoutAllOnAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -701,6 +789,8 @@ func TestLogoutAllOnAnotherReplica(t *testing.T) {
 
 // Descope does not hear of a logout; another one, on a replica that has only the
 // old token, still finds what came of it.
+//
+// Rule: replicas: a tombstone names what came of its token, and the next logout follows.
 func TestLogoutFollowsATombstone(t *testing.T) {
 	for name, at := range map[string]int{"where the token was spent": 0, "where it was not": 1} {
 		t.Run(name, func(t *testing.T) {
@@ -721,6 +811,11 @@ func TestLogoutFollowsATombstone(t *testing.T) {
 
 // A refresh on another replica spends the token before it has seen the tombstone.
 // The logout is not over before what came of that has ended, too.
+//
+// Rule: renewing: against a refresh under way that brings back a session that was logged out: a
+// logout is remembered under its token, waits for the refresh under way and revokes what that
+// brought, here and on other replicas.
+// Rule: replicas: a tombstone names what came of its token, and the next logout follows.
 func TestLogoutAfterASpendingElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, b := kittest.NewReplicas(t, 1)
@@ -764,6 +859,9 @@ func (s *unreliableStore) Put(ctx context.Context, key, owner string, value []by
 
 // What a second factor brings is not shared, but a logout on another replica ends
 // it all the same.
+//
+// Rule: replicas: tombstones are looked for again after a call, shared or not, and after a long
+// verification.
 func TestLogoutOnAnotherReplicaDuringAStepUp(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -801,6 +899,11 @@ func (s *busyStore) Claim(ctx context.Context, key, owner string, lease time.Dur
 
 // However long a refresh had to wait for its turn, the call itself has all the time
 // that it needs: an answer that nobody waits for would sign the user out.
+//
+// Rule: renewing: a refresh outlives the request it was begun for; each waiter leaves on its
+// own.
+// Rule: renewing: a call that spends a token has 30 seconds, whoever waits; keys and store have
+// 4.5 before it; 128 such calls are in the air at most.
 func TestCallIsNotCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &busyStore{MemoryStore: kittest.NewMemoryStore()}
@@ -819,6 +922,8 @@ func TestCallIsNotCutShort(t *testing.T) {
 
 // What nobody has presented is handed out no longer than another replica's logout is
 // told, however long its session lives: Descope is asked then.
+//
+// Rule: replicas: nothing is kept longer than another replica's logout is told.
 func TestLogoutOnAnotherReplicaOutlivesWhatIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, _ := kittest.NewReplicas(t, 2)
@@ -839,6 +944,10 @@ func TestLogoutOnAnotherReplicaOutlivesWhatIsKept(t *testing.T) {
 // Whoever invents refresh tokens fills neither the store nor the memory of
 // logouts: what is written about a token of an unknown key is within the budget
 // for calls to Descope with such tokens, five a second.
+//
+// Rule: renewing: against invented refresh tokens that fill the store, or push logouts out of
+// memory: what is written for a token of an unknown key is within the budget for calls with it,
+// before the first keys are held as well.
 func TestInventedTokensLeaveLittleBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := kittest.NewMemoryStore()
@@ -892,6 +1001,10 @@ func (s slowStore) Put(ctx context.Context, key, owner string, value []byte, ttl
 }
 
 // The same while no keys are held, when nobody can be told from an inventor.
+//
+// Rule: renewing: against invented refresh tokens that fill the store, or push logouts out of
+// memory: what is written for a token of an unknown key is within the budget for calls with it,
+// before the first keys are held as well.
 func TestInventedTokensWithoutKeysLeaveLittleBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := kittest.NewMemoryStore()
@@ -927,6 +1040,10 @@ func TestInventedTokensWithoutKeysLeaveLittleBehind(t *testing.T) {
 
 // The answer to a logout says that no later answer carries a session, also where
 // another replica read the store just before and hears of it just after.
+//
+// Rule: renewing: calls that spend nothing wait for what is under way and follow the successor,
+// refused ones too.
+// Rule: replicas: a logout is answered when nobody can act any more on what they read before.
 func TestLogoutOutwaitsASlowStore(t *testing.T) {
 	for _, path := range []string{kittest.LogoutPath, kittest.LogoutAllPath} {
 		t.Run(path, func(t *testing.T) {
@@ -959,6 +1076,12 @@ func TestLogoutOutwaitsASlowStore(t *testing.T) {
 
 // While the store is away each replica goes on alone, and no refusal is final:
 // the token may have been spent on another one.
+//
+// Rule: renewing: against a store that is away, slow, restarted empty or unreadable: each
+// replica goes on with its own memory, and no refusal is final meanwhile.
+// Rule: replicas: no refusal is final while the store is away, was restarted empty, holds what
+// cannot be read, or a lease ended without a result; no logout that Descope refuses is done
+// while the store is away or holds what cannot be read.
 func TestStoreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, b := kittest.NewReplicas(t, 2)
@@ -978,6 +1101,8 @@ func TestStoreAway(t *testing.T) {
 }
 
 // To look into the store is to ask for the lease. It is given back at once.
+//
+// Rule: replicas: a lease is given back when a call failed, and after a look.
 func TestLookLeavesNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, _, b := kittest.NewReplicas(t, 2)
@@ -1003,6 +1128,9 @@ func (s patientStore) Claim(ctx context.Context, key, owner string, lease time.D
 }
 
 // A client that hangs up says nothing about the store.
+//
+// Rule: replicas: a store that hangs or is slow holds nobody up beyond the budget; a client
+// that hangs up says nothing about it.
 func TestClientHangsUpOnTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t, func(c *descopehttp.Config) { c.RefreshStore = patientStore{kittest.NewMemoryStore()} })
@@ -1032,6 +1160,10 @@ func (panickingStore) Put(context.Context, string, string, []byte, time.Duration
 }
 
 // A store that panics is one that is away, wherever it is asked.
+//
+// Rule: renewing: against a store that is away, slow, restarted empty or unreadable: each
+// replica goes on with its own memory, and no refusal is final meanwhile.
+// Rule: renewing: a panic of what was plugged in ends nothing.
 func TestStoreThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t, func(c *descopehttp.Config) { c.RefreshStore = panickingStore{kittest.NewMemoryStore()} })
@@ -1053,6 +1185,8 @@ func (panickingHandler) Handle(context.Context, slog.Record) error { panic("secr
 
 // Refreshes and key fetches run in goroutines of their own, where a panic would end
 // the process.
+//
+// Rule: renewing: a panic of what was plugged in ends nothing.
 func TestLogHandlerThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, b := kittest.NewRotating(t, func(c *descopehttp.Config) {
@@ -1071,6 +1205,11 @@ func TestLogHandlerThatPanics(t *testing.T) {
 
 // What a store holds says nothing to whoever reads it, and what somebody writes
 // into it opens nothing.
+//
+// Rule: answers: against a store that somebody else can write to: sealed values, judged like an
+// answer of Descope.
+// Rule: replicas: values are sealed under a key that the store's key does not tell, for one
+// project, bounded.
 func TestStoreIsSealed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas, store, b := kittest.NewReplicas(t, 2)

@@ -158,6 +158,8 @@ func TestFlowsEndInTime(t *testing.T) {
 }
 
 // What the Authorization header of a flow may be.
+//
+// Rule: flows: Bearer names the project.
 func TestFlowAuthorization(t *testing.T) {
 	h := kittest.NewHostile(t)
 	h.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
@@ -223,6 +225,8 @@ func TestFlowAuthorization(t *testing.T) {
 
 // A client's management key is a mistake of its own; ours goes along with every
 // call.
+//
+// Rule: cookies: against a client that brings a management key: dropped; ours is added.
 func TestManagementKey(t *testing.T) {
 	for _, ours := range []string{"", "K2ours"} {
 		for _, theirs := range []string{"", "K2theirs", "K2theirs.with.dots"} {
@@ -302,6 +306,9 @@ func TestAnswersKeepWhatIsUnknown(t *testing.T) {
 
 // Of Descope's headers none is the client's business; its cookies would go past
 // the policy, and its caching rules are about other answers.
+//
+// Rule: answers: against headers of an answer that reach the browser: dropped but for
+// Retry-After.
 func TestHeadersOfDescopeStayHere(t *testing.T) {
 	tap := new(kittest.Wiretap)
 	k := kittest.New(t, tap.Config)
@@ -334,6 +341,10 @@ func TestHeadersOfDescopeStayHere(t *testing.T) {
 
 // Another site's page can send a POST with this user's cookies, and a sign-in of
 // its own. Neither may have any effect, and not even a cookie may be deleted.
+//
+// Rule: cookies: against a request that another site's page sends with this user's cookies:
+// `http.CrossOriginProtection` before anything else, for every flow and every unsafe method.
+// Rule: flows: cross-origin flows: 403.
 func TestCrossOriginFlows(t *testing.T) {
 	const trusted = "https://partner.example"
 	headers := []struct {

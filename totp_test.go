@@ -37,6 +37,10 @@ func TestAnswerWithoutAKey(t *testing.T) {
 }
 
 // Whoever tries login ids must not learn from the answers which of them exist.
+//
+// Rule: guessing: against learning who is a user: a wrong code and an unknown user get the same
+// answer, at the limit too.
+// Rule: flows: a wrong code and an unknown user look alike.
 func TestWrongCodeAndUnknownUserLookAlike(t *testing.T) {
 	k := kittest.New(t)
 	k.Project.Configure(func(s *descopetest.Settings) {
@@ -66,6 +70,8 @@ func TestWrongCodeAndUnknownUserLookAlike(t *testing.T) {
 
 // Descope's browser client sends the refresh token it has stored with every
 // call. For signing in it does not matter, so a dead one must not be in the way.
+//
+// Rule: flows: a refresh token is sent along with a sign-in for `stepup` and `mfa` only.
 func TestStaleRefreshTokenDoesNotHinderSigningIn(t *testing.T) {
 	tap := new(kittest.Wiretap)
 	h := kittest.NewHostile(t, tap.Config)
@@ -107,6 +113,8 @@ func TestStaleRefreshTokenDoesNotHinderSigningIn(t *testing.T) {
 	}
 }
 
+// Rule: cookies: against a client that chooses its own claims, tenant or application: an
+// allow-list of login options.
 func TestLoginOptions(t *testing.T) {
 	const all = `{"stepup":false,"mfa":false,"locale":"de","templateOptions":{"a":"b"},"revokeOtherSessions":true,` +
 		`"customClaims":{"admin":true},"ssoAppId":"app","tenantId":"T2","templateId":"t","pkceChallenge":"p",` +
@@ -189,6 +197,7 @@ func TestLoginOptionsThatDoNotEncode(t *testing.T) {
 	assert.Empty(t, tap.Paths())
 }
 
+// Rule: flows: `stepup` and `mfa` need a refresh token.
 func TestSecondFactor(t *testing.T) {
 	for _, tt := range []struct {
 		name, options string
@@ -244,6 +253,9 @@ func TestSecondFactorOfAnEndedSession(t *testing.T) {
 
 // A step-up with somebody else's code would add their proof to this session.
 // Descope refuses that, as far as anybody knows; here it does not.
+//
+// Rule: guessing: against guessing by way of a step-up or a second factor: counted alike; the
+// token presented must be the same user's.
 func TestSecondFactorOfAnotherUser(t *testing.T) {
 	tap := new(kittest.Wiretap)
 	k := kittest.New(t, tap.Config)
@@ -298,6 +310,8 @@ func TestRefusedSecondFactorLeavesTheSessionAlone(t *testing.T) {
 
 // A second factor belongs to the tokens that it brought. Whoever else holds the
 // refresh token from before, such as a thief, must not get it by being late.
+//
+// Rule: renewing: the tokens of a second factor are not remembered for others.
 func TestSecondFactorIsNotLentToTheTokenBefore(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
 		for _, presented := range []bool{false, true} {
@@ -337,6 +351,7 @@ func TestSecondFactorIsNotLentToTheTokenBefore(t *testing.T) {
 	}
 }
 
+// Rule: flows: update takes a login id of the token's user.
 func TestUpdateGivesANewKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -363,6 +378,10 @@ func TestUpdateGivesANewKey(t *testing.T) {
 
 // A new key for somebody else would be a way into their account, and whether
 // Descope compares is not documented; this project does not.
+//
+// Rule: guessing: against a key for somebody else's account by way of update: the login id must
+// be among those of the presented token's user; a step-up with `StepUpForUpdate`.
+// Rule: flows: update refuses anybody else's login id.
 func TestUpdateOfSomebodyElse(t *testing.T) {
 	tap := new(kittest.Wiretap)
 	k := kittest.New(t, tap.Config)

@@ -222,6 +222,9 @@ func TestMain(m *testing.M) {
 
 // TestRandomInterleavings plays random scripts. What it draws is plain data and
 // all drawn before the world begins, so that a failure can be made smaller.
+//
+// Rule: renewing: against all of it at once: random interleavings of users, tabs, logouts,
+// faults and replicas in fake time; full load while everything around fails.
 func TestRandomInterleavings(t *testing.T) {
 	sums := totals{counts: make(map[string]int)}
 	var first []string // what happened when it first went wrong

@@ -142,6 +142,9 @@ func (x userTrouble) play(t *testing.T) (wrong []string) {
 
 // One user who is locked, disabled, idle or gone, by whatever status and code: nobody else
 // notices, and the browser ends signed out.
+//
+// Rule: renewing: against one user's lock or refusal at Descope that closes sign-in for all:
+// only E130429, or a 429 without a code of Descope, is a rate limit.
 func TestTroubleOfOneUser(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		x := userTroubles().Draw(rt, "trouble")

@@ -66,6 +66,8 @@ const (
 	maxRounds       = 1_000_000 // of one user
 )
 
+// Rule: renewing: against all of it at once: random interleavings of users, tabs, logouts,
+// faults and replicas in fake time; full load while everything around fails.
 func TestSoak(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := newSoak(t)

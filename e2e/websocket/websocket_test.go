@@ -131,6 +131,9 @@ func TestValidSessionConnects(t *testing.T) {
 }
 
 // A page of another site can open a WebSocket, and the browser sends the cookies.
+//
+// Rule: cookies: against a WebSocket that another site's page opens: an upgrade is judged as if
+// it were a POST.
 func TestForeignPageIsRefused(t *testing.T) {
 	for name, library := range libraries {
 		t.Run(name, func(t *testing.T) {

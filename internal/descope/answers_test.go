@@ -217,6 +217,13 @@ it is about these only.
 `
 
 // Whatever Descope answers to whatever call: who is told what, and what it costs them.
+//
+// Rule: renewing: against a changed management key, a proxy's page or an unknown error code
+// that signs everybody out: only codes known to end a session do, and others of Descope's that
+// do not speak of the request once another call is answered.
+// Rule: renewing: only known codes end a session, and other codes of Descope that do not speak
+// of the request once another call is answered; what each answer comes to stands in
+// internal/descope/testdata/answers.txt; the rest is logged once a minute.
 func TestWhatComesOfAnAnswer(t *testing.T) {
 	answers := wireAnswers()
 	flows := append(slices.Clone(kittest.Flows), answersMiddleware)

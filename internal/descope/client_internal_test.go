@@ -12,6 +12,7 @@ import (
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
+// Rule: flows: no redirects, no cookie jar, 10 s.
 func TestRestrictedClient(t *testing.T) {
 	const limit = 9 * time.Second
 	for timeout, want := range map[time.Duration]time.Duration{0: limit, -1: limit, time.Hour: limit, limit: limit, time.Second: time.Second} {
@@ -46,6 +47,9 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(text))}, nil
 }
 
+// Rule: answers: against an answer of a proxy in between (HTML, a redirect, a huge body, one
+// that never ends): "Cannot tell"; bounded in size and time, no redirects, never repeated.
+// Rule: flows: an answer of Descope is bounded.
 func TestAnswerSizeLimit(t *testing.T) {
 	size := 0
 	c := clientOver(answering(func(*http.Request) (string, time.Duration) {

@@ -19,6 +19,7 @@ import (
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
+// Rule: guessing: a client cannot bring an outage about, nor hide one.
 func TestWhatAStatusMeans(t *testing.T) {
 	for _, tt := range []struct {
 		status      int
@@ -150,6 +151,7 @@ type timeoutError struct{ timeout bool }
 func (e timeoutError) Error() string { return "secret-in-an-error" }
 func (e timeoutError) Timeout() bool { return e.timeout }
 
+// Rule: guessing: a client cannot bring an outage about, nor hide one.
 func TestWhatATransportErrorMeans(t *testing.T) {
 	for _, tt := range []struct {
 		err                  error

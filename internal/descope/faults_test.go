@@ -106,6 +106,11 @@ func stalledBody(r *http.Request) *http.Response {
 
 // Whatever Descope does wrong, a flow says so in time, in JSON, with a status
 // that no client takes for a verdict, and everything is as it was before.
+//
+// Rule: answers: against an answer of a proxy in between (HTML, a redirect, a huge body, one
+// that never ends): "Cannot tell"; bounded in size and time, no redirects, never repeated.
+// Rule: renewing: against an outage that reads as "not signed in": "Cannot tell" is 503, 502 or
+// 504, with the cookies untouched; failures fail fast, and one call tries.
 func TestFlowsWhileDescopeFails(t *testing.T) {
 	for name, fault := range upstreamFaults {
 		for _, c := range kittest.Flows {
@@ -168,6 +173,9 @@ func TestFlowsWhileDescopeFails(t *testing.T) {
 }
 
 // An answer that is too large is not read to its end.
+//
+// Rule: answers: against an answer of a proxy in between (HTML, a redirect, a huge body, one
+// that never ends): "Cannot tell"; bounded in size and time, no redirects, never repeated.
 func TestHugeAnswerIsNotRead(t *testing.T) {
 	tap := new(kittest.Wiretap)
 	k := kittest.NewForFlows(t, tap)
@@ -188,6 +196,11 @@ func TestHugeAnswerIsNotRead(t *testing.T) {
 
 // Behind the middleware "cannot tell" is a 503 that says when to come back, and
 // the cookies stay.
+//
+// Rule: answers: against an answer of a proxy in between (HTML, a redirect, a huge body, one
+// that never ends): "Cannot tell"; bounded in size and time, no redirects, never repeated.
+// Rule: renewing: against an outage that reads as "not signed in": "Cannot tell" is 503, 502 or
+// 504, with the cookies untouched; failures fail fast, and one call tries.
 func TestMiddlewareWhileDescopeFails(t *testing.T) {
 	for name, fault := range upstreamFaults {
 		t.Run(name, func(t *testing.T) {
@@ -225,6 +238,9 @@ func TestMiddlewareWhileDescopeFails(t *testing.T) {
 
 // A page that can do without a session does; one that acts on its absence does
 // not.
+//
+// Rule: renewing: against an outage that reads as "not signed in": "Cannot tell" is 503, 502 or
+// 504, with the cookies untouched; failures fail fast, and one call tries.
 func TestLoadSessionWhileDescopeFails(t *testing.T) {
 	for name, fault := range upstreamFaults {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
@@ -264,6 +280,9 @@ func TestLoadSessionWhileDescopeFails(t *testing.T) {
 
 // Descope's browser clients forget their tokens on any 4xx of these, so only a
 // refusal that is known to end the session may be one.
+//
+// Rule: renewing: against an outage that reads as "not signed in": "Cannot tell" is 503, 502 or
+// 504, with the cookies untouched; failures fail fast, and one call tries.
 func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 	for _, c := range kittest.Flows {
 		switch c.Path {
@@ -327,6 +346,9 @@ func TestSessionCallsAnswerNo4xxForDescopesTrouble(t *testing.T) {
 
 // Whoever hangs up leaves nothing behind for longer than a call may take. A guess
 // at a code goes on without its client: else hanging up would take it back.
+//
+// Rule: renewing: a refresh outlives the request it was begun for; each waiter leaves on its
+// own.
 func TestClientHangsUp(t *testing.T) {
 	for _, c := range kittest.Flows {
 		synctest.Test(t, func(t *testing.T) {
@@ -389,6 +411,9 @@ func signIn(k *kittest.Kit, loginID string) *http.Response {
 }
 
 // What Descope says of one user by a 429 of another code than the limit's is nobody else's.
+//
+// Rule: renewing: against one user's lock or refusal at Descope that closes sign-in for all:
+// only E130429, or a 429 without a code of Descope, is a rate limit.
 func TestOnlyTheRateLimitClosesTheGate(t *testing.T) {
 	for body, closes := range map[string]bool{
 		`{"errorCode":"E061103"}`: false, `{"errorCode":"E069999"}`: false, `{"errorCode":"E130429"}`: true, ``: true, `<html>`: true,
@@ -409,6 +434,10 @@ func TestOnlyTheRateLimitClosesTheGate(t *testing.T) {
 
 // Nobody is told "wrong code" for what an operator has to mend, no guess is spent, and the
 // first line says where to look.
+//
+// Rule: renewing: against an answer about the configuration that uses up guesses, or an unknown
+// word for a wrong code that makes them free: the guess or the sign-up is given back, unless
+// others sign in meanwhile; for a step-up too.
 func TestConfigurationIsNoWrongCode(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault descopetest.Fault
@@ -439,6 +468,10 @@ func TestConfigurationIsNoWrongCode(t *testing.T) {
 // The same with a project that is really another, locked by a key, or without TOTP: the first
 // request has the operator told within a second where to look, whoever tries as often as they
 // like.
+//
+// Rule: renewing: against an answer about the configuration that uses up guesses, or an unknown
+// word for a wrong code that makes them free: the guess or the sign-up is given back, unless
+// others sign in meanwhile; for a step-up too.
 func TestMisconfigured(t *testing.T) {
 	for name, tt := range map[string]struct {
 		config  func(*descopehttp.Config)
@@ -484,6 +517,10 @@ func TestMisconfigured(t *testing.T) {
 
 // A code that is not known here may be Descope's word for a wrong one: it counts while
 // others sign in.
+//
+// Rule: renewing: against an answer about the configuration that uses up guesses, or an unknown
+// word for a wrong code that makes them free: the guess or the sign-up is given back, unless
+// others sign in meanwhile; for a step-up too.
 func TestUnknownCodesAreNoFreeGuesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -523,6 +560,13 @@ func TestReadySaysThatThereIsNoProject(t *testing.T) {
 
 // A sign-in that Descope refuses with a code that may be the configuration's ends when
 // other calls are answered, and only then; the browser's client is never stuck with it.
+//
+// Rule: renewing: against a changed management key, a proxy's page or an unknown error code
+// that signs everybody out: only codes known to end a session do, and others of Descope's that
+// do not speak of the request once another call is answered.
+// Rule: renewing: only known codes end a session, and other codes of Descope that do not speak
+// of the request once another call is answered; what each answer comes to stands in
+// internal/descope/testdata/answers.txt; the rest is logged once a minute.
 func TestRefusedWithAnotherCode(t *testing.T) {
 	for _, status := range []int{401, 403} {
 		for _, code := range []string{"E061004", "E061002", "E061301", "E062504", "E069999"} {
@@ -667,6 +711,10 @@ func TestEmptyAnswers(t *testing.T) {
 
 // What stands in the way, or speaks of the request, never ends a session, also while
 // Descope answers everybody else.
+//
+// Rule: renewing: against a changed management key, a proxy's page or an unknown error code
+// that signs everybody out: only codes known to end a session do, and others of Descope's that
+// do not speak of the request once another call is answered.
 func TestNoVerdictNeverEndsASession(t *testing.T) {
 	for name, fault := range map[string]descopetest.Fault{
 		"429 HTML":               {Status: 429, Body: "<html><body>Please try again later</body></html>"},

@@ -22,6 +22,10 @@ import (
 
 // Each class of calls has a budget of its own; a flood of one is answered here,
 // and the others go on. A call waits for its turn three seconds at most.
+//
+// Rule: guessing: against a flood of sign-ins, to keep others from renewing: four classes of
+// calls with a budget each.
+// Rule: guessing: budget of a class, and a turn in three seconds.
 func TestClassBudgets(t *testing.T) {
 	for name, tt := range map[string]struct {
 		path         string
@@ -86,6 +90,11 @@ func TestClassBudgets(t *testing.T) {
 
 // Bursts and steady floods of refresh tokens of unknown keys reach Descope at no
 // more than five calls a second.
+//
+// Rule: keys: against refresh tokens of invented kids, to have Descope asked for each: retired
+// keys as a filter, 5 calls a second for the rest once keys are held, and for renewals and
+// logouts always; tokens that Descope took before are exempt.
+// Rule: keys: refresh tokens of unknown keys: 5 calls a second, known ones exempt.
 func TestRefreshCallsForInventedKids(t *testing.T) {
 	for _, every := range []time.Duration{time.Millisecond, 50 * time.Millisecond, 190 * time.Millisecond, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -109,6 +118,11 @@ func TestRefreshCallsForInventedKids(t *testing.T) {
 
 // A user whose refresh token Descope has accepted before goes on while strangers
 // use up the budget, though its key is not held here either.
+//
+// Rule: keys: against refresh tokens of invented kids, to have Descope asked for each: retired
+// keys as a filter, 5 calls a second for the rest once keys are held, and for renewals and
+// logouts always; tokens that Descope took before are exempt.
+// Rule: keys: refresh tokens of unknown keys: 5 calls a second, known ones exempt.
 func TestFloodStopsNobodyWhoIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := kittest.NewHostile(t)

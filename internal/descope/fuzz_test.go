@@ -80,6 +80,14 @@ func requireOneUser(t *testing.T, cookies map[string]*http.Cookie, users map[str
 // Whatever Descope answers, nobody is signed in with tokens that do not pass the
 // checks or are another user's, nothing of the answer's header gets through, and
 // no script sees a token that belongs into a cookie.
+//
+// Rule: answers: against an answer with tokens of another user, of another project, or expired:
+// tokens are verified before they are handed on, and must be the same user's.
+// Rule: answers: against headers of an answer that reach the browser: dropped but for
+// Retry-After.
+// Rule: flows: tokens in cookies are emptied in the body.
+// Rule: renewing: the tokens of an answer pass all checks, and are those of the user who
+// refreshed.
 func FuzzDescopeAnswer(f *testing.F) {
 	for i, body := range answers {
 		for path := range answered {

@@ -11,6 +11,8 @@ import (
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
+// Rule: guessing: a 429 pauses, a minute at most.
+// Rule: guessing: outages close the gate; one call tries.
 func TestGateTriesOneCall(t *testing.T) {
 	now := time.Now()
 	g := newGates(Limits{})[Session]
@@ -74,6 +76,8 @@ func TestStrangersOnlyAreRemembered(t *testing.T) {
 
 // A 429 halves the rate, and answers bring it back: near to what was too much within
 // minutes, and past it little by little.
+//
+// Rule: guessing: what Descope grants is learned from its 429s.
 func TestLearnedRate(t *testing.T) {
 	now := time.Now()
 	g := newGates(Limits{Session: 100})[Session]
@@ -95,6 +99,8 @@ func TestLearnedRate(t *testing.T) {
 }
 
 // A share is for one user; what is not used comes back, and full ones are forgotten.
+//
+// Rule: guessing: shares of a class, by the user of a verified token or by network.
 func TestShares(t *testing.T) {
 	s, now := newShares(Session), time.Now()
 	assert.Zero(t, s.take("", now))

@@ -19,6 +19,8 @@ import (
 
 // A slow client takes its own time, and not Descope's: the end of that counts as an
 // outage, and stops everybody.
+//
+// Rule: guessing: a client cannot bring an outage about, nor hide one.
 func TestSlowBodiesAreNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -38,6 +40,8 @@ func TestSlowBodiesAreNoOutage(t *testing.T) {
 }
 
 // Who hangs up in an outage says nothing about it.
+//
+// Rule: guessing: a client cannot bring an outage about, nor hide one.
 func TestHangingUpDoesNotOpenTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)

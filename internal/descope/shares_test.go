@@ -19,6 +19,10 @@ import (
 
 // When Descope asks for fewer calls, that class waits as long as it says, but not
 // for longer than a minute.
+//
+// Rule: guessing: against a 429 of Descope, provoked to stop others: it pauses its own class
+// only, for a minute at most.
+// Rule: guessing: a 429 pauses, a minute at most.
 func TestUpstreamLimitPausesForAMinuteAtMost(t *testing.T) {
 	for retryAfter, pause := range map[string]time.Duration{"7": 7 * time.Second, "": 5 * time.Second, "86400": time.Minute, "-1": 5 * time.Second, "soon": 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -110,6 +114,9 @@ var limitedCalls = map[string]struct {
 
 // A 429 pauses the class whose call was answered with it and no other, whichever
 // flow brought it about. What clients send while it lasts makes it no longer.
+//
+// Rule: guessing: against a 429 of Descope, provoked to stop others: it pauses its own class
+// only, for a minute at most.
 func TestUpstreamLimitPausesItsClassOnly(t *testing.T) {
 	const pause = 30 * time.Second
 	for name, tt := range limitedCalls {
@@ -181,6 +188,10 @@ func crowd(people int, visit func(i int) int) (failed int) {
 
 // Whoever asks for more than a fair share is sent away, and nobody else: renewals,
 // questions about the account, step-ups and sign-ins of others go on.
+//
+// Rule: guessing: against one user, or one network, that takes a whole class from the others:
+// each has a share; whoever is over it waits for the others once half of the class is gone.
+// Rule: guessing: shares of a class, by the user of a verified token or by network.
 func TestNobodySuffersForAnother(t *testing.T) {
 	for name, tt := range map[string]struct {
 		attack func(*kittest.Kit) (again func() int)
@@ -259,6 +270,8 @@ func TestNobodySuffersForAnother(t *testing.T) {
 }
 
 // A site says how much it needs: 200 renewals a second go through for ten minutes.
+//
+// Rule: guessing: budget of a class, and a turn in three seconds.
 func TestRaisedLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.SessionCalls = 200 })

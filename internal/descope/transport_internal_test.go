@@ -80,6 +80,8 @@ func (c *cable) cut() {
 
 // A connection that died without a word costs the calls that are on it, and none after
 // them: with the default transport, by its pings, and with one of the user's own.
+//
+// Rule: guessing: a dead connection is left.
 func TestDeadConnection(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{}`)

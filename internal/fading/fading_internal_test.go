@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Rule: renewing: memory is bounded and lets go.
 func TestFadingIsBounded(t *testing.T) {
 	now := time.Now()
 	f := New[string, int](100)

@@ -14,6 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Rule: guessing: against invented login ids and addresses, to have a count forgotten: no count
+// makes room for another: there is room for all that the budget lets through, and what never
+// got to Descope leaves nothing.
 func TestDayOfFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuesser(t)

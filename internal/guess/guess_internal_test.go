@@ -52,6 +52,11 @@ var (
 // Whatever a stranger sends for other login ids and from other networks, the count
 // of a victim stays: what never gets to Descope leaves nothing, and for the rest
 // there is room.
+//
+// Rule: guessing: against invented login ids and addresses, to have a count forgotten: no count
+// makes room for another: there is room for all that the budget lets through, and what never
+// got to Descope leaves nothing.
+// Rule: guessing: a count of 0 is not kept.
 func TestNoFloodForgetsACount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuesser(t)
@@ -100,6 +105,12 @@ func TestNoFloodForgetsACount(t *testing.T) {
 }
 
 // When memory is full all the same, new counts are refused, and none is dropped.
+//
+// Rule: guessing: against invented login ids and addresses, to have a count forgotten: no count
+// makes room for another: there is room for all that the budget lets through, and what never
+// got to Descope leaves nothing.
+// Rule: guessing: a refused guess does not count.
+// Rule: guessing: full memory refuses, and forgets nothing.
 func TestFullCountersRefuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuesser(t)
@@ -141,6 +152,8 @@ func TestFullCountersRefuse(t *testing.T) {
 
 // A count lasts for its window and not longer, whenever in it it is looked at, and
 // what has ended takes no memory.
+//
+// Rule: guessing: a count of 0 is not kept.
 func TestCountersEndWithTheirWindow(t *testing.T) {
 	for step := range 50 {
 		synctest.Test(t, func(t *testing.T) {

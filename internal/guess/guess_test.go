@@ -20,6 +20,12 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
+// Rule: guessing: against guessing the codes of one user: 10 guesses in ten minutes from one
+// network, 50 a day from all strangers' networks; counted before the call.
+// Rule: guessing: against locking a user out: a network that they signed in from has limits of
+// its own, which no stranger can use up.
+// Rule: guessing: 10 guesses in ten minutes, 50 a day, counted before the call.
+// Rule: guessing: a guess is not given back if Descope said no, or for another user.
 func TestThousandWrongCodesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -66,6 +72,15 @@ func TestThousandWrongCodesAtOnce(t *testing.T) {
 
 // From any number of strangers' networks together fifty a day go through, and
 // none of it stops the user on a network of their own.
+//
+// Rule: guessing: against guessing the codes of one user: 10 guesses in ten minutes from one
+// network, 50 a day from all strangers' networks; counted before the call.
+// Rule: guessing: against another address for each guess: the limit of the day; IPv6 by /64; no
+// header is believed.
+// Rule: guessing: against locking a user out: a network that they signed in from has limits of
+// its own, which no stranger can use up.
+// Rule: guessing: 10 guesses in ten minutes, 50 a day, counted before the call.
+// Rule: guessing: a known network has its own day.
 func TestFiftyGuessesADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -96,6 +111,9 @@ func TestFiftyGuessesADay(t *testing.T) {
 }
 
 // A network that the user once signed in from has ten guesses for itself, no more.
+//
+// Rule: guessing: against guessing the codes of one user: 10 guesses in ten minutes from one
+// network, 50 a day from all strangers' networks; counted before the call.
 func TestKnownNetworkIsLimitedToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -117,6 +135,10 @@ func TestKnownNetworkIsLimitedToo(t *testing.T) {
 }
 
 // A network that the user signed in from has fifty guesses a day as well, of its own.
+//
+// Rule: guessing: against guessing the codes of one user: 10 guesses in ten minutes from one
+// network, 50 a day from all strangers' networks; counted before the call.
+// Rule: guessing: a known network has its own day.
 func TestFiftyGuessesADayFromAKnownNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -140,6 +162,10 @@ func TestFiftyGuessesADayFromAKnownNetwork(t *testing.T) {
 }
 
 // A network is known for ninety days after the last sign-in, not the first.
+//
+// Rule: guessing: against locking a user out: a network that they signed in from has limits of
+// its own, which no stranger can use up.
+// Rule: guessing: a network stays known for 90 days after the last sign-in.
 func TestNetworkStaysKnown(t *testing.T) {
 	for name, store := range map[string]func() descopehttp.AttemptStore{
 		"memory": func() descopehttp.AttemptStore { return nil },
@@ -168,6 +194,9 @@ func TestNetworkStaysKnown(t *testing.T) {
 }
 
 // However a login id is spelled, the count is one.
+//
+// Rule: guessing: against guessing with another spelling of the login id: trimmed, NFKC, lower
+// case.
 func TestSpellingsShareACount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -194,6 +223,10 @@ func TestSpellingsShareACount(t *testing.T) {
 }
 
 // What counts as one network, and where its address comes from.
+//
+// Rule: guessing: against another address for each guess: the limit of the day; IPv6 by /64; no
+// header is believed.
+// Rule: guessing: IPv6 by /64.
 func TestNetworks(t *testing.T) {
 	forwarded := func(r *http.Request) netip.Addr {
 		addr, _ := netip.ParseAddr(r.Header.Get("X-Real-Ip"))
@@ -248,6 +281,9 @@ func TestNetworks(t *testing.T) {
 }
 
 // To whoever guesses, a user and nobody look alike: before the limit and beyond.
+//
+// Rule: guessing: against learning who is a user: a wrong code and an unknown user get the same
+// answer, at the limit too.
 func TestUnknownUsersLookAlike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -272,6 +308,9 @@ func TestUnknownUsersLookAlike(t *testing.T) {
 }
 
 // A step-up is a guess like any other.
+//
+// Rule: guessing: against guessing by way of a step-up or a second factor: counted alike; the
+// token presented must be the same user's.
 func TestStepUpIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -285,6 +324,10 @@ func TestStepUpIsLimited(t *testing.T) {
 }
 
 // A right code that is somebody else's than the token beside it is a guess, too.
+//
+// Rule: guessing: against guessing by way of a step-up or a second factor: counted alike; the
+// token presented must be the same user's.
+// Rule: guessing: a guess is not given back if Descope said no, or for another user.
 func TestCodeOfAnotherUserIsAGuess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -301,6 +344,7 @@ func TestCodeOfAnotherUserIsAGuess(t *testing.T) {
 	})
 }
 
+// Rule: guessing: against floods of sign-ups: 60 in ten minutes from one network.
 func TestSignUpsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.SignUpsPerNetwork = 10 })
@@ -323,6 +367,9 @@ func TestSignUpsAreLimited(t *testing.T) {
 
 // Codes for ever new login ids are counted for the network that they come from, and right
 // ones are not: an office signs in at nine.
+//
+// Rule: guessing: against wrong codes for ever new login ids from one network: 100 in ten
+// minutes, whatever the login ids; right ones do not count.
 func TestWrongCodesFromOneNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.GuessesPerNetwork = 20 })

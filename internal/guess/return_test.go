@@ -19,6 +19,12 @@ import (
 )
 
 // A right code and "cannot tell" give the guess back.
+//
+// Rule: guessing: against guesses given back that were none of a failure (hanging up, a fault
+// timed to the end of a window, a store that comes and goes): given back where and in the
+// window they were counted, and only what Descope said no to stays.
+// Rule: guessing: a guess is given back on success and "cannot tell".
+// Rule: guessing: a guess is given back where and in the window it was counted.
 func TestGuessesAreGivenBack(t *testing.T) {
 	for name, fault := range map[string]*descopetest.Fault{
 		"success":     nil,
@@ -76,6 +82,10 @@ func TestGuessesAreGivenBack(t *testing.T) {
 }
 
 // Whoever hangs up has guessed all the same.
+//
+// Rule: guessing: against guesses given back that were none of a failure (hanging up, a fault
+// timed to the end of a window, a store that comes and goes): given back where and in the
+// window they were counted, and only what Descope said no to stays.
 func TestHangingUpGivesNothingBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCountingStore()
@@ -100,6 +110,11 @@ func TestHangingUpGivesNothingBack(t *testing.T) {
 
 // Guesses that are under way when their window ends are not given back in the
 // next one: who can have them fail would guess twice as often.
+//
+// Rule: guessing: against guesses given back that were none of a failure (hanging up, a fault
+// timed to the end of a window, a store that comes and goes): given back where and in the
+// window they were counted, and only what Descope said no to stays.
+// Rule: guessing: a guess is given back where and in the window it was counted.
 func TestGuessesAreGivenBackInTheirWindow(t *testing.T) {
 	for name, store := range map[string]func() descopehttp.AttemptStore{
 		"memory": func() descopehttp.AttemptStore { return nil },
@@ -131,6 +146,10 @@ func TestGuessesAreGivenBackInTheirWindow(t *testing.T) {
 
 // What the store counted is given back in the store, and what memory counted while
 // it was away in memory: it must not come off another count.
+//
+// Rule: guessing: against guesses given back that were none of a failure (hanging up, a fault
+// timed to the end of a window, a store that comes and goes): given back where and in the
+// window they were counted, and only what Descope said no to stays.
 func TestGuessesAreGivenBackWhereTheyWereCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCountingStore()
@@ -156,6 +175,10 @@ func TestGuessesAreGivenBackWhereTheyWereCounted(t *testing.T) {
 // Only what Descope said no to stays counted. A call that ends before it, such as
 // a step-up with a token that was logged out, is no guess: without this, one such
 // token would fill the memory of counts at no cost.
+//
+// Rule: guessing: against invented login ids and addresses, to have a count forgotten: no count
+// makes room for another: there is room for all that the budget lets through, and what never
+// got to Descope leaves nothing.
 func TestWhatDescopeNeverSawIsNoGuess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
@@ -177,6 +200,11 @@ func TestWhatDescopeNeverSawIsNoGuess(t *testing.T) {
 
 // A guess that is refused here counts for nothing: when those under way end without
 // an answer, all ten are left.
+//
+// Rule: guessing: against guesses given back that were none of a failure (hanging up, a fault
+// timed to the end of a window, a store that comes and goes): given back where and in the
+// window they were counted, and only what Descope said no to stays.
+// Rule: guessing: a refused guess does not count.
 func TestRefusedGuessesDoNotCount(t *testing.T) {
 	for name, store := range map[string]func() descopehttp.AttemptStore{
 		"memory": func() descopehttp.AttemptStore { return nil },
@@ -209,6 +237,8 @@ func TestRefusedGuessesDoNotCount(t *testing.T) {
 
 // A sign-up that was not sent to Descope, because strangers had used up the budget,
 // is not counted.
+//
+// Rule: guessing: against floods of sign-ups: 60 in ten minutes from one network.
 func TestSignUpsThatWereNotSentAreGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.SignUpsPerNetwork = 10 })

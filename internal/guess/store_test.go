@@ -126,6 +126,9 @@ func TestAttemptStoreAway(t *testing.T) {
 
 // While the store is away, the replica that somebody signed in on knows their
 // network.
+//
+// Rule: guessing: against locking a user out: a network that they signed in from has limits of
+// its own, which no stranger can use up.
 func TestKnownNetworkWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCountingStore()
@@ -161,6 +164,8 @@ func (panickingAttempts) Add(context.Context, string, int, time.Duration) (int, 
 }
 
 // A store that panics is one that is away.
+//
+// Rule: renewing: a panic of what was plugged in ends nothing.
 func TestAttemptStoreThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t, func(c *descopehttp.Config) { c.AttemptStore = panickingAttempts{} })

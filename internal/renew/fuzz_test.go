@@ -62,6 +62,10 @@ func (s *fuzzStore) Release(context.Context, string, string) error { return s.er
 
 // somebody else, and nothing that Descope would not have been believed.
 
+// Rule: answers: against a store that somebody else can write to: sealed values, judged like an
+// answer of Descope.
+// Rule: replicas: values are sealed under a key that the store's key does not tell, for one
+// project, bounded.
 func FuzzStorePayload(f *testing.F) {
 	const project = "P2abcdefghijklmnopqrstuvwxyz"
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

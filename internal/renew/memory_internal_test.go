@@ -63,6 +63,8 @@ func TestWhoIsLate(t *testing.T) {
 
 // What nobody has fetched leads on for a day, and for a minute when it has been shown;
 // that a token was spent is known for longer.
+//
+// Rule: renewing: a spent token leads to the newest successor, for a minute.
 func TestHowLongATokenLeadsOn(t *testing.T) {
 	m, now := newMemory(defaultMaxBytes), time.Now()
 	c := newChain(t, &m, "ada")
@@ -84,6 +86,8 @@ func TestHowLongATokenLeadsOn(t *testing.T) {
 
 // One user's refreshes push nobody out, however many there are: neither what another has
 // not fetched yet, nor a logout.
+//
+// Rule: renewing: memory is bounded and lets go.
 func TestManyRefreshesOfOneUser(t *testing.T) {
 	m, now := newMemory(1<<20), time.Now()
 	bob, eve := newChain(t, &m, "bob"), newChain(t, &m, "eve")
@@ -104,6 +108,8 @@ func TestManyRefreshesOfOneUser(t *testing.T) {
 
 // Where there is no room, what has been shown goes before what nobody has fetched, and
 // the bound holds.
+//
+// Rule: renewing: memory is bounded and lets go.
 func TestWhatGoesFirst(t *testing.T) {
 	m, now := newMemory(1<<20), time.Now()
 	var shown, unfetched []*chain

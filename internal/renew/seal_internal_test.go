@@ -14,6 +14,9 @@ import (
 )
 
 // Whoever reads the store has its keys and values, and can open none with them.
+//
+// Rule: replicas: values are sealed under a key that the store's key does not tell, for one
+// project, bounded.
 func TestStoreKeyOpensNothing(t *testing.T) {
 	s := sealer{"P2abcdefghijklmnopqrstuvwxyz"}
 	spent := &token.Token{Raw: "a refresh token"}
@@ -39,6 +42,9 @@ func TestStoreKeyOpensNothing(t *testing.T) {
 }
 
 // What is too large is neither written nor opened.
+//
+// Rule: replicas: values are sealed under a key that the store's key does not tell, for one
+// project, bounded.
 func TestSealedSize(t *testing.T) {
 	s := sealer{"P2abcdefghijklmnopqrstuvwxyz"}
 	spent := &token.Token{Raw: "a refresh token"}

@@ -57,6 +57,9 @@ func shortName(i int) string {
 // A token of 16 KiB costs a bounded amount of memory, whatever is in it. The
 // signatures are good, so that nothing ends the judgement early, and nothing is
 // remembered.
+//
+// Rule: tokens: against a token made to be expensive (16 KiB of nesting, members, escapes):
+// refused over 16 KiB before anything is allocated; at most 1 MiB and 5,000 objects at 16 KiB.
 func TestWorstTokens(t *testing.T) {
 	h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = -1 })
 	base := kittest.ClaimsJSON(t, h.Claims(nil))

@@ -18,6 +18,13 @@ func noAnswer(*http.Request, []byte) (int, http.Header, string) {
 
 // Whatever a token is, it is judged without a panic, the same way wherever it
 // comes from, and one that is accepted stands up to a second, independent check.
+//
+// Rule: tokens: against `exp` that is 0, missing, a string, or too large; `crit`; names twice
+// or in another case; two JSON values; broken UTF-8: a strict decoder and rules of our own;
+// golang-jwt's parser is not used.
+// Rule: tokens: against a verdict that depends on the way a token came: one judgement for
+// Bearer, cookie, VerifyToken and flows.
+// Rule: tokens: header and claims: one JSON object, unique names, valid UTF-8.
 func FuzzToken(f *testing.F) {
 	const es256, rs256 = `{"alg":"ES256","kid":"` + kittest.ECKid + `"}`, `{"alg":"RS256","kid":"` + kittest.RSAKid + `","typ":"JWT"}`
 	good := fmt.Sprintf(`{"iss":%q,"sub":"U2ada","drn":"DS","exp":%d}`, kittest.ProjectID, kittest.FarAhead)

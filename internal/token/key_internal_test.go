@@ -15,6 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Rule: keys: against a key set with a weak or odd key (1,024 bits, exponent 1, off the curve,
+// for encryption, two keys under one kid): each key is judged alone and skipped.
+// Rule: keys: a key needs a `kid`, and an `alg` that fits its kind, curve and strength.
+// Rule: keys: RSA at most 8,192 bits, exponent at least 3.
 func TestKeyStrength(t *testing.T) {
 	rsaKey := func(bits uint, e int) *rsa.PublicKey {
 		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
@@ -53,6 +57,7 @@ func TestKeyStrength(t *testing.T) {
 	}
 }
 
+// Rule: keys: a key needs a `kid`, and an `alg` that fits its kind, curve and strength.
 func TestKeyWithoutKid(t *testing.T) {
 	const key = `{"alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"`
 	_, reason := parseKey([]byte(key + `,"kid":"a"}`))
@@ -73,6 +78,8 @@ func TestCutKeySet(t *testing.T) {
 	assert.Empty(t, ParseKeySet([]byte(whole+"{}")))
 }
 
+// Rule: keys: against a key set with a weak or odd key (1,024 bits, exponent 1, off the curve,
+// for encryption, two keys under one kid): each key is judged alone and skipped.
 func FuzzKeySet(f *testing.F) {
 	var vectors []jwsVector
 	readVectors(f, "rs256-es256.json", &vectors)

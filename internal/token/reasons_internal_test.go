@@ -13,6 +13,28 @@ import (
 
 // Each rule refuses what is wrong in its eyes by itself. From outside, one rule that
 // is missing may hide behind another that refuses the same token for another reason.
+//
+// Rule: tokens: against a token of another project, or one that names the project somewhere
+// else in `iss`: `iss` is the project's id, or a URL that ends in it.
+// Rule: tokens: against `exp` that is 0, missing, a string, or too large; `crit`; names twice
+// or in another case; two JSON values; broken UTF-8: a strict decoder and rules of our own;
+// golang-jwt's parser is not used.
+// Rule: tokens: against one token in two spellings (line breaks, padding, loose bits): strict
+// base64url, and no line breaks.
+// Rule: tokens: against a token bound to a key (`cnf`) replayed as a plain bearer: refused.
+// Rule: tokens: 16 KiB at most, before anything is decoded.
+// Rule: tokens: three parts; no line breaks; no name that differs from a registered one by
+// case; no `crit`; `exp` is required, a number, over 0, up to the year 9999; `nbf` and `iat`
+// are numbers; `iss` is the project; `iss` as a URL: http or https, a host, the id last or
+// second to last; `sub` is a non-empty string; no `cnf`.
+// Rule: tokens: strict base64url in each part; `kid` is a non-empty string; `aud` is a string
+// or strings.
+// Rule: tokens: header and claims: one JSON object, unique names, valid UTF-8.
+// Rule: tokens: `alg` is RS256, ES256 or ES384.
+// Rule: tokens: `drn` is that of the kind of token expected.
+// Rule: tokens: OAuth tokens: only with AcceptOAuth, as sessions, without `drn`, `token_type`
+// access_token.
+// Rule: tokens: `aud` holds the audience; of refresh tokens where they have one.
 func TestReasonOfARefusal(t *testing.T) {
 	b64 := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	const project = "P2abcdefghijklmnopqrstuvwxyz"
@@ -103,6 +125,11 @@ func edit(s, old, new string) string {
 }
 
 // exp and nbf are judged to the nanosecond, with the leeway on the token's side.
+//
+// Rule: tokens: against `exp` that is 0, missing, a string, or too large; `crit`; names twice
+// or in another case; two JSON values; broken UTF-8: a strict decoder and rules of our own;
+// golang-jwt's parser is not used.
+// Rule: tokens: `exp` has not passed, `nbf` has, with the leeway.
 func TestTimeOfAToken(t *testing.T) {
 	rules := &Rules{Leeway: 5 * time.Second}
 	now := time.Unix(1e9, 0)
@@ -128,6 +155,8 @@ func TestTimeOfAToken(t *testing.T) {
 }
 
 // Headers are remembered to a bound, and each by its own text.
+//
+// Rule: tokens: remembered headers are bounded.
 func TestHeaderMemoIsBounded(t *testing.T) {
 	m, key := new(headerMemo), new(Key)
 	const limit = 32
@@ -145,6 +174,9 @@ func TestHeaderMemoIsBounded(t *testing.T) {
 	}
 }
 
+// Rule: tokens: against a token made to be expensive (16 KiB of nesting, members, escapes):
+// refused over 16 KiB before anything is allocated; at most 1 MiB and 5,000 objects at 16 KiB.
+// Rule: tokens: 16 KiB at most, before anything is decoded.
 func TestTokenSizeLimit(t *testing.T) {
 	rules := &Rules{}
 	at := strings.Repeat("A", MaxSize-2) + ".."

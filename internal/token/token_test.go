@@ -21,6 +21,8 @@ import (
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
+// Rule: tokens: against a key that the token brings along (`jwk`, `jku`, `x5u`, `x5c`): they
+// are never read; the key comes from the project's key set by `kid`.
 func TestGoodTokensPass(t *testing.T) {
 	h := kittest.NewHostile(t)
 	project := h.Project.ProjectID()
@@ -205,6 +207,27 @@ func wrongShapes(h *kittest.Hostile) map[string]string {
 	return tokens
 }
 
+// Rule: tokens: against a token signed by nobody (`none`, an HMAC keyed with the public key,
+// ECDSA signatures of zeros, padding forgeries): an allow-list of three algorithms, each bound
+// to the kind of key; Go's own `crypto`.
+// Rule: tokens: against a key that the token brings along (`jwk`, `jku`, `x5u`, `x5c`): they
+// are never read; the key comes from the project's key set by `kid`.
+// Rule: tokens: against a refresh token, an ID token or an access token presented as a session:
+// `drn` must be the session's; OAuth tokens only with `AcceptOAuth` and `Audience`.
+// Rule: tokens: against a token of another project, or one that names the project somewhere
+// else in `iss`: `iss` is the project's id, or a URL that ends in it.
+// Rule: tokens: against a verdict that depends on the way a token came: one judgement for
+// Bearer, cookie, VerifyToken and flows.
+// Rule: tokens: three parts; no line breaks; no name that differs from a registered one by
+// case; no `crit`; `exp` is required, a number, over 0, up to the year 9999; `nbf` and `iat`
+// are numbers; `iss` is the project; `iss` as a URL: http or https, a host, the id last or
+// second to last; `sub` is a non-empty string; no `cnf`.
+// Rule: tokens: `exp` has not passed, `nbf` has, with the leeway.
+// Rule: tokens: `drn` is that of the kind of token expected.
+// Rule: tokens: OAuth tokens: only with AcceptOAuth, as sessions, without `drn`, `token_type`
+// access_token.
+// Rule: tokens: the signature verifies.
+// Rule: tokens: `alg` is the key's.
 func TestHostileTokensAreRefused(t *testing.T) {
 	h := kittest.NewHostile(t)
 	tokens := wrongTokens(t, h)
@@ -224,6 +247,10 @@ func TestHostileTokensAreRefused(t *testing.T) {
 
 // Refresh tokens are judged by the same rules, before Descope hears of them and
 // wherever they come from.
+//
+// Rule: tokens: against a session token presented as a refresh token: `drn` must be the refresh
+// token's, before Descope hears of it.
+// Rule: tokens: `drn` is that of the kind of token expected.
 func TestHostileRefreshTokensAreRefused(t *testing.T) {
 	h := kittest.NewHostile(t)
 	h.DRN = "DSR"
@@ -261,6 +288,9 @@ func embeddedJWK(t *testing.T, payload string) string {
 	return kittest.SignSegments(t, jwt.SigningMethodES256, ec, kittest.Segment(header)+"."+payload)
 }
 
+// Rule: tokens: against a refresh token, an ID token or an access token presented as a session:
+// `drn` must be the session's; OAuth tokens only with `AcceptOAuth` and `Audience`.
+// Rule: tokens: `aud` holds the audience; of refresh tokens where they have one.
 func TestAudience(t *testing.T) {
 	h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.Audience = "shop" })
 	for _, tt := range []struct {
@@ -281,6 +311,10 @@ func TestAudience(t *testing.T) {
 	}
 }
 
+// Rule: tokens: against a refresh token, an ID token or an access token presented as a session:
+// `drn` must be the session's; OAuth tokens only with `AcceptOAuth` and `Audience`.
+// Rule: tokens: OAuth tokens: only with AcceptOAuth, as sessions, without `drn`, `token_type`
+// access_token.
 func TestAcceptOAuth(t *testing.T) {
 	h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.Audience, c.AcceptOAuth = "shop", true })
 	access := map[string]any{"aud": "shop", "drn": nil, "token_type": "access_token"}
@@ -303,6 +337,7 @@ func TestAcceptOAuth(t *testing.T) {
 	}
 }
 
+// Rule: tokens: `exp` has not passed, `nbf` has, with the leeway.
 func TestLeeway(t *testing.T) {
 	for _, tt := range []struct {
 		leeway time.Duration
@@ -325,6 +360,8 @@ func TestLeeway(t *testing.T) {
 }
 
 // A template may put something else into sub; the user is dsub then.
+//
+// Rule: tokens: the user is `dsub` where it is there.
 func TestSubjectOverriddenByTemplate(t *testing.T) {
 	h := kittest.NewHostile(t)
 	s, err := h.VerifyToken(t.Context(), h.With(map[string]any{"sub": "employee-7", "dsub": "U2real"}))

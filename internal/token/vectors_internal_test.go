@@ -58,6 +58,10 @@ type jwsVector struct {
 	Expect  string          `json:"expect"`
 }
 
+// Rule: tokens: against a token signed by nobody (`none`, an HMAC keyed with the public key,
+// ECDSA signatures of zeros, padding forgeries): an allow-list of three algorithms, each bound
+// to the kind of key; Go's own `crypto`.
+// Rule: tokens: the signature verifies.
 func TestWycheproofSignatures(t *testing.T) {
 	var vectors []jwsVector
 	readVectors(t, "rs256-es256.json", &vectors)
@@ -78,6 +82,10 @@ func TestWycheproofSignatures(t *testing.T) {
 }
 
 // Whatever alg says, use and key_ops have to be the reason.
+//
+// Rule: keys: against a key set with a weak or odd key (1,024 bits, exponent 1, off the curve,
+// for encryption, two keys under one kid): each key is judged alone and skipped.
+// Rule: keys: `use` is sig, `key_ops` hold verify.
 func TestWycheproofKeysForEncryption(t *testing.T) {
 	var vectors []jwsVector
 	readVectors(t, "rs256-es256.json", &vectors)
@@ -109,6 +117,9 @@ func TestWycheproofKeysForEncryption(t *testing.T) {
 	assert.Equal(t, 4, seen)
 }
 
+// Rule: keys: against a key set with a weak or odd key (1,024 bits, exponent 1, off the curve,
+// for encryption, two keys under one kid): each key is judged alone and skipped.
+// Rule: keys: a key needs a `kid`, and an `alg` that fits its kind, curve and strength.
 func TestWycheproofKeys(t *testing.T) {
 	var file struct {
 		Groups []struct {
@@ -188,6 +199,11 @@ var rfc7515 = map[string]struct{ key, jws string }{
 	},
 }
 
+// Rule: tokens: against a token signed by nobody (`none`, an HMAC keyed with the public key,
+// ECDSA signatures of zeros, padding forgeries): an allow-list of three algorithms, each bound
+// to the kind of key; Go's own `crypto`.
+// Rule: tokens: `alg` is RS256, ES256 or ES384.
+// Rule: tokens: the signature verifies.
 func TestRFC7515(t *testing.T) {
 	rules := &Rules{ProjectID: "joe"}
 	for name, alg := range map[string]string{"A.2 RS256": "RS256", "A.3 ES256": "ES256"} {

@@ -35,6 +35,9 @@ func vectorsBySet(t testing.TB) map[string][]string {
 
 // None of the published signatures, the good ones included, is a session: their
 // payloads are no claims. They are refused before a key is asked for.
+//
+// Rule: tokens: against a verdict that depends on the way a token came: one judgement for
+// Bearer, cookie, VerifyToken and flows.
 func TestPublishedSignaturesAreNoSessions(t *testing.T) {
 	h := kittest.NewHostile(t)
 	seen := 0

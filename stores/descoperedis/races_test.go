@@ -136,6 +136,9 @@ func TestLogoutRacesAPublish(t *testing.T) {
 
 // Redis loses its data (restart without persistence, failover) while A's
 // refresh is in flight; no call of B or C meets an error.
+//
+// Rule: renewing: against a store that is away, slow, restarted empty or unreadable: each
+// replica goes on with its own memory, and no refusal is final meanwhile.
 func TestRedisLosesItsDataInAStampede(t *testing.T) {
 	held := newHeldTransport(kittest.RefreshPath)
 	f := newReplicas(t, held.over, rotation(true))

@@ -233,6 +233,9 @@ func bothRotations(t *testing.T, test func(t *testing.T, rotates bool)) {
 	}
 }
 
+// Rule: renewing: against parallel requests that spend a rotating refresh token twice, which
+// signs the losers out: one call for each token at a time, for whoever waits, on one replica or
+// on all that share a `RefreshStore`.
 func TestStampedeOverReplicasRefreshesOnce(t *testing.T) {
 	bothRotations(t, func(t *testing.T, rotates bool) {
 		f := newReplicas(t, nil, rotation(rotates))
@@ -355,6 +358,9 @@ func (h *heldTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// Rule: renewing: against a refresh under way that brings back a session that was logged out: a
+// logout is remembered under its token, waits for the refresh under way and revokes what that
+// brought, here and on other replicas.
 func TestLogoutWinsOverARefreshOnAnotherReplica(t *testing.T) {
 	bothRotations(t, func(t *testing.T, rotates bool) {
 		held := newHeldTransport(kittest.RefreshPath)
@@ -403,6 +409,9 @@ func receive(t *testing.T, answers <-chan answer) answer {
 
 // Redis goes while one replica refreshes and the others wait for it, and comes
 // back empty before the refresh has ended.
+//
+// Rule: renewing: against a store that is away, slow, restarted empty or unreadable: each
+// replica goes on with its own memory, and no refusal is final meanwhile.
 func TestRedisIsKilledInAStampede(t *testing.T) {
 	bothRotations(t, func(t *testing.T, rotates bool) {
 		held := newHeldTransport(kittest.RefreshPath)
@@ -453,6 +462,9 @@ func TestRedisIsKilledInAStampede(t *testing.T) {
 }
 
 // Without Redis each replica is a server of its own.
+//
+// Rule: renewing: against a store that is away, slow, restarted empty or unreadable: each
+// replica goes on with its own memory, and no refusal is final meanwhile.
 func TestRedisIsAway(t *testing.T) {
 	away := map[string]func(*testing.T, *redistest.Server){
 		"gone": func(_ *testing.T, s *redistest.Server) { s.Kill() },
