@@ -46,7 +46,7 @@ var (
 // Nothing in it is secret, or was sent by a client.
 type Problem struct {
 	Status     int           // as the middleware answers
-	Code       string        // such as "invalid_code"; the README lists them
+	Code       string        // such as "invalid_code"; docs/errors.md lists them
 	Detail     string        // a sentence in English
 	Field      string        // the field that is missing or odd, or ""
 	RetryAfter time.Duration // 0 where waiting does not help

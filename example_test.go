@@ -79,6 +79,174 @@ func ExampleAuth_LoadSession_incorrect() {
 	// Require: 401
 }
 
+// Only administrators, and only those who have just typed a code.
+func ExampleAuth_Require() {
+	auth, project := exampleProject(descopehttp.Config{})
+	project.AddUser(descopetest.User{LoginID: "grace@example.com", Roles: []string{"admin"}})
+	mux := http.NewServeMux()
+	mux.Handle("/admin/", auth.Require(descopehttp.Role("admin"))(sayHello))
+	mux.Handle("POST /admin/keys", auth.Require(descopehttp.Role("admin"), descopehttp.StepUp())(sayHello))
+	for _, tt := range []struct{ method, path, token string }{
+		{"GET", "/admin/", ""},
+		{"GET", "/admin/", project.SignIn("ada@example.com").Session},
+		{"GET", "/admin/", project.SignIn("grace@example.com").Session},
+		{"POST", "/admin/keys", project.SignIn("grace@example.com").Session},
+		{"POST", "/admin/keys", project.StepUp("grace@example.com").Session},
+	} {
+		r := httptest.NewRequest(tt.method, tt.path, nil)
+		if tt.token != "" {
+			r.Header.Set("Authorization", "Bearer "+tt.token)
+		}
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		fmt.Println(tt.method, tt.path, w.Code)
+	}
+	// Output:
+	// GET /admin/ 401
+	// GET /admin/ 403
+	// GET /admin/ 200
+	// POST /admin/keys 401
+	// POST /admin/keys 200
+}
+
+// The tenant is part of the path, and a role in one opens no other.
+func ExampleTenantRole() {
+	auth, project := exampleProject(descopehttp.Config{})
+	project.AddUser(descopetest.User{LoginID: "grace@example.com", Tenants: map[string]descopetest.Tenant{"acme": {Roles: []string{"owner"}}}})
+	tenant := func(r *http.Request) string { return r.PathValue("tenant") }
+	mux := http.NewServeMux()
+	mux.Handle("/tenants/{tenant}/", auth.Require(descopehttp.TenantRole(tenant, "owner"))(sayHello))
+	for _, path := range []string{"/tenants/acme/", "/tenants/other/"} {
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("Authorization", "Bearer "+project.SignIn("grace@example.com").Session)
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		fmt.Println(path, w.Code)
+	}
+	// Output:
+	// /tenants/acme/ 200
+	// /tenants/other/ 403
+}
+
+// A middleware of one's own, here for a framework with handlers of another kind.
+func ExampleAuth_Authenticate() {
+	auth, project := exampleProject(descopehttp.Config{})
+	protect := func(handler func(w http.ResponseWriter, r *http.Request, user string) error) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			session, err := auth.Authenticate(w, r) // before anything is written: it may set cookies
+			if err == nil {
+				err = handler(w, r, session.Subject())
+			}
+			if err != nil {
+				auth.WriteError(w, r, err)
+			}
+		}
+	}
+	hello := protect(func(w http.ResponseWriter, _ *http.Request, user string) error {
+		_, err := fmt.Fprintln(w, "hello", len(user) > 0)
+		return err
+	})
+	w := httptest.NewRecorder()
+	hello(w, httptest.NewRequest("GET", "/", nil))
+	fmt.Println(w.Code)
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+project.SignIn("ada@example.com").Session)
+	w = httptest.NewRecorder()
+	hello(w, r)
+	fmt.Print(w.Code, " ", w.Body)
+	// Output:
+	// 401
+	// 200 hello true
+}
+
+// A session token that is the first message on a connection.
+func ExampleAuth_VerifyToken() {
+	auth, project := exampleProject(descopehttp.Config{})
+	for _, message := range []string{project.SignIn("ada@example.com").Session, "let me in"} {
+		session, err := auth.VerifyToken(context.Background(), message)
+		switch {
+		case errors.Is(err, descopehttp.ErrUnavailable):
+			fmt.Println("cannot tell, try again")
+		case err != nil:
+			fmt.Println("refused")
+		default:
+			fmt.Println("ends within", time.Until(session.Expiry()).Round(time.Minute))
+		}
+	}
+	// Output:
+	// ends within 10m0s
+	// refused
+}
+
+// A sign-in page that sends people back to where they were going. Whatever else a link may
+// carry, it is a path of this server.
+func ExampleReturnTo() {
+	auth, _ := exampleProject(descopehttp.Config{LoginURL: "/signin"})
+	mux := http.NewServeMux()
+	mux.Handle("/orders", auth.RequireSession(sayHello))
+	mux.HandleFunc("/signin", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "then to", descopehttp.ReturnTo(r))
+	})
+	r := httptest.NewRequest("GET", "/orders?page=2", nil)
+	r.Header.Set("Accept", "text/html") // as a browser that shows a page
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, r)
+	fmt.Println(w.Code)
+
+	for _, link := range []string{w.Header().Get("Location"), "/signin?return_to=//evil.example"} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest("GET", link, nil))
+		fmt.Print(w.Body)
+	}
+	// Output:
+	// 303
+	// then to /orders?page=2
+	// then to /
+}
+
+// Refusals as pages; all else, such as the redirect to the sign-in page, is left to
+// WriteError.
+func ExampleConfig_errorHandler() {
+	var auth *descopehttp.Auth
+	refuse := func(w http.ResponseWriter, r *http.Request, err error) {
+		if !errors.Is(err, descopehttp.ErrForbidden) {
+			auth.WriteError(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, "<h1>Not for you</h1>")
+	}
+	auth, project := exampleProject(descopehttp.Config{ErrorHandler: refuse})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+project.SignIn("ada@example.com").Session)
+	w := httptest.NewRecorder()
+	auth.Require(descopehttp.Role("admin"))(sayHello).ServeHTTP(w, r)
+	fmt.Println(w.Code, w.Body)
+	// Output: 403 <h1>Not for you</h1>
+}
+
+// The host of a sign-in becomes a claim of its session, and one host is closed.
+func ExampleConfig_loginOptions() {
+	options := func(r *http.Request, loginID string, options map[string]any) error {
+		if r.Host == "closed.example.com" {
+			return errors.New("no sign-ins here") // a 403; the text is for the log
+		}
+		options["customClaims"] = map[string]any{"host": r.Host}
+		return nil
+	}
+	auth, project := exampleProject(descopehttp.Config{LoginOptions: options})
+	for _, host := range []string{"acme.example.com", "closed.example.com"} {
+		r := httptest.NewRequest("POST", "/signin", nil)
+		r.Host = host
+		_, _, err := auth.SignIn(httptest.NewRecorder(), r, descopehttp.SignIn{LoginID: "ada@example.com", Code: project.Code("ada@example.com")})
+		fmt.Println(host, err == nil, errors.Is(err, descopehttp.ErrForbidden))
+	}
+	// Output:
+	// acme.example.com true false
+	// closed.example.com false true
+}
+
 // A guard of one's own, beside one of the package's.
 func ExampleGuard() {
 	auth := exampleAuth()
@@ -153,17 +321,23 @@ func ExampleSession_Expiry() {
 }
 
 func exampleAuth() *descopehttp.Auth {
+	auth, _ := exampleProject(descopehttp.Config{})
+	return auth
+}
+
+// exampleProject returns an Auth over a project in memory, with a user.
+func exampleProject(cfg descopehttp.Config) (*descopehttp.Auth, *descopetest.Server) {
 	project := descopetest.NewServer()
-	auth, err := descopehttp.New(descopehttp.Config{
-		ProjectID:  project.ProjectID(),
-		BaseURL:    project.URL(),
-		HTTPClient: project.Client(),
-	})
+	project.AddUser(descopetest.User{LoginID: "ada@example.com"})
+	cfg.ProjectID, cfg.BaseURL, cfg.HTTPClient = project.ProjectID(), project.URL(), project.Client()
+	auth, err := descopehttp.New(cfg)
 	if err != nil {
 		panic(err)
 	}
-	return auth
+	return auth, project
 }
+
+var sayHello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
 
 // A front end on another port is another origin: its requests need a CORS middleware around
 // the flows and the protected routes, outermost, so that preflights, which carry no cookies,

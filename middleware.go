@@ -3,26 +3,44 @@
 // of every request against the project's keys, and renews expired sessions
 // with the refresh token without the page noticing.
 //
-//	a, err := descopehttp.New(descopehttp.Config{ProjectID: "P2…"})
-//	mux.Handle("/auth/", a.Handler())
-//	mux.Handle("/app/", a.RequireSession(app))
+//	auth, err := descopehttp.New(descopehttp.Config{ProjectID: "P2…"})
+//	mux.Handle("/auth/", auth.Handler())
+//	mux.Handle("/app/", auth.RequireSession(app))
 //
-// Its promises, in this order: nobody gets in who should not; nobody is signed
-// out by a fault of ours or of the network; a valid session costs next to
-// nothing; it is easy to mount, to test and to read. A change that trades an
-// earlier one for a later one does not belong in here.
+// # Routes
 //
-// This package is the face: what users name, and the path of a request. The path begins
-// in middleware.go: credentials.go judges what a request presents, cache.go remembers what
-// has passed, jwks.go keeps the project's keys, cookies.go is the one that reads and
-// writes cookies, session.go is what handlers see, guards.go asks for roles and a step-up,
-// login.go sends browsers to the sign-in page. handlers.go has the table of the flows and
-// serves them, flows.go has the flows. config.go builds all of it, errors.go is what
-// callers compare with, store.go what replicas share.
+// [Auth.RequireSession] lets signed-in users pass, [Auth.Require] those whom every [Guard]
+// agrees to, such as [Role] or [StepUpWithin]. [Auth.LoadSession] lets all pass and protects
+// nothing. Handlers read [SessionFromContext]. Each middleware judges by itself, over
+// [Auth.Authenticate], so the wrong order can close a route but never open one.
 //
-// Each subject below has a package of its own under internal: problem (what an error
-// becomes), token (what a token says), descope (the wire), renew (the life of a refresh
-// token, and its end), guess (limits on guessing). fading, calm and tasks are tools.
+// # Signing in
+//
+// Pages and clients post to the flows of [Auth.Handler], at Descope's own paths; pages in Go
+// call [Auth.SignUp], [Auth.SignIn], [Auth.NewKey] and [Auth.SignOut]. Config.Tokens says
+// whether tokens travel in cookies or in the body.
+//
+// # Errors
+//
+// An outage is never "not signed in": it is [ErrUnavailable], 503, with the cookies kept. A
+// [Problem] says what to tell a client. Config.LoginURL and Config.ErrorHandler make pages of
+// refusals.
+//
+// # In production
+//
+// Behind a proxy set Config.ClientIP, with several replicas Config.RefreshStore and
+// Config.AttemptStore. [Auth.Ready] is for a readiness probe, [Auth.Wait] for the shutdown.
+//
+// # Tests
+//
+// [NewSession] makes sessions up for handlers. Package descopetest is a Descope project in
+// memory, for all else.
+//
+// # Inside
+//
+// This package is the face: what users name, and the path of a request, which begins in
+// middleware.go. Each subject below it has a package of its own under internal.
+// docs/design.md tells the life of a request and of a refresh token.
 package descopehttp
 
 import (
