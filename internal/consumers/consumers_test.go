@@ -230,11 +230,13 @@ func programOf(t *testing.T, dir string) (program, test string) {
 func writeConsumer(t *testing.T, program, test, path string, replaced ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	mod := "module example.com/consumer\n\ngo 1.26.0\n\nrequire " + path + " " + versionOf(t, adapters(t)[0]) + "\n\n"
+	version := versionOf(t, adapters(t)[0])
+	mod := "module example.com/consumer\n\ngo 1.26.0\n\nrequire " + path + " " + version + "\n"
 	if len(replaced) > 0 && !slices.Contains(replaced, path) {
 		replaced = append(replaced, path)
 	}
 	for _, path := range replaced {
+		mod += fmt.Sprintf("require %s %s\n", path, version)
 		from, err := filepath.Abs(filepath.Join(root, strings.TrimPrefix(path, module)))
 		require.NoError(t, err)
 		mod += fmt.Sprintf("replace %s => %q\n", path, from)
