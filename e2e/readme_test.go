@@ -38,7 +38,7 @@ func firstProgram(t *testing.T) (program, shell string) {
 	return "package main\n" + program, shell
 }
 
-// Rule: the first program of the README is short, and whoever copies it as it stands there
+// The first program of the README is short, and whoever copies it as it stands there
 // has a sign-up page.
 func TestFirstProgram(t *testing.T) {
 	t.Parallel()

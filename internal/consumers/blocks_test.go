@@ -112,7 +112,7 @@ func ownModules(t *testing.T, code string) []string {
 var packages = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "netip": "net/netip",
 	"os": "os", "slog": "log/slog", "time": "time",
-	"descopehttp": module, "descopetest": module + "/descopetest", "pages": module + "/pages",
+	"descopehttp": module, "descopetest": module + "/descopetest", "audit": module + "/descopetest/audit", "pages": module + "/pages",
 	"descopegin": module + "/adapters/descopegin", "descopeecho": module + "/adapters/descopeecho", "descopechi": module + "/adapters/descopechi",
 	"descoperedis": module + "/stores/descoperedis",
 	"gin":          "github.com/gin-gonic/gin", "echo": "github.com/labstack/echo/v5", "chi": "github.com/go-chi/chi/v5",
@@ -122,7 +122,7 @@ var packages = map[string]string{
 // what it declares is used.
 func wholeOf(t *testing.T, fragment string) string {
 	t.Helper()
-	const parameters = "w http.ResponseWriter, r *http.Request, mux *http.ServeMux, auth *descopehttp.Auth, config descopehttp.Config"
+	const parameters = "w http.ResponseWriter, r *http.Request, mux *http.ServeMux, auth *descopehttp.Auth, config descopehttp.Config, home, orders, admin, payout http.Handler"
 	source := func(imports, uses string) string {
 		return "package main\n" + imports + "\nfunc main() {}\n\nfunc fragment(" + parameters + ") {\n" + fragment + uses + "}\n\nvar _ = fragment\n"
 	}
