@@ -3,7 +3,6 @@ package descopehttp
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
@@ -98,7 +97,7 @@ func run[T any](a *Auth, t *terms, w http.ResponseWriter, r *http.Request, do fu
 	}
 	if err != nil {
 		failure := flowFailure(t, err)
-		a.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: flow refused", slog.String("reason", failure.Error()))
+		a.notices.Refused(r.Context(), "flow", failure)
 		return result, failure
 	}
 	return result, nil

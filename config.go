@@ -16,6 +16,7 @@ import (
 	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/guess"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
 	"github.com/descopehttp/descopehttp/internal/visit"
@@ -259,7 +260,7 @@ func New(cfg Config) (*Auth, error) {
 		return nil, errors.Join(errs...)
 	}
 
-	log := cmp.Or(cfg.Logger, slog.Default())
+	notices := notice.New(cmp.Or(cfg.Logger, slog.Default()))
 	rules := &token.Rules{
 		ProjectID:   cfg.ProjectID,
 		Audience:    cfg.Audience,
@@ -276,22 +277,22 @@ func New(cfg Config) (*Auth, error) {
 		Limits:        cfg.Limits.calls(),
 		Names:         rules.Names,
 		Rules:         descope.Rules{EndsSession: cfg.EndsSession, WrongCode: cfg.WrongCode},
-		Log:           log,
+		Notices:       notices,
 	})
-	keys := newKeySet(api, rules, log)
+	keys := newKeySet(api, rules, notices)
 	keys.give(given)
-	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Log: log, Limits: cfg.Limits.guesses()})
+	attempts := guess.New(guess.Config{ProjectID: cfg.ProjectID, ClientIP: cfg.ClientIP, Store: cfg.AttemptStore, Notices: notices, Limits: cfg.Limits.guesses()})
 	cache := newSessionCache(cfg.MaxCachedSessions, rules, keys)
-	renewer := renew.New(renew.Config{ProjectID: cfg.ProjectID, API: api, Keys: renewKeys{keys}, Rules: rules, Store: storeOf(cfg.RefreshStore), MaxBytes: cfg.MaxRememberedBytes, Early: renew.Early(cfg.Limits.EarlyRenewal), Shown: cache.holds, Log: log})
+	renewer := renew.New(renew.Config{ProjectID: cfg.ProjectID, API: api, Keys: renewKeys{keys}, Rules: rules, Store: storeOf(cfg.RefreshStore), MaxBytes: cfg.MaxRememberedBytes, Early: renew.Early(cfg.Limits.EarlyRenewal), Shown: cache.holds, Notices: notices})
 	return &Auth{
 		projectID:    cfg.ProjectID,
 		delivery:     cfg.Tokens,
 		loginOptions: cfg.LoginOptions,
 		stepUpUpdate: cfg.StepUpForUpdate,
-		log:          log,
-		refusals:     refusals{loginURL: login, pathPrefix: cfg.PathPrefix, handler: cfg.ErrorHandler, log: log},
+		notices:      notices,
+		refusals:     refusals{loginURL: login, pathPrefix: cfg.PathPrefix, handler: cfg.ErrorHandler, notices: notices},
 		csrf:         csrf,
-		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, cfg.ProjectID, log),
+		cookies:      newCookiePolicy(cfg.Cookies, cfg.Tokens, cfg.ProjectID, notices),
 		api:          api,
 		keys:         keys,
 		renewer:      renewer,

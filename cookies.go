@@ -1,10 +1,10 @@
 package descopehttp
 
 import (
-	"log/slog"
 	"net/http"
 
 	"github.com/descopehttp/descopehttp/internal/cookie"
+	"github.com/descopehttp/descopehttp/internal/notice"
 )
 
 // Delivery says how session and refresh tokens reach the client.
@@ -60,8 +60,8 @@ type Cookies struct {
 
 // newCookiePolicy returns the policy, whose names are empty for a delivery that
 // uses no cookies.
-func newCookiePolicy(c Cookies, delivery Delivery, projectID string, log *slog.Logger) *cookie.Policy {
-	p := cookie.New(cookie.Settings(c), projectID, log)
+func newCookiePolicy(c Cookies, delivery Delivery, projectID string, notices *notice.Reporter) *cookie.Policy {
+	p := cookie.New(cookie.Settings(c), projectID, notices)
 	switch delivery {
 	case SessionInBody:
 		p.Session = nil

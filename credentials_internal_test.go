@@ -70,7 +70,7 @@ func TestOversizeTokensAllocateNothing(t *testing.T) {
 // Rule: cookies: a token over 4,096 bytes is not set.
 func TestCookieSizeLimit(t *testing.T) {
 	for _, c := range []Cookies{{}, {PlainNames: true}} {
-		p := newCookiePolicy(c, InCookies, "P", slog.New(slog.DiscardHandler))
+		p := newCookiePolicy(c, InCookies, "P", nil)
 		for size, set := range map[int]bool{4095: true, 4096: true, 4097: false} {
 			w := httptest.NewRecorder()
 			p.Write(w, new(http.Request), &cookie.Fresh{Session: strings.Repeat("x", size-len(p.Session[0])), Refresh: "refresh", Until: time.Now().Add(time.Hour)})
@@ -86,7 +86,7 @@ func TestCookieSizeLimit(t *testing.T) {
 // A cookie that would have ended already is deleted: with a Max-Age of 0 it would be
 // written without one, and last as long as the browser.
 func TestCookieThatHasEnded(t *testing.T) {
-	p := newCookiePolicy(Cookies{}, InCookies, "P", slog.New(slog.DiscardHandler))
+	p := newCookiePolicy(Cookies{}, InCookies, "P", nil)
 	for _, left := range []time.Duration{-time.Hour, 0, time.Millisecond} {
 		w := httptest.NewRecorder()
 		p.Write(w, new(http.Request), &cookie.Fresh{Session: "a", Refresh: "b", Until: time.Now().Add(left)})

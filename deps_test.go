@@ -25,18 +25,19 @@ const module = "github.com/descopehttp/descopehttp"
 // may not exist.
 var arrows = map[string]struct{ own, others string }{
 	"internal/calm":    {},
-	"internal/cookie":  {own: "visit token", others: "golang.org/x/time"},
+	"internal/cookie":  {own: "notice visit token"},
 	"internal/fading":  {},
+	"internal/notice":  {},
 	"internal/problem": {others: "go-json-experiment/json"},
 	"internal/token":   {own: "problem", others: "go-json-experiment/json golang-jwt/jwt/v5 MicahParks/jwkset"},
-	"internal/descope": {own: "problem token fading calm visit", others: "go-json-experiment/json golang.org/x/time"},
-	"internal/guess":   {own: "problem descope fading calm", others: "golang.org/x/text golang.org/x/time"},
+	"internal/descope": {own: "notice problem token fading calm visit", others: "go-json-experiment/json golang.org/x/time"},
+	"internal/guess":   {own: "notice problem descope fading calm", others: "golang.org/x/text"},
 	"internal/tasks":   {},
 	"internal/visit":   {},
-	"internal/renew":   {own: "problem token descope fading calm tasks", others: "go-json-experiment/json golang.org/x/time"},
+	"internal/renew":   {own: "notice problem token descope fading calm tasks", others: "go-json-experiment/json"},
 
 	"": {
-		own:    "problem token cookie visit descope guess renew fading tasks",
+		own:    "notice problem token cookie visit descope guess renew fading tasks",
 		others: "go-json-experiment/json golang-jwt/jwt/v5 MicahParks/jwkset MicahParks/keyfunc/v3 maypok86/otter/v2",
 	},
 

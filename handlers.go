@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -167,9 +165,7 @@ func (a *Auth) panicked(r *http.Request, p any) error {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	// The stack names functions, not values; the panic's own text might quote
-	// the request.
-	a.log.LogAttrs(r.Context(), slog.LevelError, "descopehttp: a flow panicked", slog.String("stack", string(debug.Stack())))
+	a.notices.Panicked(r.Context(), "flow")
 	return problem.Internal.Because("panic")
 }
 

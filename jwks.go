@@ -5,8 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/fading"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/tasks"
 	"github.com/descopehttp/descopehttp/internal/token"
@@ -62,11 +63,12 @@ var (
 // moments and never while anything is waited for.
 type keySet struct {
 	*jwkset.MemoryJWKSet
-	find  keyfunc.Keyfunc
-	rules *token.Rules // remember the headers of tokens that have verified
-	api   *descope.Client
-	log   *slog.Logger
-	tasks tasks.Group
+	find    keyfunc.Keyfunc
+	rules   *token.Rules // remember the headers of tokens that have verified
+	api     *descope.Client
+	notices *notice.Reporter
+	state   *notice.State // of fetching
+	tasks   tasks.Group
 
 	held atomic.Pointer[heldKeys] // nil until the first successful fetch
 
@@ -105,12 +107,13 @@ func (s *keySet) give(keys map[string]*token.Key) {
 }
 
 // newKeySet returns a set that holds nothing yet. The first request fetches it, or Ready.
-func newKeySet(api *descope.Client, rules *token.Rules, log *slog.Logger) *keySet {
+func newKeySet(api *descope.Client, rules *token.Rules, notices *notice.Reporter) *keySet {
 	s := &keySet{
 		rules:        rules,
 		MemoryJWKSet: jwkset.NewMemoryStorage(),
 		api:          api,
-		log:          log,
+		notices:      notices,
+		state:        notices.State("", notice.KeysFresh),
 		absent:       fading.New[[sha256.Size]byte, time.Time](maxAbsentKeys),
 	}
 	find, err := keyfunc.New(keyfunc.Options{Storage: s})
@@ -315,7 +318,9 @@ func (s *keySet) startFetch(now time.Time, policy fetchPolicy) <-chan struct{} {
 		// hangs up must not take the keys from all others.
 		s.tasks.Start(func() {
 			defer func() {
-				_ = recover() // of a log handler, say; nobody else can, and the keys stay as they are
+				if recover() != nil { // nobody else can; the keys stay as they are
+					s.notices.Panicked(context.Background(), "keys")
+				}
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				s.fetch = nil
@@ -363,15 +368,19 @@ func (s *keySet) replace(began time.Time) {
 	defer cancel()
 	body, err := s.api.Keys(ctx)
 	if err != nil {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: key set could not be fetched", slog.String("reason", problem.Of(err).Reason))
+		line := notice.KeysMissing
+		if s.held.Load().usable(time.Now()) {
+			line = notice.KeysStale
+		}
+		s.state.On(line, notice.Fields{Reason: problem.Of(err).Reason})
 		return
 	}
 	keys, skipped := token.ReadKeySet(body)
 	if len(skipped) > 0 {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "descopehttp: keys of the key set cannot be used and are skipped", slog.Any("keys", skipped))
+		s.notices.Tell(ctx, notice.KeysSkipped, notice.Fields{Reason: strings.Join(skipped, "; ")})
 	}
 	if len(keys) == 0 {
-		s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: key set has no usable key; the last good one stays in use")
+		s.state.On(notice.KeysUnusable, notice.Fields{})
 		return
 	}
 	// One fetch at a time, so nobody else stores in between. What stays in the set keeps
@@ -381,6 +390,7 @@ func (s *keySet) replace(began time.Time) {
 	}
 	// By the wall clock: the other one stands still while a machine is suspended.
 	s.held.Store(&heldKeys{byID: keys, began: began.Round(0)})
+	s.state.Off()
 }
 
 // retire carries over the keys that stay and remembers those that have left the

@@ -145,7 +145,7 @@ func TestEachAlgorithm(t *testing.T) {
 // Rule: keys: against invented kids, to fill memory: bounded, by hash, for 30 s.
 // Rule: keys: retired keys refuse bad signatures, bounded.
 func TestRetiredKeysAreBounded(t *testing.T) {
-	s := newKeySet(nil, new(token.Rules), slog.New(slog.DiscardHandler))
+	s := newKeySet(nil, new(token.Rules), nil)
 	key := onlyKey(t, `{"kid":"a","alg":"ES256","kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`)
 	require.NotNil(t, key)
 	for i := range 3 * maxRetiredKeys {

@@ -1,12 +1,11 @@
 package descopehttp
 
 import (
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/visit"
 )
@@ -34,9 +33,7 @@ func (x *refusals) sendToLogin(w http.ResponseWriter, r *http.Request, f *proble
 	}
 	asked := visit.Asked(r, x.pathPrefix)
 	if path, _, _ := strings.Cut(asked, "?"); path == x.loginURL.Path && (x.loginURL.Host == "" || x.loginURL.Host == r.Host) {
-		x.looped.Do(func() {
-			x.log.LogAttrs(r.Context(), slog.LevelError, "descopehttp: the page of Config.LoginURL is behind the middleware, and nobody can sign in there. Take it out")
-		})
+		x.notices.Tell(r.Context(), notice.LoginPageGuarded, notice.Fields{})
 		return problem.LoginPage.Because("the login page asks for a session")
 	}
 	back := asked
@@ -60,8 +57,7 @@ type refusals struct {
 	loginURL   *url.URL // nil without
 	pathPrefix string
 	handler    func(http.ResponseWriter, *http.Request, error)
-	log        *slog.Logger
-	looped     sync.Once // the login page was refused, and it was logged
+	notices    *notice.Reporter
 }
 
 // answer is the default.
@@ -73,9 +69,7 @@ func (x *refusals) answer(w http.ResponseWriter, r *http.Request, err error) {
 
 // refuse has Config.ErrorHandler answer, if there is one.
 func (x *refusals) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if x.log.Enabled(r.Context(), slog.LevelDebug) {
-		x.log.LogAttrs(r.Context(), slog.LevelDebug, "descopehttp: request refused", slog.String("reason", problem.Of(err).Error()))
-	}
+	x.notices.Refused(r.Context(), "request", problem.Of(err))
 	if x.handler == nil {
 		x.answer(w, r, err)
 		return
@@ -84,7 +78,7 @@ func (x *refusals) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	problem.AnnounceRetry(w.Header(), problem.Of(err))
 	n := &problem.Noting{ResponseWriter: w}
 	if x.handler(n, r, err); !n.Answered {
-		x.log.LogAttrs(r.Context(), slog.LevelError, "descopehttp: Config.ErrorHandler has written no answer")
+		x.notices.Tell(r.Context(), notice.NoAnswer, notice.Fields{})
 		problem.Write(w, problem.Internal.Because("no answer of the ErrorHandler"))
 	}
 }

@@ -47,7 +47,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -55,6 +54,7 @@ import (
 	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/guess"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
@@ -70,7 +70,7 @@ type Auth struct {
 	delivery     Delivery
 	loginOptions func(*http.Request, string, map[string]any) error
 	stepUpUpdate bool
-	log          *slog.Logger
+	notices      *notice.Reporter
 	refusals     refusals
 	csrf         *http.CrossOriginProtection
 	cookies      *cookie.Policy
@@ -332,6 +332,7 @@ func (a *Auth) checkOrigin(r *http.Request, method string) error {
 		r = &judged
 	}
 	if a.csrf.Check(r) != nil {
+		a.notices.Tell(r.Context(), notice.CrossOrigin, notice.Fields{})
 		return problem.CrossOrigin.Because("cross-origin request; an origin that may send it belongs in Config.TrustedOrigins")
 	}
 	return nil

@@ -254,7 +254,7 @@ func TestStoreHoldsRubbish(t *testing.T) {
 		}
 		res := late.Copied().Do(replicas[1].RequireSession(new(kittest.Spy)), kittest.Get("/"))
 		kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
-		assert.Contains(t, replicas[1].Logs.String(), "unreadable=true")
+		assert.Contains(t, replicas[1].Logs.String(), "event=refresh_store_odd")
 		again := late.Copied()
 		kittest.RequireProblem(t, kittest.Logout(kittest.For(t, replicas[0].Project, func(c *descopehttp.Config) { c.RefreshStore = store }), late), http.StatusBadGateway, "unavailable")
 		another := kittest.For(t, replicas[0].Project, func(c *descopehttp.Config) { c.RefreshStore = store })
@@ -1173,7 +1173,7 @@ func TestStoreThatPanics(t *testing.T) {
 		require.Equal(t, http.StatusOK, late.Do(h, kittest.Get("/")).StatusCode)
 		require.Equal(t, http.StatusOK, kittest.Logout(k, b.Copied()).StatusCode)
 		assert.False(t, k.Project.Honours(b.Refresh))
-		assert.Contains(t, k.Logs.String(), "panicked=true")
+		assert.Contains(t, k.Logs.String(), `event=refresh_store_away reason="it panicked"`)
 		assert.NotContains(t, k.Logs.String(), "secret")
 	})
 }
@@ -1194,7 +1194,7 @@ func TestLogHandlerThatPanics(t *testing.T) {
 		})
 		k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 401, Body: `{"errorCode":"E061004"}`}) // an operator has to know
 		res := b.Do(k.RequireSession(new(kittest.Spy)), kittest.Get("/"))
-		kittest.RequireProblem(t, res, http.StatusServiceUnavailable, "unavailable")
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "refresh_refused")
 		k.Project.Fail(kittest.KeysPath, descopetest.Fault{Status: 500})
 		kittest.Elapse(2 * time.Hour)
 		require.NoError(t, k.Ready(t.Context()))

@@ -2,12 +2,12 @@ package cookie
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -98,7 +98,7 @@ func (s *Settings) names() (session, refresh []string) {
 }
 
 // New returns the policy of settings that have passed Check.
-func New(s Settings, projectID string, log *slog.Logger) *Policy {
+func New(s Settings, projectID string, notices *notice.Reporter) *Policy {
 	p := &Policy{
 		ProjectID:   projectID,
 		Domain:      s.Domain,
@@ -106,8 +106,7 @@ func New(s Settings, projectID string, log *slog.Logger) *Policy {
 		SameSite:    s.SameSite,
 		Partitioned: s.Partitioned,
 		Vary:        "Cookie, Authorization",
-		Log:         log,
-		warnings:    newWarnings(),
+		Notices:     notices,
 	}
 	p.Session, p.Refresh = s.names()
 	if p.SameSite == 0 || p.SameSite == http.SameSiteDefaultMode {

@@ -6,10 +6,12 @@
 package cookie
 
 import (
-	"log/slog"
+	"context"
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/descopehttp/descopehttp/internal/notice"
 )
 
 // Browsers drop a cookie whose name and value are longer together
@@ -29,9 +31,7 @@ type Policy struct {
 	SameSite         http.SameSite
 	Partitioned      bool
 	Vary             string // what an answer that was judged depends on
-	Log              *slog.Logger
-
-	warnings *warnings
+	Notices          *notice.Reporter
 }
 
 // A Fresh is what is written of a renewed or new session.
@@ -86,7 +86,7 @@ func (p *Policy) setOrExpire(w http.ResponseWriter, name, value string, until ti
 		p.set(w, name, value, until)
 		return
 	}
-	p.warnTooLarge(name)
+	p.Notices.Tell(context.Background(), notice.CookieTooLarge, notice.Fields{Reason: name})
 	p.expire(w, name)
 }
 

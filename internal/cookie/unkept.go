@@ -1,40 +1,18 @@
 package cookie
 
 import (
-	"log/slog"
 	"net/http"
 	"net/url"
-	"sync"
-	"time"
 
-	"golang.org/x/time/rate"
-
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
-// warnings are about cookies that no browser keeps.
-type warnings struct {
-	insecure sync.Once
-	tooLarge rate.Sometimes
-}
-
-func newWarnings() *warnings { return &warnings{tooLarge: rate.Sometimes{Interval: time.Minute}} }
-
-// warnTooLarge says that a token does not fit into a cookie, once a minute.
-func (p *Policy) warnTooLarge(name string) {
-	p.warnings.tooLarge.Do(func() {
-		p.Log.Error("descopehttp: a token is too large for a cookie, and the session will not last. "+
-			"Leave claims out of the project's JWT template, or use another delivery", slog.String("cookie", name))
-	})
-}
-
-// warnInsecure says once that a browser drops Secure cookies that come over plain http
-// (RFC 6265bis, section 5.7), where the request shows that they do.
+// warnInsecure says that a browser drops Secure cookies that come over plain http (RFC
+// 6265bis, section 5.7), where the request shows that they do.
 func (p *Policy) warnInsecure(r *http.Request) {
 	if p.Secure && cameOverPlainHTTP(r) {
-		p.warnings.insecure.Do(func() {
-			p.Log.Warn("descopehttp: Secure cookies were set over plain http, and the browser drops them. Use https, or in development Cookies.InsecureHTTP")
-		})
+		p.Notices.Tell(r.Context(), notice.CookieDropped, notice.Fields{})
 	}
 }
 

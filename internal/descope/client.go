@@ -21,7 +21,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -29,8 +28,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/time/rate"
 
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
@@ -63,14 +62,14 @@ type Config struct {
 	Names         token.Names   // of tokens and cookies, beside Descope's own
 	Limits        Limits
 	Rules         Rules
-	Log           *slog.Logger // nil: nothing is told
+	Notices       *notice.Reporter // nil: nothing is told
 }
 
 // New returns a Client. It makes no call.
 func New(cfg Config) *Client {
 	client := restrictClient(cfg.HTTPClient)
-	if cfg.Insecure && cfg.Log != nil {
-		cfg.Log.Warn("descopehttp: Config.InsecureBaseURL is for development only: tokens may travel in the clear")
+	if cfg.Insecure {
+		cfg.Notices.Tell(context.Background(), notice.InsecureBaseURL, notice.Fields{})
 	}
 	return &Client{
 		client:      client,
@@ -81,11 +80,11 @@ func New(cfg Config) *Client {
 		key:         cfg.ManagementKey,
 		names:       cfg.Names,
 		limit:       limitOf(cfg.HTTPClient),
-		gates:       newGates(cfg.Limits),
+		gates:       newGates(cfg.Limits, cfg.Notices),
 		air:         make(chan struct{}, maxInTheAir),
 		strangers:   newStrangerBudget(),
 		rules:       cfg.Rules,
-		evidence:    evidence{log: cfg.Log, line: rate.Sometimes{Interval: time.Minute}},
+		evidence:    evidence{notices: cfg.Notices},
 	}
 }
 

@@ -1,12 +1,12 @@
 package descope
 
 import (
+	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
+	"github.com/descopehttp/descopehttp/internal/notice"
 )
 
 // evidenceKept is how long an answer speaks for the configuration: it may have changed
@@ -16,8 +16,7 @@ const evidenceKept = 10 * time.Minute
 // evidence tells a refusal of one user from one of all. While calls of ours with the same
 // configuration are answered, a refusal cannot be about the configuration.
 type evidence struct {
-	log  *slog.Logger
-	line rate.Sometimes // one line a minute
+	notices *notice.Reporter
 
 	mu       sync.Mutex
 	answered time.Time // when Descope last answered any call
@@ -27,6 +26,13 @@ type evidence struct {
 
 // note looks at how a call ended.
 func (e *evidence) note(class Class, now time.Time, err error) {
+	if refused := e.weigh(class, now, err); refused != nil {
+		e.tell(refused)
+	}
+}
+
+// weigh returns a refusal that may be about the configuration.
+func (e *evidence) weigh(class Class, now time.Time, err error) *Refusal {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	withCode := class == Anonymous || class == SecondFactor
@@ -35,34 +41,29 @@ func (e *evidence) note(class Class, now time.Time, err error) {
 		if withCode {
 			e.signedIn = now
 		}
-		return
+		return nil
 	}
 	var refused *Refusal
 	if !errors.As(err, &refused) || refused.IsGuess() || !withCode && refused.Meaning != NoProject {
-		return
+		return nil
 	}
 	if e.odd.IsZero() || now.Sub(e.signedIn) > evidenceKept {
 		e.odd = now
 	}
 	refused.othersPass = e.signedIn.After(e.odd)
-	e.tell(refused)
+	return refused
 }
 
 // tell has the operator look at the right place.
 func (e *evidence) tell(refused *Refusal) {
-	if e.log == nil {
-		return
-	}
-	text := "descopehttp: Descope refuses sign-ins for a reason that is not known to be the user's; is TOTP enabled in Descope's console? Config.WrongCode names codes that are the user's"
+	line := notice.UnknownCode
 	switch refused.Meaning {
 	case NoProject, NotFound:
-		text = "descopehttp: Descope knows no such project; look at Config.ProjectID and Config.BaseURL"
+		line = notice.UnknownProject
 	case Caller:
-		text = "descopehttp: Descope refuses who calls it; look at Config.AuthManagementKey and Config.ProjectID"
+		line = notice.CallerRefused
 	}
-	e.line.Do(func() {
-		e.log.Error(text, slog.Int("status", refused.Status), slog.String("errorCode", refused.Code))
-	})
+	e.notices.Tell(context.Background(), line, notice.Fields{Code: refused.Code})
 }
 
 // AnsweredSince reports whether Descope has answered any call since then.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
@@ -34,6 +35,11 @@ const (
 
 	classes // how many there are
 )
+
+var classNames = [classes]string{Session: "session", Account: "account", SecondFactor: "second_factor", Anonymous: "sign_in"}
+
+// String returns the name of the class, as operators know it.
+func (c Class) String() string { return classNames[c] }
 
 // Limits are calls a second of each class; 0 is the default. All users of the kit share
 // one address at Descope, which allows a backend 1,000 calls in 10 s. The defaults
@@ -69,6 +75,7 @@ type gate struct {
 	shares *shares
 	own    rate.Limit // of budget, unless Descope has asked for less
 	burst  int
+	state  *notice.State
 
 	mu       sync.Mutex
 	failures int
@@ -80,13 +87,14 @@ type gate struct {
 	learned  time.Time  // when budget was set last
 }
 
-func newGates(limits Limits) (gates [classes]*gate) {
+func newGates(limits Limits, notices *notice.Reporter) (gates [classes]*gate) {
 	for class := range classes {
 		calls, burst := limits.Of(class)
 		gates[class] = &gate{
 			budget: rate.NewLimiter(rate.Limit(calls), burst), own: rate.Limit(calls), burst: burst,
 			room:   newRoom(),
 			shares: newShares(class),
+			state:  notices.State(class.String(), notice.GateOpen),
 		}
 	}
 	return gates
@@ -114,9 +122,11 @@ func (g *gate) admit(now time.Time, who string) (time.Duration, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if wait := g.until.Sub(now); wait > 0 {
+		g.state.Count()
 		return 0, unsent("Descope could not be reached a moment ago", wait, ErrLimit)
 	}
 	if g.probing {
+		g.state.Count()
 		return 0, unsent("Descope is being tried again", time.Second, nil)
 	}
 	// Whoever has had their share waits for the others once half of all is gone.
@@ -161,28 +171,45 @@ var errLate = &Failure{problem.Unavailable.Because("Descope takes long to answer
 // open notes an answer that came late: Descope is there again, for all at once.
 func (g *gate) open() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.failures, g.until = 0, time.Time{}
+	g.mu.Unlock()
+	g.state.Off()
 }
 
-// leave notes how the call ended.
+// leave notes how the call ended, and tells of it without the lock.
 func (g *gate) leave(now time.Time, err error) {
+	closed := g.note(now, err)
+	switch reach := ReachOf(err); {
+	case errors.Is(err, ErrLimit):
+		g.state.On(notice.GatePaused, notice.Fields{Reason: problem.Of(err).Reason, Lasted: closed})
+	case closed > 0:
+		g.state.On(notice.GateClosed, notice.Fields{Reason: problem.Of(err).Reason})
+	case reach == Reached:
+		g.state.Off()
+	}
+}
+
+// note notes how a call ended, and returns for how long it has closed the gate.
+func (g *gate) note(now time.Time, err error) (closed time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.probing = false
 	switch reach := ReachOf(err); {
 	case errors.Is(err, ErrLimit):
-		g.until = now.Add(min(cmp.Or(problem.Of(err).RetryAfter, problem.DefaultRetryAfter), maxGatePause))
+		closed = min(cmp.Or(problem.Of(err).RetryAfter, problem.DefaultRetryAfter), maxGatePause)
+		g.until = now.Add(closed)
 		g.slowDown(now)
 	case reach == Unreached:
 		if g.failures++; g.failures >= gateFailures {
-			g.until = now.Add(gatePause)
+			closed = gatePause
+			g.until = now.Add(closed)
 		}
 	case reach == Reached:
 		g.failures = 0
 		g.room.note(now, g.own)
 		g.speedUp(now)
 	}
+	return closed
 }
 
 // slowDown halves the rate: Descope grants less than it was taken to. There is no shared

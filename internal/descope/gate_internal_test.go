@@ -15,7 +15,7 @@ import (
 // Rule: guessing: outages close the gate; one call tries.
 func TestGateTriesOneCall(t *testing.T) {
 	now := time.Now()
-	g := newGates(Limits{})[Session]
+	g := newGates(Limits{}, nil)[Session]
 	outage := &Failure{problem.Unavailable.Because(""), Unreached}
 	enter := func() error { _, err := g.admit(now, ""); return err }
 	for range gateFailures - 1 {
@@ -80,7 +80,7 @@ func TestStrangersOnlyAreRemembered(t *testing.T) {
 // Rule: guessing: what Descope grants is learned from its 429s.
 func TestLearnedRate(t *testing.T) {
 	now := time.Now()
-	g := newGates(Limits{Session: 100})[Session]
+	g := newGates(Limits{Session: 100}, nil)[Session]
 	g.leave(now, unsent("", time.Second, ErrLimit))
 	assert.EqualValues(t, 50, g.budget.Limit())
 	assert.Equal(t, 100, g.budget.Burst(), "of two seconds")

@@ -15,7 +15,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -23,11 +22,11 @@ import (
 	"time"
 
 	"golang.org/x/text/unicode/norm"
-	"golang.org/x/time/rate"
 
 	"github.com/descopehttp/descopehttp/internal/calm"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/fading"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
@@ -81,7 +80,7 @@ type Config struct {
 	ProjectID string
 	ClientIP  func(*http.Request) netip.Addr // nil: the address of the connection
 	Store     Store                          // nil: memory only
-	Log       *slog.Logger
+	Notices   *notice.Reporter
 	Limits
 }
 
@@ -101,8 +100,7 @@ type Limits struct {
 // concurrent use.
 type Attempts struct {
 	Config
-	warn     rate.Sometimes
-	warnAddr rate.Sometimes
+	store *notice.State
 
 	// What memory counts; with a store, while that is away.
 	guesses, days, wrong, signUps, pendings counters
@@ -118,8 +116,7 @@ func New(cfg Config) *Attempts {
 	}
 	return &Attempts{
 		Config:   cfg,
-		warn:     rate.Sometimes{Interval: time.Minute},
-		warnAddr: rate.Sometimes{Interval: time.Minute},
+		store:    cfg.Notices.State("", notice.AttemptStoreBack),
 		guesses:  newCounters(cfg.countsIn(guessWindow), guessWindow),
 		days:     newCounters(cfg.countsIn(guessDay), guessDay),
 		wrong:    newCounters(cfg.countsIn(guessWindow), guessWindow),
@@ -293,10 +290,9 @@ func (a *Attempts) addShared(ctx context.Context, key countKey, delta int, windo
 		count, reset, err = a.Store.Add(ctx, hex.EncodeToString(key[:]), delta, window)
 	}()
 	if err != nil {
-		a.warn.Do(func() {
-			a.Log.LogAttrs(ctx, slog.LevelError, "descopehttp: the attempt store is not available; this replica counts by itself",
-				slog.Bool("timeout", errors.Is(err, context.DeadlineExceeded)))
-		})
+		a.store.On(notice.AttemptStoreAway, notice.Fields{Reason: calm.Why(err, errPanic)})
+	} else {
+		a.store.Off()
 	}
 	return count, reset, err
 }
@@ -322,9 +318,7 @@ func foldLoginID(id string) string {
 func (a *Attempts) Network(r *http.Request) string {
 	addr := a.ClientIP(r)
 	if !addr.IsValid() {
-		a.warnAddr.Do(func() {
-			a.Log.LogAttrs(r.Context(), slog.LevelWarn, "descopehttp: the address of a client cannot be told, and all such clients share one limit on guessing; see Config.ClientIP and ClientIPFromHeader")
-		})
+		a.Notices.Tell(r.Context(), notice.UnknownAddress, notice.Fields{})
 	}
 	return networkOf(addr)
 }

@@ -2,7 +2,6 @@ package guess
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -25,7 +24,7 @@ type guesser struct {
 }
 
 func newGuesser(t testing.TB) guesser {
-	return guesser{t, New(Config{ProjectID: "P2descopetest00000000000000A", Log: slog.New(slog.DiscardHandler), Limits: Limits{Calls: 15, CallsAtOnce: 45}})}
+	return guesser{t, New(Config{ProjectID: "P2descopetest00000000000000A", Limits: Limits{Calls: 15, CallsAtOnce: 45}})}
 }
 
 func requestFrom(addr netip.Addr) *http.Request {

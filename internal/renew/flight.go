@@ -3,10 +3,10 @@ package renew
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
@@ -60,6 +60,7 @@ func (r *Renewer) launchProof(ctx context.Context, l *line) *flight {
 func (r *Renewer) land(l *line, fl *flight) {
 	if recover() != nil {
 		fl.err = problem.Unavailable.Because("a panic ended the refresh")
+		r.notices.Panicked(context.Background(), "refresh")
 	}
 	r.mu.Lock()
 	l.flight = nil
@@ -360,7 +361,7 @@ func (r *Renewer) verify(ctx context.Context, a *arrival, presented *token.Token
 		return nil, problem.Unavailable.Because("Descope's answer has no refresh token")
 	}
 	if user := session.Claims.User(); user != inForce.Claims.User() || presented != nil && user != presented.Claims.User() {
-		r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope answered a refresh token with the session of another user; refused")
+		r.notices.Tell(ctx, notice.OtherUser, notice.Fields{})
 		return nil, problem.OtherUser.Because("the answer is about another user")
 	}
 	return &renewal{session: session.Verified(key), raw: session.Raw, inForce: inForce, body: a.answer.Body}, nil
@@ -386,10 +387,7 @@ func (r *Renewer) verifyToken(ctx context.Context, raw, drn string, began time.T
 	case errors.Is(err, problem.ErrUnavailable):
 		return nil, nil, err
 	}
-	r.oddTokens.Do(func() {
-		r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: a token in Descope's answer does not pass the checks; is the clock right, and are Audience and the JWT template in line?",
-			slog.String("kind", drn), slog.String("reason", problem.Of(err).Reason))
-	})
+	r.notices.Tell(ctx, notice.OddToken, notice.Fields{Reason: problem.Of(err).Reason})
 	return nil, nil, problem.Unavailable.Because("a token in Descope's answer does not pass the checks")
 }
 
@@ -402,11 +400,19 @@ func (r *Renewer) judgeFailure(ctx context.Context, c *claim, l *line, t *token.
 	if r.learn(ctx, l, t) {
 		return nil // another replica's: a store that lost the lease lets two of them call
 	}
-	mayEnd := descope.MayEndSession(err)
-	mayBeSpent := (mayEnd || descope.EndsSession(err)) && r.mayBeSpent(ctx, c)
-	now := time.Now()
+	mayBeSpent := (descope.MayEndSession(err) || descope.EndsSession(err)) && r.mayBeSpent(ctx, c)
 	var refused *descope.Refusal
-	isRefusal := errors.As(err, &refused)
+	_ = errors.As(err, &refused)
+	line, err := r.weigh(l, mayBeSpent, refused, err)
+	if line != nil {
+		r.notices.Tell(ctx, line, notice.Fields{Code: refused.Code})
+	}
+	return err
+}
+
+// weigh notes a failure for a line, and returns what an operator is told and what it comes to.
+func (r *Renewer) weigh(l *line, mayBeSpent bool, refused *descope.Refusal, err error) (told *notice.Line, _ error) {
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -415,23 +421,20 @@ func (r *Renewer) judgeFailure(ctx context.Context, c *claim, l *line, t *token.
 		l.trouble.until = now.Add(refusalConfirms)
 	case descope.EndsSession(err):
 		err = l.refuse(now, refused)
-	case mayEnd:
-		err = r.doubt(ctx, l, now, refused)
-	case isRefusal:
-		r.oddRefusals.Do(func() {
-			r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses refreshes for a reason that is not about the session; cookies are kept",
-				slog.Int("status", refused.Status), slog.String("errorCode", refused.Code))
-		})
+	case descope.MayEndSession(err):
+		told, err = r.doubt(l, now, refused)
+	case refused != nil:
+		told = notice.RefreshRefused
 		err = &problem.Failure{Problem: problem.OddRefusal, Reason: "Descope refused the refresh for another reason", Cause: err}
 		l.trouble.delay(now, 0)
 	case isOfThisToken(err):
 		l.trouble.delay(now, problem.Of(err).RetryAfter)
 	default:
-		return err // a full budget, a closed gate: everybody's trouble, and told there
+		return nil, err // a full budget, a closed gate: everybody's trouble, and told there
 	}
 	l.trouble.err = err
 	r.memory.troubled(l, now)
-	return err
+	return told, err
 }
 
 // mayBeSpent reports whether another replica may have spent a token that Descope refused,
@@ -454,7 +457,7 @@ func (l *line) refuse(now time.Time, refused *descope.Refusal) error {
 // doubt notes a refusal of newest that may be about the configuration. Other calls that
 // are answered show that it is not; without any an operator has to look, and the browser,
 // which can do no more, is told after a while that it is over.
-func (r *Renewer) doubt(ctx context.Context, l *line, now time.Time, refused *descope.Refusal) error {
+func (r *Renewer) doubt(l *line, now time.Time, refused *descope.Refusal) (told *notice.Line, _ error) {
 	answered, passes := r.api.AnsweredSince, refused.Meaning == descope.TooManyAttempts
 	switch {
 	case passes:
@@ -466,16 +469,13 @@ func (r *Renewer) doubt(ctx context.Context, l *line, now time.Time, refused *de
 	}
 	confirmed, givenUp := l.trouble.doubt(now, answered)
 	if !confirmed && !passes {
-		r.oddRefusals.Do(func() {
-			r.log.LogAttrs(ctx, slog.LevelError, "descopehttp: Descope refuses a refresh token for a reason that may be the sign-in's, or that of Config.AuthManagementKey and Config.ProjectID; cookies are kept until another call shows which",
-				slog.Int("status", refused.Status), slog.String("errorCode", refused.Code))
-		})
+		told = notice.RefreshDoubted
 	}
 	p := problem.OddRefusal
 	if givenUp {
 		p = problem.SessionEnded
 	}
-	return &problem.Failure{Problem: p, Reason: "Descope refused the refresh token with " + refused.Code, RetryAfter: max(l.trouble.until.Sub(now), time.Second), DeleteCookies: confirmed, Cause: refused}
+	return told, &problem.Failure{Problem: p, Reason: "Descope refused the refresh token with " + refused.Code, RetryAfter: max(l.trouble.until.Sub(now), time.Second), DeleteCookies: confirmed, Cause: refused}
 }
 
 // isOfThisToken reports whether a failure was an answer to this very call, so that

@@ -38,15 +38,14 @@ package renew
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/time/rate"
 
 	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/tasks"
 	"github.com/descopehttp/descopehttp/internal/token"
@@ -77,21 +76,21 @@ type Config struct {
 	Early     Early
 	// Shown reports whether a client has presented a session token here. nil if that is
 	// not known.
-	Shown func(session string) bool
-	Log   *slog.Logger
+	Shown   func(session string) bool
+	Notices *notice.Reporter
 }
 
 // A Renewer renews sessions and ends them. It is safe for concurrent use.
 type Renewer struct {
-	api    *descope.Client
-	keys   Keys
-	rules  *token.Rules
-	shared *shared // nil without a Store
-	shown  func(session string) bool
-	log    *slog.Logger
-	flying tasks.Group
-	idle   idleLimit // how long Descope waits for a refresh
-	codes  codes
+	api     *descope.Client
+	keys    Keys
+	rules   *token.Rules
+	shared  *shared // nil without a Store
+	shown   func(session string) bool
+	notices *notice.Reporter
+	flying  tasks.Group
+	idle    idleLimit // how long Descope waits for a refresh
+	codes   codes
 
 	unshown    atomic.Int64 // len(memory.unshown), to be read without the lock
 	early      Early
@@ -102,8 +101,6 @@ type Renewer struct {
 	mu       sync.Mutex // guards memory and all that it leads to
 	memory   memory
 	sweeping bool // a timer is set
-
-	oddRefusals, oddTokens rate.Sometimes // one line a minute each
 }
 
 const (
@@ -119,17 +116,15 @@ func New(cfg Config) *Renewer {
 		most = defaultMaxBytes
 	}
 	return &Renewer{
-		api:         cfg.API,
-		keys:        cfg.Keys,
-		rules:       cfg.Rules,
-		shared:      newShared(cfg),
-		shown:       cfg.Shown,
-		log:         cfg.Log,
-		early:       cfg.Early,
-		memory:      newMemory(most),
-		codes:       newCodes(),
-		oddRefusals: rate.Sometimes{Interval: time.Minute},
-		oddTokens:   rate.Sometimes{Interval: time.Minute},
+		api:     cfg.API,
+		keys:    cfg.Keys,
+		rules:   cfg.Rules,
+		shared:  newShared(cfg),
+		shown:   cfg.Shown,
+		notices: cfg.Notices,
+		early:   cfg.Early,
+		memory:  newMemory(most),
+		codes:   newCodes(),
 	}
 }
 

@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/descopehttp/descopehttp/internal/calm"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
@@ -56,10 +54,10 @@ type record struct {
 // shared is a Store in use. A nil one stands for a single replica. Whatever goes wrong
 // with the store, this replica goes on with its own memory, in doubt.
 type shared struct {
-	store Store
-	seal  sealer
-	log   *slog.Logger
-	warn  rate.Sometimes
+	store   Store
+	seal    sealer
+	notices *notice.Reporter
+	state   *notice.State
 
 	doubtful atomic.Int64 // until then another replica may know better, Unix nanoseconds
 	away     atomic.Int64 // until then, because the store did not answer
@@ -71,7 +69,7 @@ func newShared(cfg Config) *shared {
 	if cfg.Store == nil {
 		return nil
 	}
-	return &shared{store: cfg.Store, seal: sealer{cfg.ProjectID}, log: cfg.Log, warn: rate.Sometimes{Interval: time.Minute}}
+	return &shared{store: cfg.Store, seal: sealer{cfg.ProjectID}, notices: cfg.Notices, state: cfg.Notices.State("", notice.RefreshStoreBack)}
 }
 
 // isDoubtful reports whether a refusal of Descope says nothing, because another replica
@@ -119,14 +117,16 @@ func (s *shared) try(ctx context.Context, call func(context.Context) error) (err
 		defer calm.Recover(&err, errPanicked)
 		err = call(ctx)
 	}()
-	if err != nil {
-		s.fail()
-		s.resting.Store(time.Now().Add(storeRest).UnixNano())
-		s.warn.Do(func() {
-			s.log.LogAttrs(ctx, slog.LevelError, "descopehttp: the refresh store is not available; this replica goes on with its own memory",
-				slog.Bool("timeout", errors.Is(err, context.DeadlineExceeded)), slog.Bool("unreadable", err == errUnreadable),
-				slog.Bool("panicked", err == errPanicked))
-		})
+	if err == nil {
+		s.state.Off()
+		return nil
+	}
+	s.fail()
+	s.resting.Store(time.Now().Add(storeRest).UnixNano())
+	if err == errUnreadable {
+		s.notices.Tell(ctx, notice.RefreshStoreOdd, notice.Fields{})
+	} else {
+		s.state.On(notice.RefreshStoreAway, notice.Fields{Reason: calm.Why(err, errPanicked)})
 	}
 	return err
 }
