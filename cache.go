@@ -83,6 +83,14 @@ func (c *sessionCache) holds(session string) bool {
 	return ok
 }
 
+// size returns about how many sessions are held, of how many.
+func (c *sessionCache) size() (held, most int) {
+	if c.entries == nil {
+		return 0, 0
+	}
+	return c.entries.EstimatedSize(), int(c.entries.GetMaximum())
+}
+
 func (c *sessionCache) fits(v *verified, refresh string) bool {
 	return refresh == "" || v.companion.hash.Load() == maphash.String(c.seed, refresh)
 }

@@ -535,3 +535,34 @@ func ExampleStepUpWithin() {
 	fmt.Println(w.Code)
 	// Output: 401
 }
+
+// What a status page shows, or whoever is woken at night. A probe asks [Auth.Ready] instead.
+func ExampleAuth_Status() {
+	project := descopetest.NewServer()
+	auth, err := descopehttp.New(descopehttp.Config{ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := auth.Ready(context.Background()); err != nil {
+		fmt.Println(err)
+		return
+	}
+	s := auth.Status()
+	fmt.Println("keys:", s.Keys, "younger than an hour:", s.KeysAge < time.Hour)
+	for _, g := range s.Gates {
+		fmt.Printf("%s: %s, %.0f calls a second, %.0f %% used\n", g.Class, g.State, g.Limit, 100*g.Used)
+	}
+	fmt.Println("in the air:", s.RefreshesInTheAir, "of", s.MaxRefreshesInTheAir)
+	fmt.Println("stores:", s.RefreshStore, s.AttemptStore)
+	fmt.Println("cached sessions:", s.CachedSessions, "of", s.MaxCachedSessions)
+	// Output:
+	// keys: 1 younger than an hour: true
+	// session: open, 45 calls a second, 0 % used
+	// account: open, 10 calls a second, 0 % used
+	// second_factor: open, 5 calls a second, 0 % used
+	// sign_in: open, 15 calls a second, 0 % used
+	// in the air: 0 of 128
+	// stores: none none
+	// cached sessions: 0 of 10000
+}

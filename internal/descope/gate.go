@@ -70,6 +70,7 @@ const (
 // not reach it, the gate closes for a moment, so that requests fail at once
 // instead of queueing up behind a timeout; then one call tries.
 type gate struct {
+	class  Class
 	budget *rate.Limiter
 	room   room // for calls that could wait
 	shares *shares
@@ -91,6 +92,7 @@ func newGates(limits Limits, notices *notice.Reporter) (gates [classes]*gate) {
 	for class := range classes {
 		calls, burst := limits.Of(class)
 		gates[class] = &gate{
+			class:  class,
 			budget: rate.NewLimiter(rate.Limit(calls), burst), own: rate.Limit(calls), burst: burst,
 			room:   newRoom(),
 			shares: newShares(class),
@@ -251,3 +253,40 @@ func (g *gate) setRate(now time.Time, calls rate.Limit) {
 	g.budget.SetLimitAt(now, calls)
 	g.budget.SetBurstAt(now, max(int(secondsAtOnce*calls), 1))
 }
+
+// A GateStatus is what a gate does now. The root package documents and exports it.
+type GateStatus struct {
+	Class string
+	State string
+	Retry time.Duration
+	Limit float64
+	Used  float64
+}
+
+func (g *gate) status(now time.Time) GateStatus {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := GateStatus{Class: g.class.String(), State: "open", Limit: float64(g.budget.Limit())}
+	switch {
+	case g.failures >= gateFailures:
+		s.State = "closed"
+	case now.Before(g.until):
+		s.State = "paused"
+	}
+	s.Retry = max(g.until.Sub(now), 0)
+	s.Used = min(max(1-g.budget.TokensAt(now)/float64(g.budget.Burst()), 0), 1)
+	return s
+}
+
+// Gates returns what each gate does now, in the order of the classes.
+func (c *Client) Gates(now time.Time) []GateStatus {
+	all := make([]GateStatus, 0, classes)
+	for _, g := range c.gates {
+		all = append(all, g.status(now))
+	}
+	return all
+}
+
+// InTheAir returns how many calls that may spend a token wait for their answer, and how many
+// may.
+func (c *Client) InTheAir() (calls, most int) { return len(c.air), cap(c.air) }

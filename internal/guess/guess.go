@@ -297,6 +297,12 @@ func (a *Attempts) addShared(ctx context.Context, key countKey, delta int, windo
 	return count, reset, err
 }
 
+// StoreTrouble returns the trouble that the store is in, "" for none, and whether there is
+// one.
+func (a *Attempts) StoreTrouble() (trouble string, ok bool) {
+	return a.store.Trouble(), a.Store != nil
+}
+
 // A countKey says what is counted. It is a hash: login ids are nobody else's
 // business, and may be of any length. Half of it is enough, as only an equal one
 // of two that are given would do harm, and there may be many of them in memory.

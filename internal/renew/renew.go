@@ -131,6 +131,22 @@ func New(cfg Config) *Renewer {
 // Wait returns when no call is in the air, or with the context's error.
 func (r *Renewer) Wait(ctx context.Context) error { return r.flying.Wait(ctx) }
 
+// Remembered returns how many bytes are remembered, of how many.
+func (r *Renewer) Remembered() (bytes, most int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.memory.bytes, r.memory.most
+}
+
+// StoreTrouble returns the trouble that the store is in, "" for none, and whether there is
+// one.
+func (r *Renewer) StoreTrouble() (trouble string, ok bool) {
+	if r.shared == nil {
+		return "", false
+	}
+	return r.shared.state.Trouble(), true
+}
+
 // A Handout is what one client gets.
 type Handout struct {
 	Session token.Verified
