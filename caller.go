@@ -9,6 +9,7 @@ import (
 
 	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
@@ -21,6 +22,7 @@ const (
 
 // terms are what a flow asks of its requests.
 type terms struct {
+	name   string // as it is observed
 	method string
 	class  descope.Class
 	caller need
@@ -40,19 +42,20 @@ const (
 )
 
 var (
-	signUpTerms     = &terms{method: http.MethodPost, class: descope.Anonymous, caller: anybody}
-	verifyTerms     = &terms{method: http.MethodPost, class: descope.Anonymous, caller: anybody}
-	updateTerms     = &terms{method: http.MethodPost, class: descope.Account, caller: signedIn, mayStepUp: true}
-	refreshTerms    = &terms{method: http.MethodPost, class: descope.Session, caller: signedIn, endsClients: true}
-	tryRefreshTerms = &terms{method: http.MethodPost, class: descope.Session, caller: maybeSignedIn, endsClients: true}
-	logoutTerms     = &terms{method: http.MethodPost, class: descope.Session, caller: maybeSignedIn}
-	meTerms         = &terms{method: http.MethodGet, class: descope.Account, caller: signedIn, endsClients: true}
-	tenantsTerms    = &terms{method: http.MethodPost, class: descope.Account, caller: signedIn, endsClients: true}
-	selectTerms     = &terms{method: http.MethodPost, class: descope.Account, caller: signedIn}
+	signUpTerms     = &terms{name: "sign_up", method: http.MethodPost, class: descope.Anonymous, caller: anybody}
+	verifyTerms     = &terms{name: "sign_in", method: http.MethodPost, class: descope.Anonymous, caller: anybody}
+	updateTerms     = &terms{name: "new_key", method: http.MethodPost, class: descope.Account, caller: signedIn, mayStepUp: true}
+	refreshTerms    = &terms{name: "refresh", method: http.MethodPost, class: descope.Session, caller: signedIn, endsClients: true}
+	tryRefreshTerms = &terms{name: "refresh", method: http.MethodPost, class: descope.Session, caller: maybeSignedIn, endsClients: true}
+	logoutTerms     = &terms{name: "sign_out", method: http.MethodPost, class: descope.Session, caller: maybeSignedIn}
+	meTerms         = &terms{name: "user", method: http.MethodGet, class: descope.Account, caller: signedIn, endsClients: true}
+	tenantsTerms    = &terms{name: "tenants", method: http.MethodPost, class: descope.Account, caller: signedIn, endsClients: true}
+	selectTerms     = &terms{name: "select_tenant", method: http.MethodPost, class: descope.Account, caller: signedIn}
 )
 
 // A flow is one request to a flow.
 type flow struct {
+	name   string // as it is observed
 	ctx    context.Context
 	cancel context.CancelFunc
 	w      http.ResponseWriter
@@ -89,17 +92,23 @@ func (f *flow) detached() (context.Context, context.CancelFunc) {
 // error is what a client may be told.
 func run[T any](a *Auth, t *terms, w http.ResponseWriter, r *http.Request, do func(*flow) (T, error)) (result T, err error) {
 	a.cookies.Mark(w.Header(), new(cookie.Marks))
-	f := &flow{w: w, r: r}
+	began, ended := time.Now(), error(problem.Internal.Because("panic"))
+	f := &flow{name: t.name, w: w, r: r}
 	f.restart()
-	defer func() { f.cancel() }()
+	defer func() {
+		f.cancel()
+		a.notices.Event(r.Context(), notice.Event{Name: notice.Flow, Class: f.name, Took: time.Since(began)}.Ended(ended))
+	}()
 	if err = a.admitFlow(t, f); err == nil {
 		result, err = do(f)
 	}
 	if err != nil {
 		failure := flowFailure(t, err)
 		a.notices.Refused(r.Context(), "flow", failure)
+		ended = failure
 		return result, failure
 	}
+	ended = nil
 	return result, nil
 }
 

@@ -152,6 +152,13 @@ type Config struct {
 	// flows do not use it: their clients expect JSON.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
 
+	// Observer, if set, is shown every verdict, refresh, call to Descope and the like, for
+	// metrics: docs/events.md lists them. It is called inline, by several goroutines at once
+	// and also while a request with a cached session is judged, so it must be quick; a panic
+	// is logged. Its events say nothing of who: Session and User are nil. The context is
+	// the request's, without its end where the work outlives it, or none in particular.
+	Observer func(context.Context, Event)
+
 	// Logger receives what an operator should know. It is never given a token,
 	// a code, a key or a QR code. The default is [slog.Default].
 	Logger *slog.Logger
@@ -260,7 +267,7 @@ func New(cfg Config) (*Auth, error) {
 		return nil, errors.Join(errs...)
 	}
 
-	notices := notice.New(cmp.Or(cfg.Logger, slog.Default()))
+	notices := notice.New(cmp.Or(cfg.Logger, slog.Default()), observerOf(cfg.Observer))
 	rules := &token.Rules{
 		ProjectID:   cfg.ProjectID,
 		Audience:    cfg.Audience,

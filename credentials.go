@@ -37,29 +37,30 @@ type renewals interface {
 }
 
 // bearer judges a session token from the Authorization header.
-func (j *judge) bearer(r *http.Request, raw string, c clock) (*verified, error) {
-	v, err := j.session(r.Context(), raw, c)
+func (j *judge) bearer(r *http.Request, raw string, c clock) (v *verified, cached bool, err error) {
+	v, cached, err = j.session(r.Context(), raw, c)
 	if errors.Is(err, errKeyPending) && !j.attempts.Pending(r) {
-		return nil, errUnknownKey
+		return nil, false, errUnknownKey
 	}
-	return v, err
+	return v, cached, err
 }
 
 // session judges a session token by all the rules, those first that need no
-// network, unless it has passed them before.
-func (j *judge) session(ctx context.Context, raw string, c clock) (*verified, error) {
+// network, unless it has passed them before: then it is cached.
+func (j *judge) session(ctx context.Context, raw string, c clock) (v *verified, cached bool, err error) {
 	known := j.cache.lookUp(raw, c.now)
 	if known.session != nil {
-		return known.session, nil
+		return known.session, true, nil
 	}
 	t, err := j.rules.Parse(raw, token.SessionDRN)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := j.rules.CheckTime(&t.Claims, c.now); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return j.verify(ctx, t, known.fp, c, fetchIfFloorAllows)
+	v, err = j.verify(ctx, t, known.fp, c, fetchIfFloorAllows)
+	return v, false, err
 }
 
 // verify checks the signature of a session token that has passed all other rules, and

@@ -29,12 +29,12 @@ func TestCachedSessionIsNotValidBeforeItsTime(t *testing.T) {
 	claims["nbf"] = now.Unix()
 	raw := srv.Sign(nil, claims)
 
-	first, err := a.judge.session(t.Context(), raw, clock{now, until})
+	first, _, err := a.judge.session(t.Context(), raw, clock{now, until})
 	require.NoError(t, err)
-	again, err := a.judge.session(t.Context(), raw, clock{now.Add(-time.Second), until})
+	again, _, err := a.judge.session(t.Context(), raw, clock{now.Add(-time.Second), until})
 	require.NoError(t, err)
 	require.Same(t, first, again, "found in the cache")
-	_, err = a.judge.session(t.Context(), raw, clock{now.Add(-time.Second - 1), until})
+	_, _, err = a.judge.session(t.Context(), raw, clock{now.Add(-time.Second - 1), until})
 	assert.EqualError(t, err, "descopehttp: invalid_token: token is not valid yet")
 }
 
@@ -52,7 +52,7 @@ func TestOversizeTokensAllocateNothing(t *testing.T) {
 	for _, size := range []int{token.MaxSize + 1, 64 << 10, 1 << 20} {
 		oversize := strings.Repeat("A", size-2) + ".."
 		for name, judge := range map[string]func() error{
-			"session token": func() error { _, err := a.judge.session(ctx, oversize, clock{now, until}); return err },
+			"session token": func() error { _, _, err := a.judge.session(ctx, oversize, clock{now, until}); return err },
 			"session cookie": func() error {
 				return a.judge.sessionCookie(ctx, oversize, new(lookup), clock{now, until}, fetchNever).err
 			},

@@ -3,9 +3,6 @@ package descopehttp
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -19,15 +16,6 @@ import (
 	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
 )
-
-// unprinted keeps what embeds it out of logs: it prints a fixed text, for every verb.
-type unprinted struct{}
-
-// Format implements [fmt.Formatter].
-func (unprinted) Format(f fmt.State, _ rune) { io.WriteString(f, "[not printed]") }
-
-// LogValue implements [slog.LogValuer].
-func (unprinted) LogValue() slog.Value { return slog.StringValue("[not printed]") }
 
 // A SignUp begins an account. Only LoginID is required. It does not print.
 type SignUp struct {
@@ -55,15 +43,6 @@ type NewKey struct {
 	ProvisioningURL string // otpauth://totp/…, with the key in it
 	Key             string // in base32, to type
 	QR              []byte // a PNG of ProvisioningURL; nil if Descope sent none
-}
-
-// A User is Descope's record of a user. It does not print: login ids are often addresses.
-type User struct {
-	unprinted
-	ID                 string // what [Session.Subject] returns
-	LoginIDs           []string
-	Name, Email, Phone string
-	FirstSeen          bool // the first sign-in of all; set by SignIn only
 }
 
 // SignUp starts a sign-up and returns the key to show; a code of it, given to SignIn,
@@ -217,6 +196,9 @@ func (a *Auth) signIn(f *flow, in *signIn) (h renew.Handout, err error) {
 	presented, err := a.secondFactorOf(f, req.Options)
 	if err != nil {
 		return h, err
+	}
+	if presented != nil {
+		f.name = "step_up"
 	}
 	done, err := a.attempts.Guess(f.r, req.LoginID)
 	if err != nil {
@@ -374,6 +356,7 @@ func (a *Auth) signOut(f *flow) (jsontext.Value, error) {
 // signOutEverywhere keeps the cookies while it cannot tell: without them the user could
 // not try again to end the sessions on other devices.
 func (a *Auth) signOutEverywhere(f *flow) (jsontext.Value, error) {
+	f.name = "sign_out_everywhere"
 	ctx, cancel := f.detached()
 	defer cancel()
 	err := f.caller.err

@@ -120,7 +120,9 @@ func (a *Auth) protect(next http.Handler, guards []Guard) http.Handler {
 			outer := r
 			r, session = v.admit(a, w, r)
 			defer visit.GiveBack(outer, r)
-			err = checkGuards(r, session, guards)
+			if err = checkGuards(r, session, guards); err != nil {
+				a.notices.Event(r.Context(), notice.Event{Name: notice.Guard}.Ended(err))
+			}
 		}
 		if err != nil {
 			a.cookies.Mark(w.Header(), new(cookie.Marks))
@@ -181,7 +183,9 @@ func (a *Auth) Authenticate(w http.ResponseWriter, r *http.Request) (*Session, e
 // header or cookie, such as the first message on a WebSocket. It never renews.
 // The error wraps [ErrInvalidToken], [ErrSessionExpired] or [ErrUnavailable].
 func (a *Auth) VerifyToken(ctx context.Context, sessionToken string) (*Session, error) {
-	v, err := a.judge.session(ctx, sessionToken, clockFor(authenticateBudget))
+	c := clockFor(authenticateBudget)
+	v, cached, err := a.judge.session(ctx, sessionToken, c)
+	a.observeVerdict(ctx, "token", cached, c, err)
 	if err != nil {
 		return nil, err
 	}
@@ -232,6 +236,7 @@ type verdict struct {
 	shared *verified
 	raw    string   // the session token
 	nested *Session // an outer middleware found it; the request carries it already
+	cached bool     // nothing had to be checked but what the cache says
 
 	// renewedWith is the refresh token that brought it, nil if it is the request's own. The
 	// next handler does not see that token any more, but a flow has need of it.
@@ -246,11 +251,27 @@ func (v verdict) session() *Session {
 	return &Session{shared: v.shared, token: &raw}
 }
 
-// authenticate is the main path. Its order matters: what is decided early is
-// cheap and changes nothing, and a credential that is presented is judged, never
-// passed over in favour of another.
+// authenticate judges a request, and has the verdict observed.
 func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, p policy) (verdict, error) {
 	c := clockFor(p.budget)
+	v, err := a.decide(w, r, c, p)
+	if v.nested == nil {
+		a.observeVerdict(r.Context(), "request", v.cached, c, err)
+	}
+	return v, err
+}
+
+func (a *Auth) observeVerdict(ctx context.Context, of string, cached bool, c clock, err error) {
+	if !a.notices.Observes() {
+		return
+	}
+	a.notices.Event(ctx, notice.Event{Name: notice.Verdict, Class: of, Cached: cached, Took: time.Since(c.now)}.Ended(err))
+}
+
+// decide is the main path. Its order matters: what is decided early is
+// cheap and changes nothing, and a credential that is presented is judged, never
+// passed over in favour of another.
+func (a *Auth) decide(w http.ResponseWriter, r *http.Request, c clock, p policy) (verdict, error) {
 	bearer, err := descope.SessionBearer(r.Header, a.projectID)
 	if err != nil {
 		return verdict{}, err
@@ -261,8 +282,8 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, p policy) (v
 	if bearer != "" {
 		// Cookies are not looked at: a script that sends a token means that
 		// user, and a browser adds no header on behalf of another site.
-		v, err := a.judge.bearer(r, bearer, c)
-		return verdict{shared: v, raw: bearer}, err
+		v, cached, err := a.judge.bearer(r, bearer, c)
+		return verdict{shared: v, raw: bearer, cached: cached}, err
 	}
 	if a.delivery == InBody {
 		return verdict{}, problem.NoSession.Because("no bearer token")
@@ -273,7 +294,7 @@ func (a *Auth) authenticate(w http.ResponseWriter, r *http.Request, p policy) (v
 	values := a.cookies.Read(r)
 	cookies := a.judge.present(&values, c.now)
 	if v := a.judge.usual(&cookies, c.now); v != nil {
-		return verdict{shared: v, raw: cookies.Session.Values[0]}, nil
+		return verdict{shared: v, raw: cookies.Session.Values[0], cached: true}, nil
 	}
 	return a.authenticateCookies(w, r, &cookies, c, p)
 }

@@ -3,6 +3,7 @@
 package descopehttp_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -73,16 +74,20 @@ func floor(h *kittest.Hostile, token string) func() {
 }
 
 func TestAllocations(t *testing.T) {
+	seen := 0
+	observer := func(context.Context, descopehttp.Event) { seen++ }
 	for _, tt := range []struct {
-		name   string
-		cached int
-		ways   []string
-		limit  float64
+		name     string
+		cached   int
+		ways     []string
+		observer func(context.Context, descopehttp.Event)
+		limit    float64
 	}{
-		{"cached", 0, []string{"bearer", "cookie", "cookies"}, 3},
-		{"uncached", -1, []string{"bearer", "cookie"}, 30},
+		{"cached", 0, []string{"bearer", "cookie", "cookies"}, nil, 3},
+		{"cached and observed", 0, []string{"bearer", "cookie", "cookies"}, observer, 3},
+		{"uncached", -1, []string{"bearer", "cookie"}, nil, 30},
 	} {
-		h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions = tt.cached })
+		h := kittest.NewHostile(t, func(c *descopehttp.Config) { c.MaxCachedSessions, c.Observer = tt.cached, tt.observer })
 		requests := passes(t, h)
 		handler := h.RequireSession(kittest.Nothing{})
 		for _, way := range tt.ways {
@@ -96,6 +101,7 @@ func TestAllocations(t *testing.T) {
 			assert.LessOrEqual(t, allocs, tt.limit, "%s, %s", tt.name, way)
 		}
 	}
+	assert.Greater(t, seen, 3000)
 }
 
 // A session that is about to end and cannot be renewed just now costs no more than another.

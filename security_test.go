@@ -160,6 +160,7 @@ func (w *watch) config(handler func(io.Writer, *slog.HandlerOptions) slog.Handle
 	return func(c *descopehttp.Config) {
 		c.Logger = slog.New(handler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
 		c.AuthManagementKey = descopehttp.NewSecret(managementKey)
+		c.Observer = func(ctx context.Context, e descopehttp.Event) { w.say("%v\n%+v\n%#v\n%s", e, e, e, slog.AnyValue(e)) }
 		inner := c.HTTPClient.Transport
 		c.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 			for part := range strings.SplitSeq(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), ":") {

@@ -50,6 +50,7 @@ type Client struct {
 	rules       Rules
 	noKeys      atomic.Pointer[string] // why the last call of Keys brought none
 	evidence    evidence
+	notices     *notice.Reporter
 }
 
 // Config says how to reach Descope.
@@ -85,6 +86,7 @@ func New(cfg Config) *Client {
 		strangers:   newStrangerBudget(),
 		rules:       cfg.Rules,
 		evidence:    evidence{notices: cfg.Notices},
+		notices:     cfg.Notices,
 	}
 }
 
@@ -115,7 +117,10 @@ const (
 // Keys fetches the project's key set (RFC 7517, section 5). It is of no class: whoever
 // calls it sees to it that it is seldom. The error is a [*Failure] or a [*Refusal].
 func (c *Client) Keys(ctx context.Context) ([]byte, error) {
+	began := time.Now()
 	body, err := c.fetchKeys(ctx)
+	code, outcome := outcomeOf(err)
+	c.notices.Event(ctx, notice.Event{Name: notice.KeyFetch, Code: code, Outcome: outcome, Took: time.Since(began)})
 	reason := ""
 	if err != nil {
 		reason = problem.Of(err).Reason
@@ -185,6 +190,14 @@ func (c *Client) Get(ctx context.Context, class Class, path string, t *token.Tok
 }
 
 func (c *Client) call(ctx context.Context, class Class, method, path string, t *token.Token, body []byte, spends bool) (*Answer, error) {
+	began := time.Now()
+	answer, err := c.attempt(ctx, class, method, path, t, body, spends)
+	code, outcome := outcomeOf(err)
+	c.notices.Event(ctx, notice.Event{Name: notice.Call, Class: class.String(), Code: code, Outcome: outcome, Took: time.Since(began)})
+	return answer, err
+}
+
+func (c *Client) attempt(ctx context.Context, class Class, method, path string, t *token.Token, body []byte, spends bool) (*Answer, error) {
 	if err := c.strangers.enter(t, time.Now()); err != nil {
 		return nil, err
 	}

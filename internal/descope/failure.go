@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
 
@@ -120,6 +121,26 @@ func ReachOf(err error) Reach {
 		return f.Reach
 	}
 	return Reached
+}
+
+// outcomeOf says in a word how a call ended, and with which code of Descope's.
+func outcomeOf(err error) (code, outcome string) {
+	var refused *Refusal
+	switch reach := ReachOf(err); {
+	case err == nil:
+		return "", notice.OK
+	case errors.As(err, &refused):
+		return refused.Code, notice.RefusedSo
+	case reach == Unsent:
+		return "", "held_back"
+	case reach == HungUp:
+		return "", "hung_up"
+	case reach == Unreached:
+		return "", "unreached"
+	case errors.Is(err, ErrLimit):
+		return "", notice.Limited
+	}
+	return "", notice.Unknown
 }
 
 // ErrLimit is wrapped where there were too many calls, by Descope's account or by ours.

@@ -282,6 +282,7 @@ var errPanic = errors.New("descopehttp: the attempt store panicked")
 
 // addShared counts in the store. An error has been logged.
 func (a *Attempts) addShared(ctx context.Context, key countKey, delta int, window time.Duration) (count int, reset time.Duration, err error) {
+	began := time.Now()
 	// Not on the client's context: hanging up must not give a guess back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
@@ -289,6 +290,7 @@ func (a *Attempts) addShared(ctx context.Context, key countKey, delta int, windo
 		defer calm.Recover(&err, errPanic)
 		count, reset, err = a.Store.Add(ctx, hex.EncodeToString(key[:]), delta, window)
 	}()
+	a.Notices.StoreCall(ctx, "attempt", began, err)
 	if err != nil {
 		a.store.On(notice.AttemptStoreAway, notice.Fields{Reason: calm.Why(err, errPanic)})
 	} else {

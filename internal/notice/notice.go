@@ -32,7 +32,8 @@ type Fields struct {
 // A Reporter writes lines. It is safe for concurrent use; a nil one tells nothing. No lock is
 // held while a line is written.
 type Reporter struct {
-	log *slog.Logger
+	log     *slog.Logger
+	observe func(context.Context, Event) // nil: nobody
 
 	mu    sync.Mutex
 	kinds map[kind]*told
@@ -49,17 +50,22 @@ type told struct {
 	since int       // how many have not been written since then
 }
 
-// New returns a Reporter that writes to log.
-func New(log *slog.Logger) *Reporter {
-	return &Reporter{log: log, kinds: make(map[kind]*told)}
+// New returns a Reporter that writes to log, and shows events to observe unless that is nil.
+func New(log *slog.Logger, observe func(context.Context, Event)) *Reporter {
+	return &Reporter{log: log, observe: observe, kinds: make(map[kind]*told)}
 }
 
 // Tell writes a line, unless one of its kind was written within the last minute. Then it is
-// counted, and the next line has the count.
+// counted, and the next line has the count. It is an event each time.
 func (r *Reporter) Tell(ctx context.Context, line *Line, f Fields) {
 	if r == nil {
 		return
 	}
+	r.tell(ctx, line, f)
+	r.Event(ctx, Event{Name: line.Event, Class: f.Class, Code: f.Code})
+}
+
+func (r *Reporter) tell(ctx context.Context, line *Line, f Fields) {
 	if n, ok := r.take(line, f.Class, true); ok {
 		f.Count = n
 		r.write(ctx, line, f)
@@ -69,8 +75,10 @@ func (r *Reporter) Tell(ctx context.Context, line *Line, f Fields) {
 // Panicked tells of a panic that was just recovered: in what, and which functions were under
 // way. Its own text might quote a request.
 func (r *Reporter) Panicked(ctx context.Context, what string) {
-	r.Tell(ctx, Panicked, Fields{Class: what, Stack: string(debug.Stack())})
+	r.Tell(ctx, Panicked, Fields{Class: what, Stack: stack()})
 }
+
+func stack() string { return string(debug.Stack()) }
 
 // Refused tells why a request was refused, each time: at Debug, for who looks for just that.
 func (r *Reporter) Refused(ctx context.Context, what string, err error) {
@@ -151,6 +159,7 @@ func (s *State) On(trouble *Line, f Fields) {
 		return
 	}
 	s.mu.Lock()
+	isNew := s.is != trouble
 	if s.is == nil {
 		s.since, s.count = time.Now(), 0
 	}
@@ -166,6 +175,9 @@ func (s *State) On(trouble *Line, f Fields) {
 	if ok {
 		f.Class = s.class
 		s.reporter.write(context.Background(), trouble, f)
+	}
+	if isNew {
+		s.reporter.Event(context.Background(), Event{Name: trouble.Event, Class: s.class})
 	}
 }
 
@@ -185,7 +197,8 @@ func (s *State) Off() {
 		return
 	}
 	s.mu.Lock()
-	if s.is != nil {
+	isNew := s.is != nil
+	if isNew {
 		s.is, s.lasted = nil, time.Since(s.since)
 	}
 	f := Fields{Class: s.class, Count: s.count, Lasted: s.lasted}
@@ -198,6 +211,9 @@ func (s *State) Off() {
 	s.mu.Unlock()
 	if ok {
 		s.reporter.write(context.Background(), s.over, f)
+	}
+	if isNew {
+		s.reporter.Event(context.Background(), Event{Name: s.over.Event, Class: s.class, Took: f.Lasted})
 	}
 }
 

@@ -20,7 +20,7 @@ func newReporter() (*Reporter, func() []string) {
 		}
 		return a
 	}})
-	return New(slog.New(h)), func() []string {
+	return New(slog.New(h), nil), func() []string {
 		lines := strings.Split(strings.TrimSpace(buf.String()), "\n")
 		buf.Reset()
 		return lines
@@ -108,7 +108,7 @@ func TestNoLockWhileALineIsWritten(t *testing.T) {
 		s.Count()
 		r.Tell(context.Background(), CrossOrigin, Fields{})
 		panic("a handler that its author has not finished")
-	})))
+	})), nil)
 	s = r.State("", KeysFresh)
 	s.On(KeysStale, Fields{})
 	s.Off()

@@ -133,6 +133,7 @@ func (r *Renewer) Ahead(ctx context.Context, t *token.Token, session *token.Clai
 		return Handout{}, false, false
 	}
 	if fl != nil {
+		fl.isOwned.Store(true)
 		if fl.wait(ctx) != nil {
 			return Handout{}, false, true
 		}
@@ -140,7 +141,7 @@ func (r *Renewer) Ahead(ctx context.Context, t *token.Token, session *token.Clai
 			return Handout{}, false, false
 		}
 	}
-	h, err := r.Refresh(ctx, t, false)
+	h, err := r.refresh(ctx, t, false, fl != nil)
 	return h, err == nil, false
 }
 
@@ -164,7 +165,7 @@ func (r *Renewer) lookAhead(ctx context.Context, t *token.Token, session *token.
 		return nil, false
 	}
 	l.tried = now
-	return r.launchRenewal(ctx, l, session.Expiry.Sub(now)), true
+	return r.launchRenewal(ctx, l, asEarly, session.Expiry.Sub(now)), true
 }
 
 // mayAsk reports whether a session that does not end yet may be renewed now. To a clock that

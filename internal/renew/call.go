@@ -96,7 +96,7 @@ func (r *Renewer) confirm(ctx context.Context, l *line, newest *token.Token) err
 		defer r.mu.Unlock()
 		return l.trouble.err
 	default:
-		fl = r.launchRenewal(ctx, l, unfetchedKept)
+		fl = r.launchRenewal(ctx, l, asRenewed, unfetchedKept)
 	}
 	r.mu.Unlock()
 	if err := fl.wait(ctx); err != nil {

@@ -3,6 +3,7 @@ package renew
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/descopehttp/descopehttp/internal/descope"
@@ -23,10 +24,12 @@ const (
 
 // A flight is work on a line, under way.
 type flight struct {
-	began  time.Time
-	done   chan struct{} // closed when the fields below are set
-	err    error         // for all who wait; without one they look again
-	revoke error         // a logout ended the flight, but what it brought could not be revoked
+	began   time.Time
+	how     string        // it came to a refresh, "" if it did not; for its own goroutine
+	isOwned atomic.Bool   // somebody who waits is who it is for; all others have joined
+	done    chan struct{} // closed when the fields below are set
+	err     error         // for all who wait; without one they look again
+	revoke  error         // a logout ended the flight, but what it brought could not be revoked
 }
 
 // launch begins a flight; the lock is held. It outlives ctx: if this client hangs up, the
@@ -40,14 +43,18 @@ func (r *Renewer) launch(ctx context.Context, l *line, run func(context.Context,
 	r.flying.Start(func() {
 		ctx, cancel := context.WithTimeout(detached, prepareBudget+spendBudget+proveBudget)
 		defer cancel()
-		defer r.land(l, fl)
+		defer r.land(ctx, l, fl)
 		fl.err = run(ctx, fl)
 	})
 	return fl
 }
 
-func (r *Renewer) launchRenewal(ctx context.Context, l *line, left time.Duration) *flight {
-	return r.launch(ctx, l, func(ctx context.Context, fl *flight) error { return r.renew(ctx, fl, l, left) })
+// launchRenewal begins a flight that refreshes, for a reason that is observed.
+func (r *Renewer) launchRenewal(ctx context.Context, l *line, why string, left time.Duration) *flight {
+	return r.launch(ctx, l, func(ctx context.Context, fl *flight) error {
+		fl.how = why
+		return r.renew(ctx, fl, l, left)
+	})
 }
 
 // launchProof begins a flight that verifies what is kept, which costs no call about a token.
@@ -57,10 +64,13 @@ func (r *Renewer) launchProof(ctx context.Context, l *line) *flight {
 
 // land ends a flight, also one that panicked: what users plugged in, such as a log
 // handler, would end the process here, where nobody else can recover.
-func (r *Renewer) land(l *line, fl *flight) {
+func (r *Renewer) land(ctx context.Context, l *line, fl *flight) {
 	if recover() != nil {
 		fl.err = problem.Unavailable.Because("a panic ended the refresh")
-		r.notices.Panicked(context.Background(), "refresh")
+		r.notices.Panicked(ctx, "refresh")
+	}
+	if fl.how != "" {
+		r.observe(ctx, fl.how, fl.began, fl.err)
 	}
 	r.mu.Lock()
 	l.flight = nil
@@ -99,6 +109,7 @@ func (r *Renewer) renew(ctx context.Context, fl *flight, l *line, left time.Dura
 	t, pending := l.newest, l.unproved != nil
 	r.mu.Unlock()
 	if pending {
+		fl.how = ""
 		return r.proveIfAny(ctx, fl, l)
 	}
 	c, err := r.prepare(ctx, l, t, left)
@@ -106,6 +117,7 @@ func (r *Renewer) renew(ctx context.Context, fl *flight, l *line, left time.Dura
 		return err
 	}
 	if c == nil {
+		fl.how = asJoined
 		return r.proveIfAny(ctx, fl, l)
 	}
 	a, err := r.spend(ctx, c, t, func(ctx context.Context) (*descope.Answer, error) {

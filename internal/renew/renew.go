@@ -184,6 +184,11 @@ var (
 //
 // The error is a [*problem.Failure]: the session has ended, or "cannot tell".
 func (r *Renewer) Refresh(ctx context.Context, t *token.Token, explicit bool) (Handout, error) {
+	return r.refresh(ctx, t, explicit, false)
+}
+
+// refresh is Refresh; flown says that a flight was begun for this request already.
+func (r *Renewer) refresh(ctx context.Context, t *token.Token, explicit, flown bool) (Handout, error) {
 	asked := time.Now()
 	for range maxTurns {
 		l, fl, h, err := r.look(ctx, t, explicit, asked)
@@ -191,6 +196,7 @@ func (r *Renewer) Refresh(ctx context.Context, t *token.Token, explicit bool) (H
 		case err != nil:
 			return Handout{}, err
 		case fl != nil:
+			flown = fl.isOwned.CompareAndSwap(false, true) || flown
 			if err := fl.wait(ctx); err != nil {
 				return Handout{}, err
 			}
@@ -200,11 +206,38 @@ func (r *Renewer) Refresh(ctx context.Context, t *token.Token, explicit bool) (H
 			continue
 		}
 		current, err := r.isCurrent(ctx, t, l)
-		if err != nil || current {
+		if err != nil {
 			return h, err
+		}
+		if current {
+			if h.Late {
+				r.observe(ctx, asLate, asked, nil)
+			} else if !flown {
+				r.observe(ctx, asJoined, asked, nil)
+			}
+			return h, nil
 		}
 	}
 	return Handout{}, errManyTokens
+}
+
+// What refreshes are, as they are observed: the first three ask Descope, the others are
+// served with what that brought.
+const (
+	asRenewed  = "renewed"
+	asEarly    = "early"
+	asExplicit = "explicit"
+	asJoined   = "joined"
+	asLate     = "late"
+)
+
+// observe tells of a refresh, or of a request that was served with the answer to one.
+func (r *Renewer) observe(ctx context.Context, how string, began time.Time, err error) {
+	e := notice.Event{Name: notice.Refresh, Took: time.Since(began)}.Ended(err)
+	if err == nil {
+		e.Outcome = how
+	}
+	r.notices.Event(ctx, e)
 }
 
 // look decides in one step, under the lock, whether memory serves, a flight is under way,
@@ -241,11 +274,11 @@ func (r *Renewer) look(ctx context.Context, t *token.Token, explicit bool, asked
 	case l.alive() >= maxAlive:
 		return nil, nil, Handout{}, errManyTokens
 	}
-	left := time.Duration(0)
+	why, left := asRenewed, time.Duration(0)
 	if explicit {
-		left = unfetchedKept
+		why, left = asExplicit, unfetchedKept
 	}
-	return nil, r.launchRenewal(ctx, l, left), Handout{}, nil
+	return nil, r.launchRenewal(ctx, l, why, left), Handout{}, nil
 }
 
 // find is memory's, with what may not lead anywhere as an error.

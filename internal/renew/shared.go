@@ -102,6 +102,7 @@ var (
 func (s *shared) ask(ctx context.Context, call func(context.Context) error) (err error) {
 	if now := time.Now().UnixNano(); now < s.resting.Load() {
 		s.fail()
+		s.notices.Event(ctx, notice.Event{Name: notice.Store, Class: "refresh", Outcome: "skipped"})
 		return errResting
 	}
 	if s.greeted.CompareAndSwap(false, true) {
@@ -111,12 +112,14 @@ func (s *shared) ask(ctx context.Context, call func(context.Context) error) (err
 }
 
 func (s *shared) try(ctx context.Context, call func(context.Context) error) (err error) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	func() {
 		defer calm.Recover(&err, errPanicked)
 		err = call(ctx)
 	}()
+	s.notices.StoreCall(ctx, "refresh", began, err)
 	if err == nil {
 		s.state.Off()
 		return nil
