@@ -159,6 +159,14 @@ type Config struct {
 	// the request's, without its end where the work outlives it, or none in particular.
 	Observer func(context.Context, Event)
 
+	// OnEvent, if set, is told of sign-ins and their ends, and of whom: docs/events.md lists
+	// the names. It runs in the request that caused the event, before the answer, so that
+	// an application has its own record of a user when that one comes back; what takes
+	// long belongs in a goroutine. Each is told once, on several replicas as far as the
+	// RefreshStore reaches. It may be called by several goroutines at once; a panic is
+	// logged and stops nothing. The context is the request's, but does not end with it.
+	OnEvent func(context.Context, Event)
+
 	// Logger receives what an operator should know. It is never given a token,
 	// a code, a key or a QR code. The default is [slog.Default].
 	Logger *slog.Logger
@@ -304,6 +312,7 @@ func New(cfg Config) (*Auth, error) {
 		keys:         keys,
 		renewer:      renewer,
 		attempts:     attempts,
+		application:  application{onEvent: cfg.OnEvent, notices: notices},
 		judge: &judge{
 			rules:    rules,
 			keys:     keys,

@@ -46,6 +46,23 @@ type User struct {
 	FirstSeen          bool // the first sign-in of all; set by SignIn only
 }
 
+// An application is told of sign-ins and their ends.
+type application struct {
+	onEvent func(context.Context, Event) // nil: it does not want to know
+	notices *notice.Reporter
+}
+
+// tell tells of something in the request that caused it. Whoever hangs up has caused it too,
+// so the context does not end with the client's.
+func (x *application) tell(ctx context.Context, e Event) {
+	if x.onEvent == nil {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	defer x.notices.Recover(ctx, "OnEvent")
+	x.onEvent(ctx, e)
+}
+
 // unprinted keeps what embeds it out of logs: it prints a fixed text, for every verb.
 type unprinted struct{}
 

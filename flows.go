@@ -12,6 +12,7 @@ import (
 
 	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
+	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/renew"
 	"github.com/descopehttp/descopehttp/internal/token"
@@ -77,10 +78,9 @@ func (a *Auth) SignIn(w http.ResponseWriter, r *http.Request, in SignIn) (*Sessi
 		if _, err := a.deliver(f, h, true); err != nil {
 			return nil, err
 		}
-		known, firstSeen := descope.SignedInUser(h.Body)
-		user = userOf(&known)
-		user.ID, user.FirstSeen = h.Session.Claims.User(), firstSeen
-		return &Session{shared: &verified{Verified: h.Session}, token: &h.Token}, nil
+		var session *Session
+		session, user = whoSignedIn(&h)
+		return session, nil
 	})
 	if err != nil {
 		return nil, nil, err
@@ -149,7 +149,11 @@ func (a *Auth) signUp(f *flow, req *descope.SignUpRequest) (*descope.Answer, err
 	ctx := descope.WithNetwork(f.ctx, a.attempts.Network(f.r))
 	answer, err := a.api.Post(ctx, descope.Anonymous, descope.PathTOTPSignUp, nil, req)
 	done(f.ctx, err)
-	return withKey(answer, err)
+	if answer, err = withKey(answer, err); err == nil {
+		a.application.tell(f.r.Context(), Event{Name: notice.SignedUp, Outcome: notice.OK,
+			User: &User{LoginIDs: []string{req.LoginID}, Name: req.User.Name, Email: req.User.Email, Phone: req.User.Phone}})
+	}
+	return answer, err
 }
 
 // withKey sees to it that an answer that is to have a key has one.
@@ -213,7 +217,29 @@ func (a *Auth) signIn(f *flow, in *signIn) (h renew.Handout, err error) {
 		return h, verifyFailure(err, presented)
 	}
 	a.renewer.NoteCode(ctx, h.Token, &h.Session.Claims, typed)
+	a.tellSignedIn(f, &h, presented != nil)
 	return h, nil
+}
+
+func (a *Auth) tellSignedIn(f *flow, h *renew.Handout, again bool) {
+	if a.application.onEvent == nil {
+		return
+	}
+	e := Event{Name: notice.SignedIn, Outcome: notice.OK}
+	if again {
+		e.Name = notice.SteppedUp
+	}
+	e.Session, e.User = whoSignedIn(h)
+	a.application.tell(f.r.Context(), e)
+}
+
+// whoSignedIn returns who has signed in, as an application sees it.
+func whoSignedIn(h *renew.Handout) (*Session, *User) {
+	known, firstSeen := descope.SignedInUser(h.Body)
+	user := userOf(&known)
+	user.ID, user.FirstSeen = h.Session.Claims.User(), firstSeen
+	raw := h.Token
+	return &Session{shared: &verified{Verified: h.Session}, token: &raw}, user
 }
 
 // callersLoginID is for a second code: who types it has signed in before.
@@ -350,7 +376,9 @@ func (a *Auth) signOut(f *flow) (jsontext.Value, error) {
 	}
 	ctx, cancel := f.detached()
 	defer cancel()
-	return nothing, a.renewer.LogOut(ctx, f.caller.refresh)
+	err := a.renewer.LogOut(ctx, f.caller.refresh)
+	a.tellFirst(f.r, notice.SignedOut, f.caller.refresh, err)
+	return nothing, err
 }
 
 // signOutEverywhere keeps the cookies while it cannot tell: without them the user could
@@ -362,6 +390,9 @@ func (a *Auth) signOutEverywhere(f *flow) (jsontext.Value, error) {
 	err := f.caller.err
 	if f.caller.refresh != nil {
 		err = a.renewer.LogOutEverywhere(ctx, f.caller.refresh)
+	}
+	if err == nil {
+		a.tellFirst(f.r, notice.SignedOutEverywhere, f.caller.refresh, nil)
 	}
 	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) && problem.Of(err).Problem != problem.OddRefusal && err != renew.ErrSpent {
 		a.deleteCookies(f.w, f.r)

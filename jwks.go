@@ -318,14 +318,12 @@ func (s *keySet) startFetch(now time.Time, policy fetchPolicy) <-chan struct{} {
 		// hangs up must not take the keys from all others.
 		s.tasks.Start(func() {
 			defer func() {
-				if recover() != nil { // nobody else can; the keys stay as they are
-					s.notices.Panicked(context.Background(), "keys")
-				}
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				s.fetch = nil
 				close(done)
 			}()
+			defer s.notices.Recover(context.Background(), "keys") // nobody else can, and the keys stay as they are
 			s.replace(now)
 		})
 	}

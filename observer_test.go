@@ -69,6 +69,13 @@ func TestEventsAreDocumented(t *testing.T) {
 		}
 	}
 	assert.ElementsMatch(t, notice.Observed(), documented)
+
+	_, section, _ = strings.Cut(string(text), "\n## Sign-ins and their ends\n")
+	documented = nil
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(section, -1) {
+		documented = append(documented, row[1])
+	}
+	assert.Equal(t, notice.Told(), documented)
 }
 
 func TestObservedVerdicts(t *testing.T) {

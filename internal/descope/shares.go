@@ -131,6 +131,14 @@ func (b *strangerBudget) enter(t *token.Token, now time.Time) error {
 	return nil
 }
 
+// Accepted reports whether Descope has answered a call with t.
+func (c *Client) Accepted(t *token.Token) bool {
+	c.strangers.mu.Lock()
+	defer c.strangers.mu.Unlock()
+	_, ok := c.strangers.accepted.Get(token.HashOf(t.Raw), time.Now())
+	return ok
+}
+
 func (b *strangerBudget) accept(t *token.Token, now time.Time) {
 	if t == nil || !t.Unverified {
 		return

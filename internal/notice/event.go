@@ -31,6 +31,22 @@ func Observed() []string {
 	return names
 }
 
+// Names of what an application is told of sign-ins and their ends.
+const (
+	SignedIn            = "signed_in"
+	SignedUp            = "signed_up"
+	SteppedUp           = "stepped_up"
+	SignedOut           = "signed_out"
+	SignedOutEverywhere = "signed_out_everywhere"
+	SessionRefused      = "session_refused"
+	TokenReused         = "token_reused"
+)
+
+// Told returns the names of all of these.
+func Told() []string {
+	return []string{SignedIn, SignedUp, SteppedUp, SignedOut, SignedOutEverywhere, SessionRefused, TokenReused}
+}
+
 // Outcomes that events share.
 const (
 	OK        = "ok"

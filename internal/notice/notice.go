@@ -78,6 +78,13 @@ func (r *Reporter) Panicked(ctx context.Context, what string) {
 	r.Tell(ctx, Panicked, Fields{Class: what, Stack: stack()})
 }
 
+// Recover is to be deferred: it ends a panic, and tells of it.
+func (r *Reporter) Recover(ctx context.Context, what string) {
+	if recover() != nil {
+		r.Panicked(ctx, what)
+	}
+}
+
 func stack() string { return string(debug.Stack()) }
 
 // Refused tells why a request was refused, each time: at Debug, for who looks for just that.

@@ -91,6 +91,7 @@ type Renewer struct {
 	flying  tasks.Group
 	idle    idleLimit // how long Descope waits for a refresh
 	codes   codes
+	told    told
 
 	unshown    atomic.Int64 // len(memory.unshown), to be read without the lock
 	early      Early
@@ -125,6 +126,7 @@ func New(cfg Config) *Renewer {
 		early:   cfg.Early,
 		memory:  newMemory(most),
 		codes:   newCodes(),
+		told:    newTold(),
 	}
 }
 

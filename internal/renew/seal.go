@@ -29,6 +29,11 @@ func (s sealer) codeKey(session string) string {
 	return hex.EncodeToString(s.derive(session, "code key"))
 }
 
+// eventKey returns the store's key for something that was told of a sign-in.
+func (s sealer) eventKey(name string, t *token.Token) string {
+	return hex.EncodeToString(s.derive(t.Raw, "event "+name))
+}
+
 // birthKey returns the key under which a store holds since when it has been filled.
 func (s sealer) birthKey() string { return hex.EncodeToString(s.derive("", "birth")) }
 
