@@ -27,10 +27,20 @@ const (
 // the keys along.
 func keyClient(c *http.Client) *http.Client {
 	own := clientOf(c)
-	if t, ok := own.Transport.(*http.Transport); ok {
-		own.Transport = t.Clone()
-	}
+	own.Transport = cloneOf(own.Transport)
 	return restrictClient(&own)
+}
+
+// cloneOf returns a transport with connections of its own, or t where that cannot be had:
+// one that wraps another may have a method for it.
+func cloneOf(t http.RoundTripper) http.RoundTripper {
+	switch t := t.(type) {
+	case *http.Transport:
+		return t.Clone()
+	case interface{ Clone() http.RoundTripper }:
+		return t.Clone()
+	}
+	return t
 }
 
 // clientOf returns a copy of c whose transport is set. The default one is a clone of
@@ -92,9 +102,7 @@ func (c *connections) change(now time.Time) {
 	}
 	c.changed = now
 	old := c.inUse
-	if t, ok := old.(*http.Transport); ok {
-		c.inUse = t.Clone()
-	}
+	c.inUse = cloneOf(old)
 	if idle, ok := old.(interface{ CloseIdleConnections() }); ok {
 		idle.CloseIdleConnections()
 	}

@@ -129,3 +129,19 @@ func TestDeadConnection(t *testing.T) {
 		})
 	}
 }
+
+// A wrapper is a transport of a user's around another.
+type wrapper struct{ *http.Transport }
+
+func (w wrapper) Clone() http.RoundTripper { return wrapper{w.Transport.Clone()} }
+
+// Connections can be left by way of a transport that wraps another, too, and keys have some
+// of their own.
+func TestWrappedTransportIsCloned(t *testing.T) {
+	own := wrapper{new(http.Transport)}
+	c := &connections{inUse: own}
+	c.change(time.Now())
+	assert.NotSame(t, own.Transport, c.inUse.(wrapper).Transport)
+	keys := keyClient(&http.Client{Transport: own}).Transport.(calmTransport).RoundTripper.(*connections)
+	assert.NotSame(t, own.Transport, keys.inUse.(wrapper).Transport)
+}
