@@ -103,7 +103,7 @@ func run[T any](a *Auth, t *terms, w http.ResponseWriter, r *http.Request, do fu
 		result, err = do(f)
 	}
 	if err != nil {
-		a.tellRefused(r, f.caller.refresh, err)
+		a.application.tellRefused(r, f.caller.refresh, err)
 		failure := flowFailure(t, err)
 		a.notices.Refused(r.Context(), "flow", failure)
 		ended = failure

@@ -312,7 +312,7 @@ func New(cfg Config) (*Auth, error) {
 		keys:         keys,
 		renewer:      renewer,
 		attempts:     attempts,
-		application:  application{onEvent: cfg.OnEvent, notices: notices},
+		application:  application{onEvent: cfg.OnEvent, notices: notices, renewer: renewer},
 		judge: &judge{
 			rules:    rules,
 			keys:     keys,

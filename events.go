@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/descopehttp/descopehttp/internal/notice"
+	"github.com/descopehttp/descopehttp/internal/problem"
+	"github.com/descopehttp/descopehttp/internal/renew"
+	"github.com/descopehttp/descopehttp/internal/token"
 )
 
 // An Event is something that happened; docs/events.md lists the names, and what the other
@@ -25,6 +29,12 @@ type Event struct {
 	// is none any more.
 	Session *Session
 	User    *User
+}
+
+// LogValue gives a log line what happened, and not to whom: for that log Session.
+func (e Event) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("name", e.Name), slog.String("code", e.Code), slog.String("class", e.Class),
+		slog.String("outcome", e.Outcome), slog.Bool("cached", e.Cached), slog.Duration("took", e.Took))
 }
 
 // observerOf has f shown what happens inside.
@@ -50,6 +60,7 @@ type User struct {
 type application struct {
 	onEvent func(context.Context, Event) // nil: it does not want to know
 	notices *notice.Reporter
+	renewer *renew.Renewer
 }
 
 // tell tells of something in the request that caused it. Whoever hangs up has caused it too,
@@ -61,6 +72,25 @@ func (x *application) tell(ctx context.Context, e Event) {
 	ctx = context.WithoutCancel(ctx)
 	defer x.notices.Recover(ctx, "OnEvent")
 	x.onEvent(ctx, e)
+}
+
+// tellFirst tells of something that has happened to the sign-in of t, if nobody has.
+func (x *application) tellFirst(r *http.Request, name string, t *token.Token, err error) {
+	if x.onEvent == nil || t == nil || !x.renewer.First(r.Context(), name, t) {
+		return
+	}
+	ended := notice.Event{}.Ended(err)
+	x.tell(r.Context(), Event{Name: name, Outcome: ended.Outcome, Code: ended.Code, User: &User{ID: t.Claims.User()}})
+}
+
+// tellRefused tells of a refresh token that turned out to be of no use any more.
+func (x *application) tellRefused(r *http.Request, t *token.Token, err error) {
+	switch f := problem.Of(err); {
+	case f == renew.ErrSpent:
+		x.tellFirst(r, notice.TokenReused, t, nil)
+	case f.DeleteCookies:
+		x.tellFirst(r, notice.SessionRefused, t, err)
+	}
 }
 
 // unprinted keeps what embeds it out of logs: it prints a fixed text, for every verb.

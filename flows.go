@@ -377,7 +377,7 @@ func (a *Auth) signOut(f *flow) (jsontext.Value, error) {
 	ctx, cancel := f.detached()
 	defer cancel()
 	err := a.renewer.LogOut(ctx, f.caller.refresh)
-	a.tellFirst(f.r, notice.SignedOut, f.caller.refresh, err)
+	a.application.tellFirst(f.r, notice.SignedOut, f.caller.refresh, err)
 	return nothing, err
 }
 
@@ -392,7 +392,7 @@ func (a *Auth) signOutEverywhere(f *flow) (jsontext.Value, error) {
 		err = a.renewer.LogOutEverywhere(ctx, f.caller.refresh)
 	}
 	if err == nil {
-		a.tellFirst(f.r, notice.SignedOutEverywhere, f.caller.refresh, nil)
+		a.application.tellFirst(f.r, notice.SignedOutEverywhere, f.caller.refresh, nil)
 	}
 	if err == nil || errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded) && problem.Of(err).Problem != problem.OddRefusal && err != renew.ErrSpent {
 		a.deleteCookies(f.w, f.r)

@@ -400,33 +400,13 @@ func (a *Auth) authenticateCookies(w http.ResponseWriter, r *http.Request, cooki
 	defer cancel()
 	h, err := a.renewer.Refresh(ctx, judged.refresh, false)
 	if err != nil {
-		a.tellRefused(r, judged.refresh, err)
+		a.application.tellRefused(r, judged.refresh, err)
 		if problem.Of(err).DeleteCookies {
 			a.deleteUnfit(w, r, p)
 		}
 		return verdict{}, err
 	}
 	return a.take(w, r, h, judged.refresh), nil
-}
-
-// tellRefused tells the application of a refresh token that turned out to be of no use any
-// more.
-func (a *Auth) tellRefused(r *http.Request, t *token.Token, err error) {
-	switch f := problem.Of(err); {
-	case f == renew.ErrSpent:
-		a.tellFirst(r, notice.TokenReused, t, nil)
-	case f.DeleteCookies:
-		a.tellFirst(r, notice.SessionRefused, t, err)
-	}
-}
-
-// tellFirst tells of something that has happened to the sign-in of t, if nobody has.
-func (a *Auth) tellFirst(r *http.Request, name string, t *token.Token, err error) {
-	if a.application.onEvent == nil || t == nil || !a.renewer.First(r.Context(), name, t) {
-		return
-	}
-	ended := notice.Event{}.Ended(err)
-	a.application.tell(r.Context(), Event{Name: name, Outcome: ended.Outcome, Code: ended.Code, User: &User{ID: t.Claims.User()}})
 }
 
 func (a *Auth) deleteUnfit(w http.ResponseWriter, r *http.Request, p policy) {

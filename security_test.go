@@ -161,6 +161,10 @@ func (w *watch) config(handler func(io.Writer, *slog.HandlerOptions) slog.Handle
 		c.Logger = slog.New(handler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
 		c.AuthManagementKey = descopehttp.NewSecret(managementKey)
 		c.Observer = func(ctx context.Context, e descopehttp.Event) { w.say("%v\n%+v\n%#v\n%s", e, e, e, slog.AnyValue(e)) }
+		c.OnEvent = func(ctx context.Context, e descopehttp.Event) {
+			w.say("%v\n%+v\n%#v\n%s %+v", e, e, e, slog.AnyValue(e), struct{ E *descopehttp.Event }{&e})
+			slog.Info("an application's own line", "event", e, "user", e.User, "nobody", (*descopehttp.Session)(nil))
+		}
 		inner := c.HTTPClient.Transport
 		c.HTTPClient = &http.Client{Transport: kittest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 			for part := range strings.SplitSeq(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), ":") {

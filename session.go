@@ -135,6 +135,9 @@ func (s *Session) Token() string { return *s.token }
 // LogValue gives a log line the subject, the tenant and the expiry. The token
 // stays out.
 func (s *Session) LogValue() slog.Value {
+	if s == nil {
+		return slog.AnyValue(nil)
+	}
 	return slog.GroupValue(
 		slog.String("subject", s.Subject()),
 		slog.String("tenant", s.Tenant()),
