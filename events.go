@@ -19,7 +19,7 @@ import (
 // with any version.
 type Event struct {
 	Name    string
-	Code    string        // of a problem, as in README, or of Descope: why something was refused
+	Code    string        // of a problem, as in docs/errors.md, or of Descope: why something was refused
 	Class   string        // of calls to Descope, or which flow, store and so on
 	Outcome string        // how it ended
 	Cached  bool          // of a verdict: the token had been checked before

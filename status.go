@@ -11,7 +11,7 @@ type Status struct {
 	// KeysAge is how long ago Descope was asked for them: an hour at most, unless fetches
 	// fail, and then they serve for a day. For Config.Keys it is since New.
 	KeysAge time.Duration
-	// KeysTrouble is what README calls the trouble of the last fetch, such as "keys_stale".
+	// KeysTrouble is what docs/operations.md calls the trouble of the last fetch, such as "keys_stale".
 	KeysTrouble string
 
 	// Gates are those of the classes of calls to Descope: session, account, second_factor

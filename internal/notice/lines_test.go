@@ -23,11 +23,11 @@ import (
 	"github.com/descopehttp/descopehttp/internal/notice"
 )
 
-// The README tells of each line what it means and what to do.
-func TestReadmeHasEveryLine(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// The page for operators tells of each line what it means and what to do.
+func TestOperationsPageHasEveryLine(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
 	require.NoError(t, err)
-	_, section, _ := strings.Cut(string(readme), "\n## What the log says\n")
+	_, section, _ := strings.Cut(string(page), "\n## The log\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var documented []string
 	for _, m := range regexp.MustCompile("(?m)^\\| ([A-Za-z]+) \\| `([a-z_]+)` \\| [^|]{10,} \\| [^|]+ \\|$").FindAllStringSubmatch(section, -1) {
