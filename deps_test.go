@@ -46,10 +46,11 @@ var arrows = map[string]struct{ own, others string }{
 	"descopetest":          {others: "pquerna/otp golang-jwt/jwt/v5 go-json-experiment/json"},
 	"descopetest/audit":    {own: "descopetest"},
 	"cmd/descope-emulator": {own: "descopetest", others: "go-json-experiment/json"},
-	"example":              {own: "descopehttp descopetest"},
 
 	// Over the kit, as an application is.
-	"pages": {own: "descopehttp"},
+	"pages":           {own: "descopehttp"},
+	"example":         {own: "descopehttp pages descopetest"},
+	"example/minimal": {own: "descopehttp pages"},
 
 	// For tests alone.
 	"internal/adaptertest": {own: "descopehttp descopetest kittest", others: "stretchr/testify"},

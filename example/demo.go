@@ -2,80 +2,58 @@ package main
 
 import (
 	"encoding/json"
+	"io/fs"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
+	"github.com/descopehttp/descopehttp/pages"
 )
 
-// minSessionTTL is the shortest session of the demo. Tokens carry whole
-// seconds, so that one of a second's life could be born expired.
-const minSessionTTL = 2 * time.Second
-
-// demoUser exists from the start, to try a sign-in without a sign-up.
-const demoUser = "ada@example.com"
-
-// A demo is a Descope project in memory. It plays the authenticator app as
-// well: it tells anybody the code of any user. Nothing of it belongs into an
-// application of yours.
-type demo struct {
-	project *descopetest.Server
-}
-
-func newDemo(sessionTTL time.Duration, codeReuse bool) *demo {
+// addDemo has a Descope project in memory in the place of Descope. Nothing of it belongs into
+// an application of yours: anybody is told the code of any user.
+func addDemo(mux *http.ServeMux, cfg *descopehttp.Config, o *pages.Options, life time.Duration) {
 	project := descopetest.NewServer()
 	project.Configure(func(s *descopetest.Settings) {
-		s.SessionTTL = sessionTTL
-		// Short enough to see the payout page ask again.
-		s.StepUpTTL = time.Minute
-		// The stricter setting: every renewal replaces the refresh token too.
-		s.RotateRefresh = true
-		// Each code works once, and whoever signs out and in again has to wait for the next.
-		s.AllowCodeReuse = codeReuse
+		s.SessionTTL, s.StepUpTTL, s.RotateRefresh = life, time.Minute, true
 	})
-	project.AddUser(descopetest.User{
-		LoginID: demoUser,
-		Name:    "Ada Lovelace",
-		Roles:   []string{"reader"},
-		Tenants: map[string]descopetest.Tenant{"acme": {Name: "Acme", Roles: []string{"admin", "editor"}}},
-		Tenant:  "acme",
+	project.AddUser(descopetest.User{LoginID: "ada@example.com", Name: "Ada Lovelace", Roles: []string{"admin"}})
+	cfg.ProjectID, cfg.BaseURL, cfg.HTTPClient = project.ProjectID(), project.URL(), project.Client()
+	cfg.Leeway = -1 // one clock: a session ends on the second
+	o.Templates, _ = fs.Sub(files, "demo")
+	mux.Handle("/demo/", http.NewCrossOriginProtection().Handler(panel(project)))
+}
+
+// panel answers demo.js. A name that somebody else's name server leads here (DNS rebinding) is
+// in Host, and gets nothing.
+func panel(project *descopetest.Server) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.Host)
+		loginID, now := r.FormValue("loginId"), time.Now().Unix()
+		switch action := r.Method + " " + r.URL.Path; {
+		case host != "localhost" && !net.ParseIP(host).IsLoopback():
+			http.Error(w, "The demo is for this machine's own browser.", http.StatusMisdirectedRequest)
+		case action == "GET /demo/requests":
+			json.NewEncoder(w).Encode(project.RequestCounts())
+		case action == "GET /demo/code" && project.HasUser(loginID):
+			json.NewEncoder(w).Encode(map[string]any{"code": project.Code(loginID), "secondsLeft": 30 - now%30})
+		case action == "POST /demo/expire" && project.HasUser(loginID): // the kit knows a good session for the present refresh token
+			claims := project.SessionClaims(loginID)
+			claims["iat"], claims["exp"] = now-60, now-1
+			for name, token := range map[string]string{"DS": project.Sign(nil, claims), "DSR": project.SignIn(loginID).Refresh} {
+				http.SetCookie(w, &http.Cookie{Name: name, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+			}
+		case action == "POST /demo/away": // for 20 s
+			project.Fail("", descopetest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
+			time.AfterFunc(20*time.Second, project.Reset)
+		case action == "POST /demo/rotate":
+			project.RotateKeys()
+		case action == "POST /demo/elsewhere" && project.HasUser(loginID):
+			project.LogOut(loginID)
+		default: // demo.js and demo.css
+			http.FileServerFS(files).ServeHTTP(w, r)
+		}
 	})
-	return &demo{project: project}
-}
-
-// configure points the kit at the project in memory.
-func (d *demo) configure(cfg *descopehttp.Config) {
-	cfg.ProjectID = d.project.ProjectID()
-	cfg.BaseURL = d.project.URL()
-	cfg.HTTPClient = d.project.Client()
-	// Both sides read one clock. Without leeway a session ends on the second,
-	// and its renewal can be watched.
-	cfg.Leeway = -1
-}
-
-// A demoCode is what an authenticator app shows.
-type demoCode struct {
-	Code        string `json:"code"`
-	SecondsLeft int64  `json:"secondsLeft"` // until another code takes its place
-}
-
-// code tells the code that is valid now for the user in ?loginId=.
-func (d *demo) code(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Cache-Control", "no-store")
-	loginID := r.URL.Query().Get("loginId")
-	if !d.project.HasUser(loginID) {
-		http.Error(w, "no such user", http.StatusNotFound)
-		return
-	}
-	const step = 30 // seconds; RFC 6238, section 4.1
-	writeJSON(w, demoCode{
-		Code:        d.project.Code(loginID),
-		SecondsLeft: step - time.Now().Unix()%step,
-	})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) // an error here means that the client has gone
 }

@@ -86,7 +86,7 @@ func announce(stdout io.Writer, projectID, host string, addr *net.TCPAddr) {
 	fmt.Fprintf(stdout, "listening on %[2]s\n"+
 		"DESCOPE_PROJECT_ID=%[1]s\n"+
 		"DESCOPE_BASE_URL=%[3]s\n"+
-		"go run ./example -project %[1]s -base-url %[2]s\n", projectID, url, base)
+		"DESCOPE_PROJECT_ID=%[1]s DESCOPE_BASE_URL=%[2]s go run ./example\n", projectID, url, base)
 }
 
 // shutdownBudget is for the requests under way when the program is told to stop.

@@ -118,7 +118,7 @@ func TestAnnouncement(t *testing.T) {
 	assert.Equal(t, "listening on "+p.URL+"\n"+
 		"DESCOPE_PROJECT_ID="+project+"\n"+
 		"DESCOPE_BASE_URL="+p.URL+"\n"+
-		"go run ./example -project "+project+" -base-url "+p.URL+"\n", p.Stdout.String())
+		"DESCOPE_PROJECT_ID="+project+" DESCOPE_BASE_URL="+p.URL+" go run ./example\n", p.Stdout.String())
 	assert.Contains(t, p.Stderr.String(), "for development only")
 	assert.NotContains(t, p.Stderr.String(), "beyond loopback")
 	r := send(t, http.MethodGet, p.URL+"/v2/keys/"+project, "")
