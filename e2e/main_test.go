@@ -6,8 +6,7 @@
 //	go test . -run Pages -screenshots DIR
 //
 // writes a picture of every page, in both colour schemes, wide and narrow. Those
-// in docs/screenshots are four of them: sign-up-key-wide-light, account-renewed-wide-light,
-// step-up-wide-dark and sign-in-code-phone-light.
+// in docs/screenshots were made so.
 package e2e
 
 import (
