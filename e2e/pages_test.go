@@ -214,7 +214,7 @@ func TestExamplePages(t *testing.T) {
 	g.at("/account/")
 	until[bool](g.tab, `document.querySelector("#answered").textContent > 1`)
 	g.look("account")
-	for _, page := range []string{"orders", "admin", "payout"} {
+	for _, page := range []string{"orders", "admin"} {
 		g.open(s.url + "/" + page)
 		g.at("/" + page)
 		g.look(page)
@@ -223,6 +223,11 @@ func TestExamplePages(t *testing.T) {
 	g.at("/account/signin")
 	g.sees("This is what the app of")
 	g.look("confirm")
+	g.click("Use this code")
+	g.at("/account/authenticator")
+	g.open(s.url + "/payout")
+	g.at("/payout")
+	g.look("payout")
 	g.open(s.url)
 	g.sees("Welcome back")
 	g.look("home-signed-in")

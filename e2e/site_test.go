@@ -38,7 +38,7 @@ func startSite(t *testing.T, configure func(*descopetest.Settings)) *site {
 	project := descopetest.NewServer()
 	project.Configure(func(s *descopetest.Settings) {
 		s.RotateRefresh = true
-		s.Alg = "ES256" // keys that take no time to make
+		s.Alg = "ES256"         // keys that take no time to make
 		s.AllowCodeReuse = true // else each code would have to be waited for
 		if configure != nil {
 			configure(s)

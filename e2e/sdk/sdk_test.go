@@ -198,13 +198,13 @@ func copyFiles(t *testing.T, dir string, names ...string) {
 // files against them.
 func (s *suite) run(t *testing.T, set setup, files ...string) {
 	keyFile := newKeyFile(t, set.alg)
-	emulator := s.start(t, "emulator",
+	emulator := s.start(t, "emulator", nil,
 		"-addr", "127.0.0.1:0", "-code-reuse",
 		"-project", projectID,
 		"-rotate="+strconv.FormatBool(set.rotate),
 		"-token-response", set.tokens,
 		"-key", keyFile, "-kid", keyID)
-	example := s.start(t, "example", "-addr", "127.0.0.1:0", "-project", projectID, "-base-url", emulator)
+	example := s.start(t, "example", []string{"DESCOPE_PROJECT_ID=" + projectID, "DESCOPE_BASE_URL=" + emulator}, "-addr", "127.0.0.1:0")
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -233,11 +233,12 @@ func (s *suite) run(t *testing.T, set setup, files ...string) {
 	t.Logf("%s passed in %s", passed[1], strings.Join(files, ", "))
 }
 
-// start runs a program until the test ends, and returns the URL that it says it
-// listens on.
-func (s *suite) start(t *testing.T, name string, args ...string) string {
+// start runs a program until the test ends, with env beside the test's own environment, and
+// returns the URL that it says it listens on.
+func (s *suite) start(t *testing.T, name string, env []string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(s.programs[name], args...)
+	cmd.Env = append(os.Environ(), env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()

@@ -225,21 +225,21 @@ export const emulator = {
   },
 };
 
-/** The example's mount of the kit. */
+/** The kit with pages around it, in the example. */
 export const example = {
   name: 'example',
   kit: true,
-  baseUrl: `${env.example}/auth`,
+  baseUrl: `${env.example}/account`,
   sessionInCookie: true,
   refreshInCookie: true,
   stepUpForUpdate: true,
-  subject: (client) => protectedPath(client, `${env.example}/api/session`),
+  subject: (client) => protectedPath(client, `${env.example}/orders`, async (res) => (await res.text()).match(/<code>(U\w+)<\/code>/)[1]),
 };
 
-async function protectedPath(client, url) {
+async function protectedPath(client, url, read = async (res) => (await res.json()).subject) {
   const headers = client.session ? { Authorization: `Bearer ${client.session}` } : {};
   const res = await client.browser.fetch(url, { headers, credentials: client.session ? 'omit' : 'include' });
-  if (res.ok) return (await res.json()).subject;
+  if (res.ok) return read(res);
   assert.equal(res.status, 401);
   return undefined;
 }
