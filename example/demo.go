@@ -12,8 +12,7 @@ import (
 	"github.com/descopehttp/descopehttp/pages"
 )
 
-// addDemo has a Descope project in memory in the place of Descope. Nothing of it belongs into
-// an application of yours: anybody is told the code of any user.
+// addDemo puts a project in memory in the place of Descope. It tells anybody the code of anybody.
 func addDemo(mux *http.ServeMux, cfg *descopehttp.Config, o *pages.Options, life time.Duration) {
 	project := descopetest.NewServer()
 	project.Configure(func(s *descopetest.Settings) {
@@ -26,8 +25,7 @@ func addDemo(mux *http.ServeMux, cfg *descopehttp.Config, o *pages.Options, life
 	mux.Handle("/demo/", http.NewCrossOriginProtection().Handler(panel(project)))
 }
 
-// panel answers demo.js. A name that somebody else's name server leads here (DNS rebinding) is
-// in Host, and gets nothing.
+// panel answers demo.js at the names of this machine. Others may be led here (DNS rebinding).
 func panel(project *descopetest.Server) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, _ := net.SplitHostPort(r.Host)
@@ -39,7 +37,7 @@ func panel(project *descopetest.Server) http.Handler {
 			json.NewEncoder(w).Encode(project.RequestCounts())
 		case action == "GET /demo/code" && project.HasUser(loginID):
 			json.NewEncoder(w).Encode(map[string]any{"code": project.Code(loginID), "secondsLeft": 30 - now%30})
-		case action == "POST /demo/expire" && project.HasUser(loginID): // the kit knows a good session for the present refresh token
+		case action == "POST /demo/expire" && project.HasUser(loginID): // with a sign-in of which the kit knows no good session
 			claims := project.SessionClaims(loginID)
 			claims["iat"], claims["exp"] = now-60, now-1
 			for name, token := range map[string]string{"DS": project.Sign(nil, claims), "DSR": project.SignIn(loginID).Refresh} {

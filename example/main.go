@@ -1,6 +1,5 @@
-// Example is an application with the kit's pages in it. Without DESCOPE_PROJECT_ID it has a
-// Descope project in memory, and its account page a panel that shows what the kit does: that
-// is demo.go. With it, and DESCOPE_BASE_URL where that is needed, it uses Descope.
+// Example is an application with the kit's pages in it. Without DESCOPE_PROJECT_ID its Descope is
+// one in memory, and its account page shows what the kit does: that is demo.go.
 package main
 
 import (
@@ -33,8 +32,7 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("example", flag.ExitOnError)
-	addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on")
-	life := flags.Duration("session-ttl", 30*time.Second, "life of a session of the project in memory")
+	addr, life := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on"), flags.Duration("session-ttl", 30*time.Second, "life of a session in memory")
 	flags.Parse(args)
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
@@ -51,13 +49,17 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	addRoutes(mux, auth, p)
+	fmt.Fprintf(stdout, "listening on http://%s\n", listener.Addr())
+	return serve(ctx, listener, mux, auth)
+}
+
+func addRoutes(mux *http.ServeMux, auth *descopehttp.Auth, p *pages.Pages) {
 	mux.Handle("/account/", p)
 	mux.Handle("/{$}", auth.LoadSession(page("home")))
 	mux.Handle("/orders", auth.RequireSession(page("orders")))
 	mux.Handle("/admin", auth.Require(descopehttp.Role("admin"))(page("admin")))
 	mux.Handle("/payout", auth.Require(descopehttp.StepUpWithin(time.Minute))(page("payout")))
-	fmt.Fprintf(stdout, "listening on http://%s\n", listener.Addr())
-	return serve(ctx, listener, mux, auth)
 }
 
 // serve answers requests until ctx ends, and then lets those under way finish.

@@ -65,7 +65,7 @@
     const ask = async () => {
       const r = await fetch("/orders", { cache: "no-store" });
       if (r.ok) {
-        const until = Date.parse((await r.text()).match(/data-local datetime="([^"]+)"/)[1]);
+        const until = Date.parse((await r.text()).match(/<time datetime="([^"]+)"/)[1]);
         answered++;
         if (until > expiry) renewals++;
         expiry = Math.max(until, expiry);
