@@ -4,13 +4,14 @@ package consumers_test
 
 import (
 	"bytes"
-	"cmp"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -36,73 +37,83 @@ func blocksOf(page string) []block {
 	return blocks
 }
 
-// Every block of code in the pages for users is run as it is printed there: programs with
-// their tests, fragments as far as the compiler goes, commands against the example, the
-// emulator and a server of their own. Those of html are played in e2e, by TestPagesAsPrinted.
-func TestBlocksOfThePages(t *testing.T) {
+// pagesWithCode returns the blocks of the pages for users, by page.
+func pagesWithCode(t *testing.T) map[string][]block {
+	t.Helper()
 	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	require.NoError(t, err)
-	found := 0
+	found := make(map[string][]block)
 	for _, page := range append(pages, filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md")) {
-		blocks := blocksOf(readFile(t, filepath.Dir(page), filepath.Base(page)))
-		found += len(blocks)
-		if len(blocks) == 0 {
-			continue
+		if blocks := blocksOf(readFile(t, filepath.Dir(page), filepath.Base(page))); len(blocks) > 0 {
+			found[filepath.Base(page)] = blocks
 		}
-		t.Run(filepath.Base(page), func(t *testing.T) {
-			for _, b := range blocks {
-				assert.Contains(t, []string{"go", "sh", "console", "html", "nginx", "text"}, b.language, "nobody runs this block")
-			}
-			runGoBlocks(t, only(blocks, "go"))
-			runCommands(t, only(blocks, "sh", "console"))
-			for _, b := range only(blocks, "nginx") {
-				t.Run("nginx", func(t *testing.T) { checkNginx(t, b.code) })
-			}
-		})
 	}
-	require.Greater(t, found, 15)
+	return found
 }
 
 func only(blocks []block, languages ...string) []block {
 	return slices.DeleteFunc(slices.Clone(blocks), func(b block) bool { return !slices.Contains(languages, b.language) })
 }
 
-// runGoBlocks tests the programs, each with the test that comes after it, and compiles the
-// rest.
-func runGoBlocks(t *testing.T, blocks []block) {
-	program := ""
-	for _, b := range blocks {
-		switch {
-		case !strings.HasPrefix(b.code, "package "):
-			t.Run("fragment", func(t *testing.T) { testProgram(t, wholeOf(t, b.code), "") })
-		case strings.Contains(b.code, "\nfunc Test"):
-			require.NotEmpty(t, program, "a test without a program before it")
-			t.Run("test", func(t *testing.T) { testProgram(t, program, b.code) })
-		default:
-			program = b.code
-			t.Run("program", func(t *testing.T) { testProgram(t, program, "") })
+// No block is of a language that nobody runs. Those of html are played in e2e, by
+// TestPagesAsPrinted, and what is only text says so.
+func TestLanguagesOfBlocks(t *testing.T) {
+	found := 0
+	for page, blocks := range pagesWithCode(t) {
+		for _, b := range blocks {
+			assert.Contains(t, []string{"go", "sh", "console", "html", "nginx", "text"}, b.language, page)
+			found++
 		}
 	}
+	require.Greater(t, found, 15)
 }
 
-func testProgram(t *testing.T, program, test string) {
-	dir := writeConsumer(t, program, test, module, ownModules(t, program+test)...)
-	runGo(t, dir, offline, "vet", ".")
-	runGo(t, dir, offline, "test", ".")
+// The programs in the pages compile as they are printed, pass the tests that are printed
+// after them, and the fragments compile with what they leave out around them.
+func TestGoBlocks(t *testing.T) {
+	var all strings.Builder
+	sources := make(map[string]string) // by file
+	for page, blocks := range pagesWithCode(t) {
+		program := ""
+		for i, b := range only(blocks, "go") {
+			dir := fmt.Sprintf("%s%d", strings.TrimSuffix(page, ".md"), i)
+			switch {
+			case !strings.HasPrefix(b.code, "package "):
+				sources[dir+"/fragment.go"] = wholeOf(t, b.code)
+			case strings.Contains(b.code, "\nfunc Test"):
+				require.NotEmpty(t, program, "%s: a test without a program before it", page)
+				sources[dir+"/program.go"], sources[dir+"/program_test.go"] = program, b.code
+			default:
+				program = b.code
+				sources[dir+"/program.go"] = program
+			}
+		}
+	}
+	require.NotEmpty(t, sources)
+	for _, source := range sources {
+		all.WriteString(source)
+	}
+	dir := writeConsumer(t, "", "", module, ownModules(t, all.String())...)
+	for name, source := range sources {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o777))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(source), 0o666))
+	}
+	runGo(t, dir, offline, "vet", "./...")
+	runGo(t, dir, offline, "test", "./...")
 }
 
 // ownModules returns the modules of the repository that code imports.
 func ownModules(t *testing.T, code string) []string {
+	folders := modules(t)
 	var found []string
-	for _, match := range regexp.MustCompile(`"(`+regexp.QuoteMeta(module)+`[\w/]*)"`).FindAllStringSubmatch(code, -1) {
-		longest := module
-		for _, folder := range modules(t) {
-			if path := modulePath(folder); (match[1]+"/") == path+"/" || strings.HasPrefix(match[1], path+"/") {
-				longest = cmp.Or(map[bool]string{true: path}[len(path) > len(longest)], longest)
-			}
+	for _, match := range regexp.MustCompile(`"`+regexp.QuoteMeta(module)+`/?([\w/]*)"`).FindAllStringSubmatch(code, -1) {
+		folder := match[1]
+		for folder != "" && !slices.Contains(folders, folder) {
+			folder, _ = path.Split(folder)
+			folder = strings.TrimSuffix(folder, "/")
 		}
-		if !slices.Contains(found, longest) {
-			found = append(found, longest)
+		if owner := modulePath(folder); !slices.Contains(found, owner) {
+			found = append(found, owner)
 		}
 	}
 	return found
@@ -165,12 +176,21 @@ func declaredIn(body *ast.BlockStmt) []string {
 	return names
 }
 
-// checkNginx has nginx read a block, around which there is what it says nothing of.
-func checkNginx(t *testing.T, code string) {
+// nginx takes the blocks for it, with around them what they say nothing of.
+func TestNginxBlocks(t *testing.T) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
 		kittest.Missing(t, "no nginx: %v", err)
 	}
+	for page, blocks := range pagesWithCode(t) {
+		for _, b := range only(blocks, "nginx") {
+			out, err := exec.Command(nginx, append([]string{"-t"}, nginxArgs(t, b.code)...)...).CombinedOutput()
+			require.NoError(t, err, "%s: %s", page, bytes.TrimSpace(out))
+		}
+	}
+}
+
+func nginxArgs(t *testing.T, code string) []string {
 	if !strings.Contains(code, "server {") {
 		code = "server {\nlisten 127.0.0.1:8080;\n" + code + "}\n"
 	}
@@ -181,8 +201,7 @@ http {
 access_log off;
 client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
 `, "DIR", dir) + code + "}\n"
-	path := filepath.Join(dir, "nginx.conf")
-	require.NoError(t, os.WriteFile(path, []byte(config), 0o666))
-	out, err := exec.Command(nginx, "-t", "-p", dir, "-c", path, "-e", "stderr").CombinedOutput()
-	require.NoError(t, err, "%s", bytes.TrimSpace(out))
+	file := filepath.Join(dir, "nginx.conf")
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o666))
+	return []string{"-p", dir, "-c", file, "-e", "stderr"}
 }

@@ -26,66 +26,79 @@ import (
 // A shell runs the commands of one page, in one folder, where the example and the emulator
 // listen on the ports of their own, and own.example is a server for native clients.
 type shell struct {
-	t                 *testing.T
-	dir, home         string
-	env               []string
-	example, emulator string // where they listen in truth
+	t       *testing.T
+	dir     string
+	env     []string
+	curlrc  string
+	example string // where it listens in truth
 }
 
-func runCommands(t *testing.T, blocks []block) {
-	if len(blocks) == 0 {
-		return
-	}
+// The commands in the pages do what is printed there.
+func TestCommandBlocks(t *testing.T) {
 	for _, program := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(program); err != nil {
 			kittest.Missing(t, "no %s: %v", program, err)
 		}
 	}
-	s := newShell(t)
-	for _, b := range blocks {
-		if b.language == "sh" {
-			out, err := s.run("set -e\n"+b.code, "fail-with-body")
-			require.NoError(t, err, "%s\n%s", b.code, out)
-			continue
-		}
-		for command, printed := range commandsOf(b.code) {
-			out, err := s.run(s.withCode(command), "")
-			require.NoError(t, err, "%s\n%s", command, out)
-			assertLike(t, command, printed, out)
+	tools := buildTools(t)
+	for page, blocks := range pagesWithCode(t) {
+		if blocks = only(blocks, "sh", "console"); len(blocks) > 0 {
+			t.Run(page, func(t *testing.T) { newShell(t, tools).play(blocks) })
 		}
 	}
 }
 
-func newShell(t *testing.T) *shell {
+// buildTools returns a folder with the programs that the pages start, and a go command.
+func buildTools(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	s := &shell{t: t, dir: dir, home: filepath.Join(dir, "home")}
-	tools := filepath.Join(dir, "tools")
-	require.NoError(t, os.MkdirAll(tools, 0o777))
-	require.NoError(t, os.Mkdir(s.home, 0o777))
+	tools := t.TempDir()
+	build := exec.Command("go", "build", "-o", tools+"/", "./example", "./cmd/descope-emulator")
+	build.Dir = root
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, os.WriteFile(filepath.Join(tools, "go"), []byte(goOfThePages), 0o777))
+	return tools
+}
+
+func newShell(t *testing.T, tools string) *shell {
+	t.Helper()
+	s := &shell{t: t, dir: t.TempDir()}
 	tree, err := filepath.Abs(root)
 	require.NoError(t, err)
-	for _, folder := range []string{"./example", "./cmd/descope-emulator"} {
-		build := exec.Command("go", "build", "-o", filepath.Join(tools, filepath.Base(folder)), folder)
-		build.Dir = tree
-		out, err := build.CombinedOutput()
-		require.NoError(t, err, "%s", out)
-	}
 	real, err := exec.LookPath("go")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(tools, "go"), []byte(goOfThePages), 0o777))
-	session, refresh := s.startOwn()
-	s.env = append(os.Environ(), "PATH="+tools+":"+os.Getenv("PATH"), "HOME="+s.home, "TREE="+tree, "MODULE="+module, "TOOLS="+tools, "GO="+real,
-		"GOCACHE="+goEnv(t, "GOCACHE"), "GOPATH="+goEnv(t, "GOPATH"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"),
-		"SESSION="+session, "REFRESH="+refresh, "PROJECT_ID="+kittest.ProjectID, "MANAGEMENT_KEY=key")
+	s.env = append(os.Environ(), "PATH="+tools+":"+os.Getenv("PATH"), "TREE="+tree, "MODULE="+module, "TOOLS="+tools, "GO="+real,
+		"PROJECT_ID="+kittest.ProjectID, "MANAGEMENT_KEY=key")
+	for _, name := range []string{"GOCACHE", "GOPATH", "GOMODCACHE"} { // which depend on HOME
+		out, err := exec.Command("go", "env", name).Output()
+		require.NoError(t, err)
+		s.env = append(s.env, name+"="+strings.TrimSpace(string(out)))
+	}
+	s.startOwn()
 	s.example = s.start(filepath.Join(tools, "example"), "-code-reuse")
-	s.emulator = s.start(filepath.Join(tools, "descope-emulator"), "-code-reuse", "-user", "ada@example.com,admin")
 	s.connect("127.0.0.1:8080", s.example)
-	s.connect("127.0.0.1:8090", s.emulator)
+	s.connect("127.0.0.1:8090", s.start(filepath.Join(tools, "descope-emulator"), "-code-reuse", "-user", "ada@example.com,admin"))
 	out, err := s.run(s.withCode(`curl -c jar -H 'Content-Type: application/json' -d '{"loginId":"ada@example.com","code":"000000"}' `+
 		`http://127.0.0.1:8080/auth/v1/auth/totp/verify`), "fail-with-body")
 	require.NoError(t, err, "%s", out)
 	return s
+}
+
+// play runs blocks, one after the other. A call that fails is a failure in a script, and in
+// a console what is printed says.
+func (s *shell) play(blocks []block) {
+	for _, b := range blocks {
+		if b.language == "sh" {
+			out, err := s.run("set -e\n"+b.code, "fail-with-body")
+			require.NoError(s.t, err, "%s\n%s", b.code, out)
+			continue
+		}
+		for command, printed := range commandsOf(b.code) {
+			out, err := s.run(s.withCode(command), "")
+			require.NoError(s.t, err, "%s\n%s", command, out)
+			assertLike(s.t, command, printed, out)
+		}
+	}
 }
 
 // goOfThePages is the go command for what pages print. Programs that serve are stopped once
@@ -115,16 +128,9 @@ case "$1 $2" in
 esac
 `
 
-func goEnv(t *testing.T, name string) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", name).Output()
-	require.NoError(t, err)
-	return strings.TrimSpace(string(out))
-}
-
 // startOwn starts a server for native clients, which answers for Descope's management API
-// too. It returns the tokens of a sign-in there.
-func (s *shell) startOwn() (session, refresh string) {
+// too. The tokens of a sign-in there are in the environment.
+func (s *shell) startOwn() {
 	s.t.Helper()
 	k := kittest.New(s.t, func(c *descopehttp.Config) { c.Tokens = descopehttp.InBody })
 	mux := http.NewServeMux()
@@ -142,16 +148,12 @@ func (s *shell) startOwn() (session, refresh string) {
 		s.connect(host, strings.TrimPrefix(server.URL, "https://"))
 	}
 	tokens := k.Project.SignIn(kittest.Ada)
-	return tokens.Session, tokens.Refresh
+	s.env = append(s.env, "SESSION="+tokens.Session, "REFRESH="+tokens.Refresh)
 }
 
 // connect has curl find a host elsewhere.
 func (s *shell) connect(host, address string) {
-	f, err := os.OpenFile(filepath.Join(s.home, ".curlrc"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
-	require.NoError(s.t, err)
-	defer f.Close()
-	_, err = fmt.Fprintf(f, "insecure\nconnect-to = \"%s:%s\"\n", host, address)
-	require.NoError(s.t, err)
+	s.curlrc += fmt.Sprintf("connect-to = \"%s:%s\"\n", host, address)
 }
 
 // start runs a program until the test ends, and returns where it listens.
@@ -171,10 +173,8 @@ func (s *shell) start(program string, args ...string) string {
 
 func (s *shell) run(script, curlOption string) (string, error) {
 	s.t.Helper()
-	rc, err := os.ReadFile(filepath.Join(s.home, ".curlrc"))
-	require.NoError(s.t, err)
 	home := s.t.TempDir()
-	require.NoError(s.t, os.WriteFile(filepath.Join(home, ".curlrc"), []byte(string(rc)+curlOption+"\n"), 0o666))
+	require.NoError(s.t, os.WriteFile(filepath.Join(home, ".curlrc"), []byte("insecure\n"+s.curlrc+curlOption+"\n"), 0o666))
 	cmd := exec.CommandContext(s.t.Context(), "bash", "-c", script)
 	cmd.Dir, cmd.Env = s.dir, append(s.env, "HOME="+home)
 	out, err := cmd.CombinedOutput()
