@@ -230,23 +230,44 @@ func TestBrowserSDK(t *testing.T) {
 	}
 }
 
-// The page that the README shows works as it stands there.
-func TestReadmePage(t *testing.T) {
+// The pages that README and docs show as HTML work as they stand there.
+func TestPagesAsPrinted(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile(filepath.Join("testdata", "README.md"))
-	require.NoError(t, err)
-	_, section, _ := strings.Cut(string(readme), "\n## Use it with Descope's JavaScript SDK\n")
-	_, section, _ = strings.Cut(section, "\n```html\n")
-	page, _, found := strings.Cut(section, "\n```\n")
-	require.True(t, found)
-
-	m := startMount(t, descopehttp.InCookies, nil)
-	m.project.AddUser(descopetest.User{LoginID: kittest.Ada})
+	pages := htmlBlocks(t)
 	folder, err := webFolder()
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "readme.html"), []byte("<!DOCTYPE html>"+page), 0o644))
+	m := startMount(t, descopehttp.InCookies, nil)
+	m.project.AddUser(descopetest.User{LoginID: kittest.Ada})
+	for i, page := range pages {
+		name := fmt.Sprintf("printed-%d.html", i)
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte("<!DOCTYPE html>"+page), 0o644))
+		m.playPrinted(m.url + "/" + name)
+	}
+}
 
-	m.open(m.url + "/readme.html")
+// htmlBlocks returns the blocks of HTML in README and docs.
+func htmlBlocks(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", "docs", "*.md"))
+	require.NoError(t, err)
+	var blocks []string
+	for _, file := range append(files, filepath.Join("testdata", "README.md")) {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, rest := range strings.Split(string(content), "\n```html\n")[1:] {
+			block, _, found := strings.Cut(rest, "\n```\n")
+			require.True(t, found)
+			blocks = append(blocks, block)
+		}
+	}
+	require.NotEmpty(t, blocks)
+	return blocks
+}
+
+// playPrinted signs in and out on a page with a form for it.
+func (m *mount) playPrinted(url string) {
+	m.t.Helper()
+	m.open(url)
 	m.sees("signed out")
 	m.fill("Login ID", kittest.Ada)
 	m.fill("Code", wrongCode(m.project.Code(kittest.Ada)))
@@ -255,13 +276,13 @@ func TestReadmePage(t *testing.T) {
 	m.fill("Code", m.project.Code(kittest.Ada))
 	m.click("Sign in")
 	m.sees("hello " + kittest.Ada)
-	assert.Len(t, m.cookies(), 2)
-	m.open(m.url + "/readme.html")
+	assert.Len(m.t, m.cookies(), 2)
+	m.open(url)
 	m.sees("hello " + kittest.Ada)
 	m.click("Sign out")
 	m.sees("signed out")
-	assert.Empty(t, m.cookies())
-	m.open(m.url + "/readme.html")
+	assert.Empty(m.t, m.cookies())
+	m.open(url)
 	m.sees("signed out")
 }
 

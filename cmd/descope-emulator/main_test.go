@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -126,39 +125,6 @@ func TestAnnouncement(t *testing.T) {
 
 	p.signIn(t, ann)
 	assert.Equal(t, 4, strings.Count(p.Stdout.String(), "\n"), "nothing follows")
-}
-
-// What the README says to type works.
-func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	require.NoError(t, err)
-	_, section, _ := strings.Cut(string(readme), "\n## Develop without Descope\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	_, flags, found := strings.Cut(section, "\ngo run ./cmd/descope-emulator ")
-	require.True(t, found)
-	flags, _, _ = strings.Cut(flags, "\n")
-	set, err := parseSettings(strings.Fields(flags), t.Output())
-	require.NoError(t, err)
-	const url = "http://127.0.0.1:8090"
-	require.Equal(t, url, "http://"+set.addr.String())
-
-	p := startES256(t, strings.Fields(flags)...)
-	calls := regexp.MustCompile(`(?m)^curl (?:-d '(.*)' )?'?`+url+`([^'\n]+)'?$`).FindAllStringSubmatch(section, -1)
-	require.Len(t, calls, strings.Count(section, "\ncurl "))
-	require.NotEmpty(t, calls)
-	for _, call := range calls {
-		body, path := call[1], call[2]
-		method := http.MethodGet
-		if body != "" {
-			method = http.MethodPost
-		}
-		r := send(t, method, p.URL+path, body, "Content-Type", "application/x-www-form-urlencoded") // as curl has it
-		assert.Equal(t, http.StatusOK, r.StatusCode, "%s: %s", call[0], r.raw)
-	}
-	for range 2 {
-		assert.Equal(t, http.StatusServiceUnavailable, p.post(t, kittest.RefreshPath, "", "").StatusCode)
-	}
-	assert.Equal(t, http.StatusUnauthorized, p.post(t, kittest.RefreshPath, "", "").StatusCode)
 }
 
 func TestFlags(t *testing.T) {
