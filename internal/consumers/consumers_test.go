@@ -63,8 +63,8 @@ func TestConsumerOfTheRootHasNoFramework(t *testing.T) {
 	}
 }
 
-// The program that each README begins with, and the test that it shows for it, do
-// what it says. The other modules of the repository stand in for their published
+// The program that the README of each adapter begins with, and the test that it shows for
+// it, do what it says; TestGoBlocks is for the README of the kit. The other modules of the repository stand in for their published
 // selves, so that what was compiled for them serves here, too.
 func TestProgramsOfTheReadmes(t *testing.T) {
 	for _, folder := range adapters(t) {

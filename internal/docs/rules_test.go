@@ -60,7 +60,7 @@ func rulesPage(t *testing.T) string {
 		for rule, names := range tests {
 			if text, found := strings.CutPrefix(rule, subject.name+": "); found {
 				slices.Sort(names)
-				rows = append(rows, fmt.Sprintf("| %s | %s |\n", text, strings.Join(names, ", ")))
+				rows = append(rows, fmt.Sprintf("| %s%s | %s |\n", strings.ToUpper(text[:1]), text[1:], strings.Join(names, ", ")))
 			}
 		}
 		assert.NotEmpty(t, rows, "no rule about %s", subject.name)
