@@ -64,16 +64,15 @@ func TestConsumerOfTheRootHasNoFramework(t *testing.T) {
 }
 
 // The program that the README of each adapter begins with, and the test that it shows for
-// it, do what it says; TestGoBlocks is for the README of the kit. The other modules of the repository stand in for their published
-// selves, so that what was compiled for them serves here, too.
+// it, do what it says; TestGoBlocks is for the README of the kit. The other modules of the
+// repository stand in for their published selves, so that what was compiled for them serves
+// here, too.
 func TestProgramsOfTheReadmes(t *testing.T) {
 	for _, folder := range adapters(t) {
 		t.Run(folder, func(t *testing.T) {
 			program, test := programOf(t, folder)
-			if folder != "." {
-				_, code, _ := strings.Cut(readFile(t, filepath.Join(root, folder, "example"), "main.go"), "package main\n")
-				assert.Equal(t, "package main\n"+code, program, "the README prints another program than example/main.go")
-			}
+			_, code, _ := strings.Cut(readFile(t, filepath.Join(root, folder, "example"), "main.go"), "package main\n")
+			assert.Equal(t, "package main\n"+code, program, "the README prints another program than example/main.go")
 			dir := writeConsumer(t, program, test, modulePath(folder), module)
 			runGo(t, dir, offline, "vet", ".")
 			runGo(t, dir, offline, "test", ".")
