@@ -74,6 +74,9 @@ func TestGoBlocks(t *testing.T) {
 	var all strings.Builder
 	sources := make(map[string]string) // by file
 	for page, blocks := range pagesWithCode(t) {
+		if page == "testing.md" {
+			continue // its tests are one program: TestProgramOfTesting runs them
+		}
 		program := ""
 		for i, b := range only(blocks, "go") {
 			dir := fmt.Sprintf("%s%d", strings.TrimSuffix(page, ".md"), i)

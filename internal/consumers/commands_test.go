@@ -26,11 +26,11 @@ import (
 // A shell runs the commands of one page, in one folder, where the example and the emulator
 // listen on the ports of their own, and own.example is a server for native clients.
 type shell struct {
-	t       *testing.T
-	dir     string
-	env     []string
-	curlrc  string
-	example string // where it listens in truth
+	t        *testing.T
+	dir      string
+	env      []string
+	curlrc   string
+	emulator string // where it listens in truth
 }
 
 // The commands in the pages do what is printed there.
@@ -75,11 +75,11 @@ func newShell(t *testing.T, tools string) *shell {
 		s.env = append(s.env, name+"="+strings.TrimSpace(string(out)))
 	}
 	s.startOwn()
-	s.example = s.start(filepath.Join(tools, "example"), "-code-reuse")
-	s.connect("127.0.0.1:8080", s.example)
-	s.connect("127.0.0.1:8090", s.start(filepath.Join(tools, "descope-emulator"), "-code-reuse", "-user", "ada@example.com,admin"))
+	s.emulator = s.start(nil, filepath.Join(tools, "descope-emulator"), "-code-reuse", "-project", kittest.ProjectID, "-user", "ada@example.com,admin")
+	s.connect("127.0.0.1:8090", s.emulator)
+	s.connect("127.0.0.1:8080", s.start([]string{"DESCOPE_PROJECT_ID=" + kittest.ProjectID, "DESCOPE_BASE_URL=http://" + s.emulator}, filepath.Join(tools, "example")))
 	out, err := s.run(s.withCode(`curl -c jar -H 'Content-Type: application/json' -d '{"loginId":"ada@example.com","code":"000000"}' `+
-		`http://127.0.0.1:8080/auth/v1/auth/totp/verify`), "fail-with-body")
+		`http://127.0.0.1:8080/account/v1/auth/totp/verify`), "fail-with-body")
 	require.NoError(t, err, "%s", out)
 	return s
 }
@@ -157,9 +157,10 @@ func (s *shell) connect(host, address string) {
 }
 
 // start runs a program until the test ends, and returns where it listens.
-func (s *shell) start(program string, args ...string) string {
+func (s *shell) start(env []string, program string, args ...string) string {
 	s.t.Helper()
 	cmd := exec.Command(program, append(args, "-addr", "127.0.0.1:0")...)
+	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.StdoutPipe()
 	require.NoError(s.t, err)
 	require.NoError(s.t, cmd.Start())
@@ -193,7 +194,7 @@ func (s *shell) withCode(command string) string {
 	if login == nil || !codePattern.MatchString(command) {
 		return command
 	}
-	res, err := http.Get("http://" + s.example + "/demo/code?loginId=" + login[1])
+	res, err := http.Get("http://" + s.emulator + "/_emulator/code?loginId=" + login[1])
 	require.NoError(s.t, err)
 	defer res.Body.Close()
 	var shown struct{ Code string }
