@@ -84,23 +84,8 @@ func TestProgramsOfTheReadmes(t *testing.T) {
 // follows their require lines, to versions that are not tagged yet: so this
 // serves the tree as it would be tagged and looks at what a consumer gets of it.
 func TestConsumersOfTheAdapters(t *testing.T) {
-	proxy, cache := t.TempDir(), t.TempDir()
-	list := adapters(t)
+	env, list := tagged(t), adapters(t)
 	version := versionOf(t, list[0])
-	for _, dir := range append([]string{"."}, list...) {
-		publish(t, proxy, dir, version)
-	}
-	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
-	require.NoError(t, err)
-	downloaded := filepath.Join(strings.TrimSpace(string(out)), "cache", "download")
-	env := []string{
-		// A cache of its own, because what is served here must not pass for the
-		// tagged version later.
-		"GOMODCACHE=" + cache,
-		"GOPROXY=" + fileURL(proxy) + "," + fileURL(downloaded),
-		"GOPRIVATE=", "GONOPROXY=none", "GOSUMDB=off",
-		"GOFLAGS=-mod=mod -modcacherw",
-	}
 	for _, adapter := range list {
 		t.Run(adapter, func(t *testing.T) {
 			require.Equal(t, version, versionOf(t, adapter), "the adapters require one version of the root")
@@ -124,6 +109,52 @@ func TestConsumersOfTheAdapters(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever imports one of the other modules gets it as well, with what it names.
+func TestConsumersOfTheOthers(t *testing.T) {
+	env := tagged(t)
+	for _, dir := range published(t) {
+		if path.Dir(dir) == "adapters" {
+			continue
+		}
+		t.Run(dir, func(t *testing.T) {
+			consumer := writeConsumer(t, `package consumer; import _ "`+modulePath(dir)+`"`, "", modulePath(dir))
+			runGo(t, consumer, env, "build", "./...")
+			assert.Contains(t, readFile(t, consumer, "go.sum"), modulePath(dir)+" "+versionOf(t, adapters(t)[0]))
+		})
+	}
+}
+
+// tagged serves the tree as it would be tagged, and returns the environment of a go command
+// that gets it from there.
+func tagged(t *testing.T) (env []string) {
+	t.Helper()
+	proxy := t.TempDir()
+	for _, dir := range published(t) {
+		publish(t, proxy, dir, versionOf(t, adapters(t)[0]))
+	}
+	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	require.NoError(t, err)
+	downloaded := filepath.Join(strings.TrimSpace(string(out)), "cache", "download")
+	return []string{
+		// A cache of its own, because what is served here must not pass for the
+		// tagged version later.
+		"GOMODCACHE=" + t.TempDir(),
+		"GOPROXY=" + fileURL(proxy) + "," + fileURL(downloaded),
+		"GOPRIVATE=", "GONOPROXY=none", "GOSUMDB=off",
+		"GOFLAGS=-mod=mod -modcacherw",
+	}
+}
+
+// published returns the folders of the modules that are tagged. Nobody imports what is
+// measured, driven or shown.
+func published(t *testing.T) []string {
+	t.Helper()
+	return slices.DeleteFunc(modules(t), func(dir string) bool {
+		top, _, _ := strings.Cut(dir, "/")
+		return slices.Contains([]string{"bench", "e2e", "example"}, top)
+	})
 }
 
 // modules returns the folders of the modules in the repository.
