@@ -6,7 +6,7 @@
 //	go test . -run Pages -screenshots DIR
 //
 // writes a picture of every page, in both colour schemes, wide and narrow. Those
-// in docs/screenshots were made so.
+// in docs/screenshots are two of them.
 package e2e
 
 import (
