@@ -224,9 +224,7 @@ func (c *Client) attempt(ctx context.Context, class Class, method, path string, 
 	if t == nil {
 		err = withoutToken(err)
 	}
-	if late.Stop() {
-		g.leave(time.Now(), err)
-	} else if ReachOf(err) == Reached {
+	if isLate := !late.Stop(); isLate && ReachOf(err) == Reached {
 		g.open()
 	} else {
 		g.leave(time.Now(), err)
@@ -235,17 +233,24 @@ func (c *Client) attempt(ctx context.Context, class Class, method, path string, 
 		c.evidence.note(class, time.Now(), err)
 		return nil, err
 	}
-	content, ok := asJSON(res.body)
-	switch {
-	case ok:
-	case len(res.body) == 0 && (path == PathLogout || path == PathLogoutAll): // in which nothing is expected
-		content = jsontext.Value("{}")
-	default:
-		return nil, problem.Unavailable.Because("Descope's answer is not JSON")
+	content, err := contentOf(path, res.body)
+	if err != nil {
+		return nil, err
 	}
 	c.evidence.note(class, time.Now(), nil)
 	c.strangers.accept(t, time.Now())
 	return &Answer{Body: content, cookies: res.cookies, names: &c.names}, nil
+}
+
+func contentOf(path string, body []byte) (jsontext.Value, error) {
+	content, ok := asJSON(body)
+	switch {
+	case ok:
+		return content, nil
+	case len(body) == 0 && (path == PathLogout || path == PathLogoutAll): // in which nothing is expected
+		return jsontext.Value("{}"), nil
+	}
+	return nil, problem.Unavailable.Because("Descope's answer is not JSON")
 }
 
 // takePlace returns when there is a place in the air. It is taken after the turn: those
