@@ -35,13 +35,17 @@ const errorsEnd = `
 ## Users see 503
 
 The kit cannot tell whether they are signed in, and keeps their cookies. Whoever has a valid session is not affected. The
-log has a line when it begins, and at most one a minute while it lasts. What there is to look at:
+log has a line when it begins; its ` + "`event`" + ` says which of these it is, and [operations.md](operations.md) what to do:
 
-- Descope, or the way there, is away: only sign-ins and renewals fail.
-- ` + "`ProjectID` or `BaseURL`" + ` is not right, or nothing goes out from there: no keys were ever held, and ` + "`auth.Ready`" + ` returns the error.
-- The ` + "`RefreshStore`" + ` is away while refresh tokens rotate: the replica that comes second cannot tell ([replicas.md](replicas.md)).
-- ` + "`Config.Limits`" + ` are under what the site needs, or Descope has asked for fewer calls ([scale.md](scale.md)).
-- The clock of the machine is wrong, so that the tokens of Descope's answers are expired or not valid yet.
+- Descope, or the way there, is away, or asks for fewer calls (` + "`gate_closed`" + `, ` + "`gate_paused`" + `): only sign-ins and renewals
+  fail. What a site needs is in [scale.md](scale.md).
+- No keys were ever held (` + "`keys_missing`" + `, ` + "`keys_unusable`" + `), and ` + "`auth.Ready`" + ` returns the error: ` + "`BaseURL`" + ` is not right, or nothing
+  gets out from there.
+- The ` + "`RefreshStore`" + ` is away while refresh tokens rotate (` + "`refresh_store_away`" + `): the replica that comes second cannot tell
+  ([replicas.md](replicas.md)).
+- The tokens of Descope's answers fail the checks (` + "`odd_token`" + `): the clock of the machine is wrong, or the JWT template.
+- None of them: ` + "`Config.Limits`" + ` are under what the site needs, or one user asks for more than a share of them. The debug log
+  has each refusal with its reason (` + "`refused`" + `).
 
 ## When cookies are deleted
 
