@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/descopehttp/descopehttp"
@@ -245,6 +246,47 @@ func ExampleConfig_loginOptions() {
 	// Output:
 	// acme.example.com true false
 	// closed.example.com false true
+}
+
+// Counting what is refused, and why. Nothing in an event is about who.
+func ExampleConfig_observer() {
+	refused := make(map[string]int)
+	var mu sync.Mutex
+	auth, project := exampleProject(descopehttp.Config{Observer: func(_ context.Context, e descopehttp.Event) {
+		if e.Name == "verdict" && e.Outcome == "refused" {
+			mu.Lock()
+			defer mu.Unlock()
+			refused[e.Code]++
+		}
+	}})
+	app := auth.RequireSession(sayHello)
+	for _, token := range []string{"", "", "let me in", project.SignIn("ada@example.com").Session} {
+		r := httptest.NewRequest("GET", "/", nil)
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		app.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	fmt.Println(refused)
+	// Output: map[foreign_project:1 no_session:2]
+}
+
+// A record of each new user, made before the browser has its answer.
+func ExampleConfig_onEvent() {
+	auth, project := exampleProject(descopehttp.Config{OnEvent: func(_ context.Context, e descopehttp.Event) {
+		if e.Name == "signed_in" && e.User.FirstSeen {
+			fmt.Println("a record for", e.User.LoginIDs[0])
+		}
+	}})
+	r := httptest.NewRequest("POST", "/signup", nil)
+	if _, err := auth.SignUp(httptest.NewRecorder(), r, descopehttp.SignUp{LoginID: "grace@example.com"}); err != nil {
+		fmt.Println(err)
+	}
+	in := descopehttp.SignIn{LoginID: "grace@example.com", Code: project.Code("grace@example.com")}
+	if _, _, err := auth.SignIn(httptest.NewRecorder(), r, in); err != nil {
+		fmt.Println(err)
+	}
+	// Output: a record for grace@example.com
 }
 
 // A guard of one's own, beside one of the package's.

@@ -17,8 +17,8 @@
 // # Signing in
 //
 // Pages and clients post to the flows of [Auth.Handler], at Descope's own paths; pages in Go
-// call [Auth.SignUp], [Auth.SignIn], [Auth.NewKey] and [Auth.SignOut]. Config.Tokens says
-// whether tokens travel in cookies or in the body.
+// call [Auth.SignUp], [Auth.SignIn], [Auth.NewKey] and [Auth.SignOut], and package pages has
+// them ready. Config.Tokens says whether tokens travel in cookies or in the body.
 //
 // # Errors
 //
@@ -30,11 +30,12 @@
 //
 // Behind a proxy set Config.ClientIP, with several replicas Config.RefreshStore and
 // Config.AttemptStore. [Auth.Ready] is for a readiness probe, [Auth.Wait] for the shutdown.
+// Config.Observer and Config.OnEvent are shown what happens, [Auth.Status] what is held now.
 //
 // # Tests
 //
 // [NewSession] makes sessions up for handlers. Package descopetest is a Descope project in
-// memory, for all else.
+// memory, and its package audit tells who gets in where.
 //
 // # Inside
 //
