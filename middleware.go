@@ -207,21 +207,6 @@ func (a *Auth) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	a.refusals.answer(w, r, err)
 }
 
-// Ready returns nil once the project's keys are held. If none are, it fetches
-// them, for five seconds at the most; the error then wraps [ErrUnavailable]. It
-// suits a readiness probe.
-func (a *Auth) Ready(ctx context.Context) error { return a.keys.ready(ctx) }
-
-// Wait returns when no refresh or key fetch is under way any more, or with the
-// context's error. Call it after the server's Shutdown, so that a refresh that
-// has spent a token can still be completed.
-func (a *Auth) Wait(ctx context.Context) error {
-	if err := a.renewer.Wait(ctx); err != nil {
-		return err
-	}
-	return a.keys.tasks.Wait(ctx)
-}
-
 // A policy is what a middleware does while and after it judges.
 type policy struct {
 	budget       time.Duration // for store, keys and the call to Descope together

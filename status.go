@@ -1,6 +1,9 @@
 package descopehttp
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // A Status is what an [Auth] holds at one moment, for a status page or for whoever is woken
 // at night. Nothing in it is a secret or about a user.
@@ -70,4 +73,19 @@ func storeStatus(trouble string, isUsed bool) string {
 		return "away"
 	}
 	return "ok"
+}
+
+// Ready returns nil once the project's keys are held. If none are, it fetches
+// them, for five seconds at the most; the error then wraps [ErrUnavailable]. It
+// suits a readiness probe.
+func (a *Auth) Ready(ctx context.Context) error { return a.keys.ready(ctx) }
+
+// Wait returns when no refresh or key fetch is under way any more, or with the
+// context's error. Call it after the server's Shutdown, so that a refresh that
+// has spent a token can still be completed.
+func (a *Auth) Wait(ctx context.Context) error {
+	if err := a.renewer.Wait(ctx); err != nil {
+		return err
+	}
+	return a.keys.tasks.Wait(ctx)
 }

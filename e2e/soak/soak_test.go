@@ -76,7 +76,7 @@ func TestSoak(t *testing.T) {
 	s.recover()
 	s.shutDown(t)
 	requireGoroutines(t, before)
-	t.Logf("%v", s)
+	t.Logf("%v\n%s", s, s.figures(t))
 	for _, v := range s.violations {
 		t.Errorf("%s", v)
 	}
@@ -122,6 +122,7 @@ type replica struct {
 	calls  *http.Transport // to Descope
 	redis  *redis.Client
 	log    *logCounter
+	meter  *meter
 }
 
 // A replicaLine is a replica's way to Descope. It says whose it is, and enters in
@@ -156,6 +157,8 @@ func (s *soak) newReplica(t *testing.T, name string) *replica {
 		redis: redis.NewClient(&redis.Options{Addr: s.redis.Addr}),
 		log:   &logCounter{soak: s},
 	}
+	meter, observer := newMeter()
+	r.meter = meter
 	var err error
 	r.auth, err = descopehttp.New(descopehttp.Config{
 		ProjectID:         s.up.ProjectID(),
@@ -166,6 +169,7 @@ func (s *soak) newReplica(t *testing.T, name string) *replica {
 		MaxCachedSessions: userCount,
 		RefreshStore:      descoperedis.NewRefreshStore(r.redis, ""),
 		Logger:            slog.New(r.log),
+		Observer:          observer,
 	})
 	require.NoError(t, err)
 	mux := http.NewServeMux()
