@@ -39,6 +39,7 @@ func TestAudit(t *testing.T) {
 			audit.Route{Path: "/orders"},
 			audit.Route{Path: "/admin", For: audit.Role("admin")},
 			audit.Route{Path: "/payout", For: audit.SteppedUp()},
+			audit.Route{Path: "/status", For: audit.Role("admin")},
 		)
 		require.NoError(t, report.Check())
 		if *update {

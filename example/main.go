@@ -39,8 +39,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	mux, options := http.NewServeMux(), pages.Options{Name: "Example"}
-	cfg := descopehttp.Config{ProjectID: os.Getenv("DESCOPE_PROJECT_ID"), BaseURL: os.Getenv("DESCOPE_BASE_URL")}
-	cfg.AuthManagementKey = descopehttp.NewSecret(os.Getenv("DESCOPE_AUTH_MANAGEMENT_KEY"))
+	cfg := descopehttp.Config{ProjectID: os.Getenv("DESCOPE_PROJECT_ID"), BaseURL: os.Getenv("DESCOPE_BASE_URL"), AuthManagementKey: descopehttp.NewSecret(os.Getenv("DESCOPE_AUTH_MANAGEMENT_KEY"))}
 	cfg.Cookies.InsecureHTTP = listener.Addr().(*net.TCPAddr).IP.IsLoopback() // elsewhere, TLS has to be in front
 	if cfg.ProjectID == "" {
 		addDemo(mux, &cfg, &options, *life)
@@ -60,6 +59,7 @@ func addRoutes(mux *http.ServeMux, auth *descopehttp.Auth, p *pages.Pages) {
 	mux.Handle("/orders", auth.RequireSession(page("orders")))
 	mux.Handle("/admin", auth.Require(descopehttp.Role("admin"))(page("admin")))
 	mux.Handle("/payout", auth.Require(descopehttp.StepUpWithin(time.Minute))(page("payout")))
+	mux.Handle("/status", auth.Require(descopehttp.Role("admin"))(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "%+v\n", auth.Status()) })))
 }
 
 // serve answers requests until ctx ends, and then lets those under way finish.
