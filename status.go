@@ -9,7 +9,8 @@ import (
 // at night. Nothing in it is a secret or about a user.
 type Status struct {
 	// Keys are the public keys that sessions are judged by, 0 if there are none that may
-	// still be trusted: then every request is answered 503.
+	// still be trusted, or none were fetched yet: the first request fetches them then, and is
+	// answered 503 if it cannot.
 	Keys int
 	// KeysAge is how long ago Descope was asked for them: an hour at most, unless fetches
 	// fail, and then they serve for a day. For Config.Keys it is since New.

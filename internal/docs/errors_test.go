@@ -34,18 +34,8 @@ a 4xx and hang at a 503. A flow that cannot tell in time answers 504.
 const errorsEnd = `
 ## Users see 503
 
-The kit cannot tell whether they are signed in, and keeps their cookies. Whoever has a valid session is not affected. The
-log has a line when it begins; its ` + "`event`" + ` says which of these it is, and [operations.md](operations.md) what to do:
-
-- Descope, or the way there, is away, or asks for fewer calls (` + "`gate_closed`" + `, ` + "`gate_paused`" + `): only sign-ins and renewals
-  fail. What a site needs is in [scale.md](scale.md).
-- No keys were ever held (` + "`keys_missing`" + `, ` + "`keys_unusable`" + `), and ` + "`auth.Ready`" + ` returns the error: ` + "`BaseURL`" + ` is not right, or nothing
-  gets out from there.
-- The ` + "`RefreshStore`" + ` is away while refresh tokens rotate (` + "`refresh_store_away`" + `): the replica that comes second cannot tell
-  ([replicas.md](replicas.md)).
-- The tokens of Descope's answers fail the checks (` + "`odd_token`" + `): the clock of the machine is wrong, or the JWT template.
-- None of them: ` + "`Config.Limits`" + ` are under what the site needs, or one user asks for more than a share of them. The debug log
-  has each refusal with its reason (` + "`refused`" + `).
+The kit cannot tell whether they are signed in, and keeps their cookies. [operations.md](operations.md#users-see-503) says
+where to look.
 
 ## When cookies are deleted
 

@@ -34,7 +34,7 @@ var (
 
 	KeysStale    = line("keys_stale", slog.LevelWarn, "key set could not be fetched; the keys that are held serve for a day")
 	KeysMissing  = line("keys_missing", slog.LevelError, "key set could not be fetched, and no session can be judged without")
-	KeysUnusable = line("keys_unusable", slog.LevelError, "key set has no usable key; the last good one stays in use")
+	KeysUnusable = line("keys_unusable", slog.LevelError, "what came as the key set has no usable key; if one was held before, it stays in use")
 	KeysFresh    = line("keys_fresh", slog.LevelInfo, "key set was fetched again")
 	KeysSkipped  = line("keys_skipped", slog.LevelWarn, "keys of the key set cannot be used and are skipped")
 

@@ -112,7 +112,7 @@ func newObserver(m metric.Meter) *observer {
 			skipped: counter("descopehttp.store.skips", "{call}", "Calls of a store that were left out, because it had just failed."),
 			"guard": counter("descopehttp.guard.refusals", "{refusal}", "Sessions that a guard refused."),
 		},
-		notices: counter("descopehttp.notices", "{notice}", "What an operator should know, by event; README of descopehttp says what to do."),
+		notices: counter("descopehttp.notices", "{notice}", "What an operator should know, by event; docs/operations.md of descopehttp says what to do."),
 		closed:  make(map[string]bool),
 	}
 	for _, class := range []string{"session", "account", "second_factor", "sign_in"} {
