@@ -71,6 +71,7 @@ type caller struct {
 	refresh  *token.Token // nil: err says why
 	inHeader bool         // it came in the Authorization header
 	stepUp   bool         // the session cookie is valid and shows a step-up
+	session  string       // the session token, if the cookie is valid
 	err      error
 }
 
@@ -160,7 +161,7 @@ func (a *Auth) callerOf(f *flow, bearer string) caller {
 	// request, and those in the answer may never arrive: it is the token from before that
 	// leads on to all of it.
 	if s := sessionContextOf(f.r.Context()); s != nil && s.owner == a && s.renewedWith != nil {
-		return caller{refresh: s.renewedWith, stepUp: s.session.StepUp()}
+		return caller{refresh: s.renewedWith, stepUp: s.session.StepUp(), session: s.session.Token()}
 	}
 	// The session cookie is judged for whether it names another user, and for a
 	// step-up; beyond the first keys, none are fetched for that.
@@ -177,8 +178,11 @@ func (a *Auth) callerOf(f *flow, bearer string) caller {
 	case judged.refresh == nil:
 		return caller{err: problem.NoRefreshToken.Because("no refresh token")}
 	}
-	stepUp := judged.session != nil && (&Session{shared: judged.session}).StepUp()
-	return caller{refresh: judged.refresh, stepUp: stepUp}
+	who := caller{refresh: judged.refresh}
+	if judged.session != nil {
+		who.stepUp, who.session = (&Session{shared: judged.session}).StepUp(), judged.token
+	}
+	return who
 }
 
 // flowFailure turns the error of a flow into what its client is told.

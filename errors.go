@@ -37,8 +37,8 @@ var (
 	ErrUnavailable = problem.ErrUnavailable
 )
 
-// A Problem is what a client is told of an error. [errors.As] finds one in every error of
-// this package, but those of [New]:
+// A Problem is what a client is told of an error. [errors.As] finds one in every error that
+// a request can cause:
 //
 //	var p *descopehttp.Problem
 //	if errors.As(err, &p) { … }

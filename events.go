@@ -74,12 +74,13 @@ func (x *application) tell(ctx context.Context, e Event) {
 	x.onEvent(ctx, e)
 }
 
-// tellFirst tells of something that has happened to the sign-in of t, if nobody has.
+// tellFirst tells of something that has happened to the sign-in of t, if nobody has; once
+// more where it ends well after it could not be told.
 func (x *application) tellFirst(r *http.Request, name string, t *token.Token, err error) {
-	if x.onEvent == nil || t == nil || !x.renewer.First(r.Context(), name, t) {
+	ended := notice.Event{}.Ended(err)
+	if x.onEvent == nil || t == nil || !x.renewer.First(r.Context(), name+" "+ended.Outcome, t) {
 		return
 	}
-	ended := notice.Event{}.Ended(err)
 	x.tell(r.Context(), Event{Name: name, Outcome: ended.Outcome, Code: ended.Code, User: &User{ID: t.Claims.User()}})
 }
 
@@ -101,3 +102,9 @@ func (unprinted) Format(f fmt.State, _ rune) { io.WriteString(f, "[not printed]"
 
 // LogValue implements [slog.LogValuer].
 func (unprinted) LogValue() slog.Value { return slog.StringValue("[not printed]") }
+
+// secret is unprinted, and nothing of it gets into JSON either.
+type secret struct{ unprinted }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (secret) MarshalText() ([]byte, error) { return []byte("[not printed]"), nil }

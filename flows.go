@@ -18,16 +18,16 @@ import (
 	"github.com/descopehttp/descopehttp/internal/token"
 )
 
-// A SignUp begins an account. Only LoginID is required. It does not print.
+// A SignUp begins an account. Only LoginID is required. It does not print, nor encode as JSON.
 type SignUp struct {
-	unprinted
+	secret
 	LoginID            string // at most 256 bytes; blanks around it are cut off
 	Name, Email, Phone string // at most 256 bytes each
 }
 
-// A SignIn is somebody who has typed a code. It does not print.
+// A SignIn is somebody who has typed a code. It does not print, nor encode as JSON.
 type SignIn struct {
-	unprinted
+	secret
 	LoginID string // with StepUp or MFA it may be empty: the signed-in user's
 	Code    string // 4 to 10 digits of any script; blanks and hyphens are cut out
 
@@ -38,9 +38,9 @@ type SignIn struct {
 }
 
 // A NewKey is what an authenticator app has to get, once: Descope tells it to nobody a
-// second time. It is a secret and does not print.
+// second time. It is a secret and does not print, nor encode as JSON.
 type NewKey struct {
-	unprinted
+	secret
 	ProvisioningURL string // otpauth://totp/…, with the key in it
 	Key             string // in base32, to type
 	QR              []byte // a PNG of ProvisioningURL; nil if Descope sent none
@@ -54,7 +54,7 @@ func (a *Auth) SignUp(w http.ResponseWriter, r *http.Request, in SignUp) (*NewKe
 	return run(a, signUpTerms, w, r, func(f *flow) (*NewKey, error) {
 		req := &descope.SignUpRequest{LoginID: in.LoginID}
 		req.User.Name, req.User.Email, req.User.Phone = in.Name, in.Email, in.Phone
-		return newKeyOf(a.signUp(f, req))
+		return a.newKeyOf(f)(a.signUp(f, req))
 	})
 }
 
@@ -64,7 +64,7 @@ func (a *Auth) SignUp(w http.ResponseWriter, r *http.Request, in SignUp) (*NewKe
 // is an error: mount ServeVerify there.
 func (a *Auth) SignIn(w http.ResponseWriter, r *http.Request, in SignIn) (*Session, *User, error) {
 	if a.delivery == InBody {
-		return nil, nil, errors.New("descopehttp: SignIn sets cookies, and Config.Tokens is InBody")
+		return nil, nil, problem.Internal.Because("SignIn sets cookies, and Config.Tokens is InBody")
 	}
 	var user *User
 	session, err := run(a, verifyTerms, w, r, func(f *flow) (*Session, error) {
@@ -93,7 +93,7 @@ func (a *Auth) SignIn(w http.ResponseWriter, r *http.Request, in SignIn) (*Sessi
 // Config.StepUpForUpdate the problem may be step_up_required.
 func (a *Auth) NewKey(w http.ResponseWriter, r *http.Request, loginID string) (*NewKey, error) {
 	return run(a, updateTerms, w, r, func(f *flow) (*NewKey, error) {
-		return newKeyOf(a.newKey(f, loginID))
+		return a.newKeyOf(f)(a.newKey(f, loginID))
 	})
 }
 
@@ -101,7 +101,14 @@ func (a *Auth) NewKey(w http.ResponseWriter, r *http.Request, loginID string) (*
 // site has sent r; without a session it returns nil. While Descope cannot be told, the error
 // wraps [ErrUnavailable], and the refresh token is refused as [Auth.ServeLogout] says.
 func (a *Auth) SignOut(w http.ResponseWriter, r *http.Request) error {
-	_, err := run(a, logoutTerms, w, r, a.signOut)
+	reached := false
+	_, err := run(a, logoutTerms, w, r, func(f *flow) (jsontext.Value, error) {
+		reached = true
+		return a.signOut(f)
+	})
+	if !reached && !errors.Is(err, ErrCrossOrigin) {
+		a.deleteCookies(w, r) // such as for a header that is none of a refresh token
+	}
 	return err
 }
 
@@ -125,12 +132,16 @@ func (a *Auth) User(w http.ResponseWriter, r *http.Request) (*User, error) {
 	})
 }
 
-func newKeyOf(answer *descope.Answer, err error) (*NewKey, error) {
-	if err != nil {
-		return nil, err
+// newKeyOf reads the key of an answer, which no cache may keep with the page that shows it.
+func (a *Auth) newKeyOf(f *flow) func(*descope.Answer, error) (*NewKey, error) {
+	return func(answer *descope.Answer, err error) (*NewKey, error) {
+		if err != nil {
+			return nil, err
+		}
+		a.cookies.ForbidCaching(f.w)
+		key := answer.NewKey()
+		return &NewKey{ProvisioningURL: key.ProvisioningURL, Key: key.Key, QR: key.Image}, nil
 	}
-	key := answer.NewKey()
-	return &NewKey{ProvisioningURL: key.ProvisioningURL, Key: key.Key, QR: key.Image}, nil
 }
 
 func userOf(u *descope.User) *User {
@@ -376,8 +387,18 @@ func (a *Auth) signOut(f *flow) (jsontext.Value, error) {
 	}
 	ctx, cancel := f.detached()
 	defer cancel()
+	if f.caller.session != "" {
+		a.renewer.ForgetCode(ctx, f.caller.session)
+	}
+	event := notice.SignedOut
+	if !a.renewer.LeadsOn(f.caller.refresh) {
+		event = notice.TokenReused // of an old copy; the sign-in itself may go on
+	}
 	err := a.renewer.LogOut(ctx, f.caller.refresh)
-	a.application.tellFirst(f.r, notice.SignedOut, f.caller.refresh, err)
+	if err != nil {
+		err = flowFailure(logoutTerms, err)
+	}
+	a.application.tellFirst(f.r, event, f.caller.refresh, err)
 	return nothing, err
 }
 

@@ -67,11 +67,12 @@ func TestFlowsInGo(t *testing.T) {
 			return res
 		}
 		var key *descopehttp.NewKey
-		do(func(w http.ResponseWriter, r *http.Request) (err error) {
+		begun := do(func(w http.ResponseWriter, r *http.Request) (err error) {
 			key, err = k.SignUp(w, r, descopehttp.SignUp{LoginID: " " + kittest.Bob, Name: "Bob", Email: kittest.Bob, Phone: "+441"})
 			return err
 		})
 		assert.True(t, strings.HasPrefix(key.ProvisioningURL, "otpauth://totp/"), key.ProvisioningURL)
+		assert.Equal(t, "no-store", begun.Header.Get("Cache-Control"), "no cache keeps a key")
 		_, err := png.Decode(bytes.NewReader(key.QR))
 		require.NoError(t, err)
 
@@ -182,6 +183,17 @@ func TestFlowsInGoOfAnotherSite(t *testing.T) {
 	assert.Equal(t, http.StatusNoContent, res.StatusCode)
 }
 
+// A header that is none of a refresh token stops a sign-out, but not the browser from being
+// done with the session.
+func TestSignOutInGoDeletesTheCookies(t *testing.T) {
+	k := kittest.New(t)
+	tokens := k.Project.SignIn(kittest.Ada)
+	var err error
+	res := kittest.Serve(calling(&err, k.SignOut), kittest.WithBearer(kittest.SignedInPost(tokens, "/", ""), tokens.Session))
+	requireTold(t, err, http.StatusUnauthorized, "foreign_project")
+	kittest.RequireDeleted(t, res, kittest.SessionCookie, kittest.RefreshCookie)
+}
+
 func TestSignInHasNothingToDeliverIn(t *testing.T) {
 	k := kittest.New(t, func(c *descopehttp.Config) { c.Tokens = descopehttp.InBody })
 	w := httptest.NewRecorder()
@@ -235,6 +247,10 @@ func TestFlowsPrintNothing(t *testing.T) {
 		var log bytes.Buffer
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
 		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
+		if _, isUser := v.(descopehttp.User); !isUser { // which an API may answer with
+			require.NoError(t, json.NewEncoder(&log).Encode([]any{v, &v, struct{ V any }{v}}))
+			slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", struct{ V any }{v})
+		}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&log, verb, v)
 			fmt.Fprintf(&log, verb, struct{ V any }{v})
@@ -296,6 +312,7 @@ func TestFormsGoBack(t *testing.T) {
 	for _, tt := range []struct{ name, referer, login, want string }{
 		{"its page", "http://example.com/a?b=c", "/signin", "/a?b=c&error=missing_field"},
 		{"another site", "http://evil.example/a", "/signin", "/signin?error=missing_field"},
+		{"an address that is read as another site", "http://example.com//evil.example/x", "/signin", "/signin?error=missing_field"},
 		{"none", "", "/signin", "/signin?error=missing_field"},
 		{"none at all", "", "", "/?error=missing_field"},
 		{"no address", "::", "", "/?error=missing_field"},
@@ -389,6 +406,42 @@ func TestStepUpWithin(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Rule: guards: StepUpWithin is not open for ever where Descope keeps the claim of a step-up in renewals.
+func TestStepUpWithinOfARenewalWithTheClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t)
+		k.Project.Configure(func(s *descopetest.Settings) {
+			s.EditClaims = func(kind string, claims map[string]any) {
+				if kind == "DS" {
+					claims["su"] = true
+				}
+			}
+		})
+		p := payer{t, k, new(kittest.Browser)}
+		p.signIn()
+		require.Equal(t, http.StatusOK, p.open(k).StatusCode)
+		kittest.Elapse(kittest.Past)
+		require.Equal(t, http.StatusUnauthorized, p.open(k).StatusCode, "renewed, with su and a new iat")
+		kittest.RequireOK(t, p.b.Do(k.Handler(), kittest.Post(kittest.RefreshPath, "{}")))
+		require.Equal(t, http.StatusUnauthorized, p.open(k).StatusCode)
+	})
+}
+
+// Rule: guards: a sign-out ends what StepUpWithin knows, although the session token lives on.
+func TestStepUpWithinAfterASignOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas, _, _ := kittest.NewReplicas(t, 2)
+		p := payer{t, replicas[0], new(kittest.Browser)}
+		p.signIn()
+		old := payer{t, replicas[0], p.b.Copied()}
+		require.Equal(t, http.StatusOK, old.open(replicas[0]).StatusCode)
+		require.Equal(t, http.StatusOK, kittest.Logout(replicas[0], p.b).StatusCode)
+		require.Equal(t, http.StatusOK, old.b.Do(replicas[0].RequireSession(new(kittest.Spy)), kittest.Get("/")).StatusCode, "it is valid still")
+		require.Equal(t, http.StatusUnauthorized, old.open(replicas[0]).StatusCode)
+		require.Equal(t, http.StatusUnauthorized, old.open(replicas[1]).StatusCode)
+	})
 }
 
 // A step-up that was made elsewhere, such as by Descope's own pages, counts by its age.

@@ -82,11 +82,11 @@ func StepUpWithin(d time.Duration) Guard {
 		panic("descopehttp: StepUpWithin needs a second or more")
 	}
 	return func(r *http.Request, s *Session) error {
-		if s.StepUp() && time.Since(s.IssuedAt()) <= d {
-			return nil
-		}
-		// A session that came another way than by the middleware is known to nobody.
-		if c := sessionContextOf(r.Context()); c != nil && c.owner != nil && c.owner.codeTyped(r.Context(), s, d) {
+		if c := sessionContextOf(r.Context()); c != nil && c.owner != nil {
+			if c.owner.codeTyped(r.Context(), s, d) {
+				return nil
+			}
+		} else if s.StepUp() && time.Since(s.IssuedAt()) <= d { // nobody knows more of it
 			return nil
 		}
 		return &problem.Failure{Problem: problem.StepUp, MaxAge: d}

@@ -129,7 +129,7 @@ func (a *Auth) ServeMe(w http.ResponseWriter, r *http.Request) { a.serve(routes[
 // serve runs a flow. Nothing is written before the flow has ended, so an error
 // or a panic always finds the answer still open.
 func (a *Auth) serve(rt *route, w http.ResponseWriter, r *http.Request) {
-	isForm := rt.forms && a.delivery != InBody && visit.IsEncodedForm(r.Header)
+	isForm := rt.forms && r.Method == rt.method && a.delivery != InBody && visit.IsEncodedForm(r.Header)
 	var sent url.Values
 	answer := func(body jsontext.Value, err error) {
 		switch {

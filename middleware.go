@@ -324,7 +324,11 @@ func (v verdict) admit(a *Auth, w http.ResponseWriter, r *http.Request) (*http.R
 
 // codeTyped implements owner.
 func (a *Auth) codeTyped(ctx context.Context, s *Session, within time.Duration) bool {
-	return a.renewer.CodeTyped(ctx, s.Token(), s.IssuedAt(), within)
+	typed, known := a.renewer.CodeTyped(ctx, s.Token(), s.IssuedAt(), within)
+	if !known && s.StepUp() {
+		typed, known = s.IssuedAt(), true // it was made elsewhere
+	}
+	return known && time.Since(typed) <= within && time.Until(typed) <= time.Minute
 }
 
 // checkOrigin refuses what another site sends with this user's cookies, as if it came by

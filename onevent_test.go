@@ -137,6 +137,53 @@ func TestOnEventOfSignOuts(t *testing.T) {
 	})
 }
 
+// What Descope could not be told, or refused, is told as the client is; and when a repeat has
+// brought it there, that is told too.
+func TestOnEventOfASignOutAtTheSecondTry(t *testing.T) {
+	for code, fault := range map[string]descopetest.Fault{
+		"unavailable":     {Status: 503},
+		"refresh_refused": {Status: 401, Body: `{"errorCode":"E061004"}`},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := new(listener)
+			k := kittest.New(t, l.config)
+			b := kittest.SignIn(k, kittest.Ada)
+			again := b.Copied()
+			k.Project.Fail(kittest.LogoutPath, fault)
+			kittest.RequireProblem(t, kittest.Logout(k, b), http.StatusBadGateway, code)
+			assert.Equal(t, code, l.last().Code)
+			assert.Equal(t, []string{"signed_out"}, l.take())
+			require.Equal(t, http.StatusOK, kittest.Logout(k, again.Copied()).StatusCode)
+			assert.Equal(t, "ok", l.last().Outcome)
+			assert.Equal(t, []string{"signed_out"}, l.take())
+			require.Equal(t, http.StatusOK, kittest.Logout(k, again).StatusCode)
+			assert.Empty(t, l.take())
+		})
+	}
+}
+
+// A sign-out with an old copy of a profile ends nothing of the sign-in that goes on, so it
+// is none.
+func TestOnEventOfASignOutWithASpentToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := new(listener)
+		k, b := kittest.NewRotating(t, l.config)
+		old := b.Copied()
+		page := k.RequireSession(new(kittest.Spy))
+		for range 3 {
+			require.Equal(t, http.StatusOK, b.Do(page, kittest.Get("/")).StatusCode)
+			kittest.Elapse(kittest.Past)
+		}
+		require.Equal(t, http.StatusOK, b.Do(page, kittest.Get("/")).StatusCode)
+		require.Equal(t, http.StatusOK, kittest.Logout(k, old).StatusCode)
+		require.True(t, k.Project.Honours(b.Refresh))
+		assert.Equal(t, []string{"token_reused"}, l.take())
+		require.Equal(t, http.StatusOK, kittest.Logout(k, b).StatusCode)
+		assert.Equal(t, []string{"signed_out"}, l.take())
+		assert.False(t, k.Project.Honours(b.Refresh))
+	})
+}
+
 // Descope's refusal is told when it is for good, by one of the requests that met it, on one
 // of the replicas that share a store.
 func TestOnEventOfRefusals(t *testing.T) {

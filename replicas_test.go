@@ -1183,6 +1183,10 @@ type panickingHandler struct{ slog.Handler }
 
 func (panickingHandler) Handle(context.Context, slog.Record) error { panic("secret of the handler") }
 
+type panickingJudge struct{ panickingHandler }
+
+func (panickingJudge) Enabled(context.Context, slog.Level) bool { panic("secret of the handler") }
+
 // Refreshes and key fetches run in goroutines of their own, where a panic would end
 // the process.
 //
@@ -1200,6 +1204,10 @@ func TestLogHandlerThatPanics(t *testing.T) {
 		require.NoError(t, k.Ready(t.Context()))
 		kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.WithCookies(kittest.Get("/"), k.Project.SignIn(kittest.Ada).Session, "")) // fetches beside the request
 		require.NoError(t, k.Wait(t.Context()))
+
+		k = kittest.New(t, func(c *descopehttp.Config) { c.Logger = slog.New(panickingJudge{}) })
+		kittest.RequireProblem(t, kittest.Serve(k.RequireSession(new(kittest.Spy)), kittest.Get("/")), http.StatusUnauthorized, "no_session")
+		kittest.RequireProblem(t, kittest.Serve(k.Handler(), kittest.Get(kittest.MePath)), http.StatusUnauthorized, "no_refresh_token")
 	})
 }
 

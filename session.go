@@ -146,7 +146,13 @@ func (s *Session) LogValue() slog.Value {
 }
 
 // Format prints a text without the token or a claim, for every verb.
-func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, "descopehttp.Session") }
+func (s *Session) Format(f fmt.State, _ rune) {
+	if s == nil {
+		io.WriteString(f, "<nil>")
+		return
+	}
+	io.WriteString(f, "descopehttp.Session")
+}
 
 // sessionContext carries what the middleware found to the handler. It is a
 // context by itself and holds the Session: one allocation instead of three.

@@ -89,6 +89,10 @@ func stack() string { return string(debug.Stack()) }
 
 // Refused tells why a request was refused, each time: at Debug, for who looks for just that.
 func (r *Reporter) Refused(ctx context.Context, what string, err error) {
+	if r == nil {
+		return
+	}
+	defer func() { _ = recover() }() // of Enabled
 	if r.log.Enabled(ctx, Refused.Level) {
 		r.write(ctx, Refused, Fields{Class: what, Reason: err.Error()})
 	}

@@ -48,16 +48,23 @@ func (r *Renewer) NoteCode(ctx context.Context, session string, claims *token.Cl
 	}
 }
 
-// CodeTyped reports whether a session token is the answer to a code that was typed at most
-// within ago, here or on another replica. issued, its "iat", never says that it is, only
-// that it cannot be and that the store need not be asked.
-func (r *Renewer) CodeTyped(ctx context.Context, session string, issued time.Time, within time.Duration) bool {
+// CodeTyped returns when the code was typed that a session token is the answer to, here or on
+// another replica: the zero time for a renewal, which is the answer to none.
+func (r *Renewer) CodeTyped(ctx context.Context, session string, issued time.Time, within time.Duration) (typed time.Time, known bool) {
 	now := time.Now()
-	typed, ok := r.codes.get(session, now)
-	if !ok && r.shared != nil && now.Sub(issued) <= within+time.Minute { // clocks differ
-		typed, ok = r.shared.codeTyped(ctx, session)
+	typed, known = r.codes.get(session, now)
+	if !known && r.shared != nil && now.Sub(issued) <= within+time.Minute { // clocks differ
+		typed, known = r.shared.codeTyped(ctx, session)
 	}
-	return ok && now.Sub(typed) <= within
+	return typed, known
+}
+
+// ForgetCode has a session token be the answer to no code any more: its user has signed out.
+func (r *Renewer) ForgetCode(ctx context.Context, session string) {
+	r.codes.put(session, time.Time{}, time.Now(), sharedKept)
+	if r.shared != nil {
+		r.shared.noteCode(ctx, session, time.Time{}, sharedKept)
+	}
 }
 
 func (s *shared) noteCode(ctx context.Context, session string, typed time.Time, keep time.Duration) {

@@ -376,6 +376,9 @@ func (r *Renewer) verify(ctx context.Context, a *arrival, presented *token.Token
 		r.notices.Tell(ctx, notice.OtherUser, notice.Fields{})
 		return nil, problem.OtherUser.Because("the answer is about another user")
 	}
+	if v := session.Verified(key); presented != nil && v.StepUp() {
+		r.NoteCode(ctx, session.Raw, &session.Claims, time.Time{}) // NoteCode of a verify comes later
+	}
 	return &renewal{session: session.Verified(key), raw: session.Raw, inForce: inForce, body: a.answer.Body}, nil
 }
 

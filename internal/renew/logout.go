@@ -44,6 +44,16 @@ func (r *Renewer) LogOut(ctx context.Context, t *token.Token) error {
 	return nil
 }
 
+// LeadsOn reports whether a logout with t ends a sign-in that is known: of a token that is
+// known to be spent and nothing more it ends none.
+func (r *Renewer) LeadsOn(t *token.Token) bool {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, spent := r.memory.find(t, now)
+	return !spent || r.memory.whose(token.HashOf(t.Raw), now) != nil
+}
+
 // admit holds logouts with tokens that cannot be told from invented ones to their budget:
 // a logout leaves something behind, and without keys anybody can begin one.
 func (r *Renewer) admit(t *token.Token, now time.Time) error {

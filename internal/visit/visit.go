@@ -106,7 +106,7 @@ func Shown(r *http.Request) string {
 	if err != nil || u.Host == "" || u.Host != r.Host {
 		return ""
 	}
-	return u.RequestURI()
+	return LocalOr(u.RequestURI(), "") // whose path may begin with two slashes
 }
 
 // maxPath bounds a path that is handed around in a query, in bytes.
