@@ -170,11 +170,11 @@ func TestOnEventOfASignOutWithASpentToken(t *testing.T) {
 		k, b := kittest.NewRotating(t, l.config)
 		old := b.Copied()
 		page := k.RequireSession(new(kittest.Spy))
-		for range 3 {
+		for range 2 {
 			require.Equal(t, http.StatusOK, b.Do(page, kittest.Get("/")).StatusCode)
-			kittest.Elapse(kittest.Past)
+			kittest.Elapse(time.Second)
 		}
-		require.Equal(t, http.StatusOK, b.Do(page, kittest.Get("/")).StatusCode)
+		kittest.Elapse(3 * kittest.Past) // the sign-in is forgotten here, but that old is spent is not
 		require.Equal(t, http.StatusOK, kittest.Logout(k, old).StatusCode)
 		require.True(t, k.Project.Honours(b.Refresh))
 		assert.Equal(t, []string{"token_reused"}, l.take())
