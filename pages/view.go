@@ -4,13 +4,16 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/descopehttp/descopehttp"
 )
 
-// A View is what templates see. What has no meaning on a page is zero there.
+// A View is what templates see. What has no meaning on a page is zero there. It has login ids
+// and keys in it, and does not print, for no verb, in no log line and in no JSON.
 type View struct {
+	unprinted
 	// Page names the template: "signin", "signup", "key", "confirm", "factor",
 	// "authenticator", "account", "signedout", "refused", "away" or "notfound".
 	Page string
@@ -63,20 +66,16 @@ type View struct {
 	SignIns []Login
 }
 
-// Format prints a fixed text, for every verb: a view has login ids and keys in it.
-func (View) Format(f fmt.State, _ rune) { io.WriteString(f, "pages.View") }
-
 // A Key is a new key for an authenticator app. It is a secret: whoever has it can sign in
 // as the user. It is shown once, but for forms that carry it, because Descope shows it once.
+// Like a View it does not print.
 type Key struct {
+	unprinted
 	URL   template.URL // otpauth://totp/…, or "" if Descope's was another
 	Image template.URL // data:image/png;base64,… or ""
 	PNG   string       // the QR code in base64
 	Text  string       // what a user can type, in groups of four
 }
-
-// Format prints a fixed text, for every verb.
-func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, "pages.Key") }
 
 // A Login is a sign-in of the past.
 type Login struct {
@@ -84,3 +83,17 @@ type Login struct {
 	Place   string // city and country, as far as they are known
 	Address string // IP address, or ""
 }
+
+// unprinted is part of what has secrets in it.
+type unprinted struct{}
+
+const notPrinted = "[not printed]"
+
+// Format prints a fixed text, for every verb.
+func (unprinted) Format(f fmt.State, _ rune) { io.WriteString(f, notPrinted) }
+
+// LogValue gives a log line that text, too, however its handler encodes.
+func (unprinted) LogValue() slog.Value { return slog.StringValue(notPrinted) }
+
+// MarshalJSON is for a value that is part of another, and for scripts in templates.
+func (unprinted) MarshalJSON() ([]byte, error) { return []byte(`"` + notPrinted + `"`), nil }
