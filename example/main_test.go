@@ -164,7 +164,7 @@ func TestPages(t *testing.T) {
 	assert.Equal(t, http.StatusOK, other.open("/orders").StatusCode)
 	r := other.open("/admin")
 	assert.Equal(t, http.StatusForbidden, r.StatusCode)
-	assert.Contains(t, r.body, "grace@example.com", "it says for whom it is not")
+	assert.Contains(t, r.body, `href="/account/">Your account<`, "where it says who she is")
 }
 
 func TestLines(t *testing.T) {

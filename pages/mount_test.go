@@ -74,7 +74,7 @@ func TestEveryPage(t *testing.T) {
 	}
 	says(t, all["refused"], `href="/account/"`)
 	says(t, all["refused"], `src="/account/app.js`)
-	says(t, all["refused"], `<bdi class="id">`+ada)
+	says(t, all["refused"], `<a class="button quiet" href="/account/">Your account</a>`)
 	says(t, all["notfound"], `href="/account/style.css`)
 	omits(t, all["signin"], `"/account/`, "links are relative")
 }
@@ -155,9 +155,12 @@ func TestRefuse(t *testing.T) {
 	assert.Equal(t, "/account/signin?return_to=%2Forders", location(t, page).String())
 	b.signIn(s, ada)
 
+	asked := s.project.RequestCounts()[kittest.MePath]
 	page = b.open("/admin")
 	require.Equal(t, http.StatusForbidden, page.StatusCode)
 	says(t, page, "a role that you do not have")
+	says(t, page, ">Sign out<", "it knows that somebody is signed in")
+	assert.Equal(t, asked, s.project.RequestCounts()[kittest.MePath], "who does not matter: a refusal costs no call")
 	assert.Contains(t, page.Header.Values("Vary"), "Accept")
 	res := b.send(http.MethodGet, "/admin", nil, "Accept", "application/json")
 	assert.Equal(t, http.StatusForbidden, res.StatusCode)

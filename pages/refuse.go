@@ -14,8 +14,8 @@ import (
 // Refuse answers a request that the middleware does not let through: it is for
 // Config.ErrorHandler, and is there already where New found none. People get a page for
 // a 403 and a 503; the rest, and whoever does not ask for HTML, gets what
-// [descopehttp.Auth.WriteError] answers. On a 403 the page says who is signed in, for
-// which Descope is asked.
+// [descopehttp.Auth.WriteError] answers. No page costs a call to Descope: on a 403 it says that
+// somebody is signed in, and the account, which it leads to, says who.
 func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Add("Vary", "Accept")
 	forbidden := errors.Is(err, descopehttp.ErrForbidden) || errors.Is(err, descopehttp.ErrCrossOrigin)
@@ -40,13 +40,11 @@ func wantsPage(r *http.Request) bool {
 	return strings.Contains(h.Get("Accept"), "text/html") && h.Get("HX-Request") == "" && h.Get("X-Requested-With") == "" && h.Get("Upgrade") == ""
 }
 
-// refused says what somebody may not do, and who they are here: it may be the wrong account.
+// refused says what somebody may not do. Who that is, is not asked: anybody can have as many of
+// these pages as they like, and each would be a call.
 func (v *visit) refused(p *descopehttp.Problem) {
 	v.view.Problem, v.view.LoginID = p, "" // what a form has sent may be another site's word
 	v.view.Notice = cmp.Or(v.p.texts["error."+p.Code], v.p.texts["error.forbidden"])
-	if v.view.Session != nil {
-		_ = v.loadUser()
-	}
 	v.show(p.Status, "refused")
 }
 
