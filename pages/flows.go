@@ -154,17 +154,15 @@ func (v *visit) showKey(key *Key) {
 	v.show(http.StatusOK, "key")
 }
 
-// finish takes the first code of a new key. A wrong one shows the key again, of what the
-// form has carried, because Descope shows it once.
+// finish takes the first code of a new key. A wrong one shows the key again.
 func (v *visit) finish(notice string) {
-	v.view.LoginID = strings.TrimSpace(v.r.PostForm.Get("loginId"))
-	_, _, err := v.p.auth.SignIn(v.w, v.r, descopehttp.SignIn{LoginID: v.view.LoginID, Code: v.r.PostForm.Get("code")})
+	loginID := strings.TrimSpace(v.r.PostForm.Get("loginId"))
+	_, _, err := v.p.auth.SignIn(v.w, v.r, descopehttp.SignIn{LoginID: loginID, Code: v.r.PostForm.Get("code")})
 	switch {
 	case err == nil:
 		v.goOn(notice)
 	case !v.instead(err):
-		v.view.Key = postedKey(v.r.PostForm.Get("url"), v.r.PostForm.Get("qr"))
-		v.fail("key", problemOf(err))
+		v.keyAgain(loginID, err)
 	}
 }
 
@@ -185,9 +183,15 @@ func (v *visit) authenticator() {
 	if !v.parse("authenticator") {
 		return
 	}
-	v.view.Session, _ = v.p.auth.Authenticate(v.w, v.r) // for who is told; the flows judge for themselves
+	session, err := v.p.auth.Authenticate(v.w, v.r)
+	if err != nil && v.instead(err) {
+		return
+	}
+	v.view.Session = session // for who is told; the flows judge for themselves
 	if v.r.PostForm.Has("code") {
-		v.finish("replaced")
+		if v.isOwn() {
+			v.finish("replaced")
+		}
 		return
 	}
 	key, err := v.p.auth.NewKey(v.w, v.r, "")
@@ -198,4 +202,27 @@ func (v *visit) authenticator() {
 	case !v.instead(err):
 		v.fail("authenticator", problemOf(err))
 	}
+}
+
+// isOwn reports whether the form is about who is signed in. If not it answers: the code of a
+// key signs in, so that somebody else's would turn one user into the other.
+func (v *visit) isOwn() bool {
+	loginID := strings.TrimSpace(v.r.PostForm.Get("loginId"))
+	err := v.loadUser()
+	switch {
+	case err == nil && slices.Contains(v.view.User.LoginIDs, loginID):
+		return true
+	case err == nil:
+		v.refused(&descopehttp.Problem{Status: http.StatusForbidden, Code: "foreign_login_id"})
+	case !v.instead(err):
+		v.keyAgain(loginID, err)
+	}
+	return false
+}
+
+// keyAgain shows a key once more, of what the form has carried, because Descope shows it once.
+func (v *visit) keyAgain(loginID string, err error) {
+	v.view.LoginID = loginID
+	v.view.Key = postedKey(v.r.PostForm.Get("url"), v.r.PostForm.Get("qr"))
+	v.fail("key", problemOf(err))
 }

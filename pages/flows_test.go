@@ -458,3 +458,45 @@ func TestEndedElsewhere(t *testing.T) {
 	says(t, b.follow(page), "Your session has ended.")
 	omits(t, b.open("/account/signin?notice=replaced"), "new authenticator")
 }
+
+// The code that finishes a replacement is a sign-in: nobody becomes somebody else by it.
+func TestReplacementOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, edits{})
+	s.project.AddUser(descopetest.User{LoginID: "bob"})
+	b := newBrowser(t, s)
+	b.signIn(s, ada)
+	page := b.follow(b.submit(b.follow(b.open("/account/authenticator")), url.Values{"code": {s.project.Code(ada)}}))
+	page = b.submit(page, nil)
+	form := b.filled(page, url.Values{"code": {s.project.Code(ada)}})
+	require.Equal(t, ada, form.Get("loginId"))
+	session, refresh := b.cookie("DS"), b.cookie("DSR")
+
+	bobs := with(with(form, "loginId", "bob"), "code", s.project.Code("bob"))
+	guesses := s.project.RequestCounts()[kittest.VerifyPath]
+	page = b.send(http.MethodPost, "/account/authenticator", bobs)
+	assert.Equal(t, http.StatusForbidden, page.StatusCode)
+	says(t, page, "This login ID is not yours.")
+	omits(t, page, "otpauth")
+	assert.Empty(t, page.Cookies())
+	assert.Equal(t, session+refresh, b.cookie("DS")+b.cookie("DSR"), "she is still who she was")
+	assert.Equal(t, guesses, s.project.RequestCounts()[kittest.VerifyPath], "and nobody has guessed")
+
+	t.Run("nobody is signed in", func(t *testing.T) {
+		page := newBrowser(t, s).send(http.MethodPost, "/account/authenticator", bobs)
+		assert.Equal(t, "./signin?notice=ended", location(t, page).String())
+		assert.Empty(t, page.Cookies())
+	})
+	t.Run("it cannot be told whose it is", func(t *testing.T) {
+		s.project.Fail(kittest.MePath, descopetest.Fault{Status: http.StatusInternalServerError, Times: -1})
+		page := b.send(http.MethodPost, "/account/authenticator", form)
+		assert.Equal(t, http.StatusServiceUnavailable, page.StatusCode)
+		says(t, page, "data:image/png", "the key is shown again")
+		page = b.send(http.MethodPost, "/account/authenticator", form, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")
+		assert.Equal(t, http.StatusForbidden, page.StatusCode)
+		omits(t, page, "data:image", "but not another site's")
+		s.project.Reset()
+	})
+	page = b.send(http.MethodPost, "/account/authenticator", form)
+	assert.Equal(t, "./?notice=replaced", location(t, page).String())
+}
