@@ -257,7 +257,8 @@ func acrOf(p *descopehttp.Problem) string {
 const maxForm = 128 << 10 // bytes; a QR code is most of it
 
 // parse reads what a form has sent. If that is nothing it answers with the page, and
-// returns false.
+// returns false. A name that is there twice could be one user to us and another to whoever
+// looks again.
 func (v *visit) parse(page string) bool {
 	mediaType, _, _ := strings.Cut(v.r.Header.Get("Content-Type"), ";")
 	if !strings.EqualFold(strings.TrimSpace(mediaType), "application/x-www-form-urlencoded") {
@@ -266,6 +267,11 @@ func (v *visit) parse(page string) bool {
 	}
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
 	err := v.r.ParseForm()
+	for _, values := range v.r.PostForm {
+		if len(values) > 1 && err == nil {
+			err = errors.New("a field twice")
+		}
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
