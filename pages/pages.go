@@ -167,6 +167,14 @@ func isAddress(s string) bool {
 // A route is what serves one address. Without a post it takes none.
 type route struct{ get, post func(*visit) }
 
+// allow returns the methods that the address takes, as in the header of that name.
+func (rt *route) allow() string {
+	if rt.post == nil {
+		return "GET, HEAD"
+	}
+	return "GET, HEAD, POST"
+}
+
 var routes = map[string]*route{
 	"":                   {get: (*visit).account},
 	"signin":             {get: loaded((*visit).signInPage), post: (*visit).signIn},
@@ -200,7 +208,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost && rt.post != nil:
 		rt.post(v)
 	default:
-		w.Header().Set("Allow", "GET, HEAD, POST")
+		w.Header().Set("Allow", rt.allow())
 		v.show(http.StatusMethodNotAllowed, "notfound")
 	}
 }
