@@ -21,11 +21,11 @@ type assets struct {
 type asset struct {
 	content     []byte
 	contentType string
+	etag        string
 }
 
 func newAssets(css string) assets {
 	a := assets{files: make(map[string]asset)}
-	hash := sha256.New()
 	for name, contentType := range map[string]string{
 		"app.js":    "text/javascript; charset=utf-8",
 		"icon.svg":  "image/svg+xml",
@@ -38,13 +38,15 @@ func newAssets(css string) assets {
 		if name == "style.css" && css != "" {
 			content = append(append(content, '\n'), css...)
 		}
-		a.files[name] = asset{content, contentType}
+		a.files[name] = asset{content, contentType, `"` + shortHash(content) + `"`}
 	}
-	for _, name := range []string{"app.js", "style.css"} {
-		hash.Write(a.files[name].content)
-	}
-	a.version = hex.EncodeToString(hash.Sum(nil)[:6])
+	a.version = shortHash(append(bytes.Clone(a.files["app.js"].content), a.files["style.css"].content...))
 	return a
+}
+
+func shortHash(content []byte) string {
+	hash := sha256.Sum256(content)
+	return hex.EncodeToString(hash[:6])
 }
 
 // serve reports whether name is one of the files.
@@ -55,7 +57,7 @@ func (a *assets) serve(w http.ResponseWriter, r *http.Request, name string) bool
 	}
 	h := w.Header()
 	h.Set("Content-Type", file.contentType)
-	h.Set("ETag", `"`+a.version+`"`)
+	h.Set("ETag", file.etag)
 	h.Set("Cache-Control", "no-cache") // keep it, but ask
 	if r.URL.Query().Get("v") == a.version {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")

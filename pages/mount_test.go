@@ -248,6 +248,15 @@ func TestAssets(t *testing.T) {
 	assert.Equal(t, "no-cache", old.Header.Get("Cache-Control"))
 	again := b.send(http.MethodGet, "/account/style.css", nil, "If-None-Match", old.Header.Get("ETag"))
 	assert.Equal(t, http.StatusNotModified, again.StatusCode)
+	tags := map[string]bool{}
+	other := newBrowser(t, newSite(t, edits{}))
+	for _, name := range []string{"style.css", "app.js", "icon.svg"} {
+		tags[b.open("/account/"+name).Header.Get("ETag")] = true
+		changed := name == "style.css"
+		again := other.send(http.MethodGet, "/account/"+name, nil, "If-None-Match", b.open("/account/"+name).Header.Get("ETag"))
+		assert.Equal(t, changed, again.StatusCode == http.StatusOK, "%s: its tag is that of its own content", name)
+	}
+	assert.Len(t, tags, 3)
 }
 
 // An application's own words, shell and pages.
