@@ -167,8 +167,10 @@ func TestRefuse(t *testing.T) {
 	var problem struct{ Code string }
 	require.NoError(t, json.Unmarshal([]byte(res.body), &problem))
 	assert.Equal(t, "missing_role", problem.Code)
-	for _, header := range []string{"HX-Request", "X-Requested-With"} {
-		res := b.send(http.MethodGet, "/admin", nil, header, "true")
+	for header, value := range map[string]string{
+		"HX-Request": "true", "X-Requested-With": "XMLHttpRequest", "Sec-Purpose": "prefetch;prerender", "Purpose": "prefetch",
+	} {
+		res := b.send(http.MethodGet, "/admin", nil, header, value)
 		assert.Equal(t, "application/problem+json", res.Header.Get("Content-Type"), header)
 	}
 	page = b.send(http.MethodPost, "/orders", url.Values{}, "Sec-Fetch-Site", "cross-site")

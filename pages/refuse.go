@@ -34,10 +34,12 @@ func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	v.away(problemOf(err))
 }
 
-// wantsPage reports whether a browser is about to show the answer.
+// wantsPage reports whether a browser is about to show the answer. What it fetches ahead it
+// may show later, when the page would no longer be true.
 func wantsPage(r *http.Request) bool {
 	h := r.Header
-	return strings.Contains(h.Get("Accept"), "text/html") && h.Get("HX-Request") == "" && h.Get("X-Requested-With") == "" && h.Get("Upgrade") == ""
+	ahead := strings.Contains(h.Get("Sec-Purpose"), "prefetch") || h.Get("Purpose") == "prefetch"
+	return strings.Contains(h.Get("Accept"), "text/html") && !ahead && h.Get("HX-Request") == "" && h.Get("X-Requested-With") == "" && h.Get("Upgrade") == ""
 }
 
 // refused says what somebody may not do. Who that is, is not asked: anybody can have as many of
