@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/descopehttp/descopehttp"
@@ -12,24 +13,23 @@ import (
 	"github.com/descopehttp/descopehttp/pages"
 )
 
-// addDemo puts a project in memory in the place of Descope. It tells anybody the code of anybody.
+// addDemo puts a project in memory in the place of Descope. Its panel tells anybody the code of anybody.
 func addDemo(mux *http.ServeMux, cfg *descopehttp.Config, o *pages.Options, life time.Duration) {
 	project := descopetest.NewServer()
-	project.Configure(func(s *descopetest.Settings) {
-		s.SessionTTL, s.StepUpTTL, s.RotateRefresh = life, time.Minute, true
-	})
+	project.Configure(func(s *descopetest.Settings) { s.SessionTTL, s.StepUpTTL, s.RotateRefresh = life, time.Minute, true })
 	project.AddUser(descopetest.User{LoginID: "ada@example.com", Name: "Ada Lovelace", Roles: []string{"admin"}})
 	cfg.ProjectID, cfg.BaseURL, cfg.HTTPClient = project.ProjectID(), project.URL(), project.Client()
-	cfg.Leeway = -1 // one clock: a session ends on the second
-	o.Templates, _ = fs.Sub(files, "demo")
-	mux.Handle("/demo/", http.NewCrossOriginProtection().Handler(panel(project)))
+	cfg.Leeway = -1               // one clock: a session ends on the second
+	if cfg.Cookies.InsecureHTTP { // on loopback: from elsewhere, anybody can write a Host of this machine
+		o.Templates, _ = fs.Sub(files, "demo")
+		mux.Handle("/demo/", http.NewCrossOriginProtection().Handler(panel(project)))
+	}
 }
 
 // panel answers demo.js at the names of this machine. Others may be led here (DNS rebinding).
 func panel(project *descopetest.Server) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, _ := net.SplitHostPort(r.Host)
-		loginID, now := r.FormValue("loginId"), time.Now().Unix()
+		host, loginID, now := (&url.URL{Host: r.Host}).Hostname(), r.FormValue("loginId"), time.Now().Unix()
 		switch action := r.Method + " " + r.URL.Path; {
 		case host != "localhost" && !net.ParseIP(host).IsLoopback():
 			http.Error(w, "The demo is for this machine's own browser.", http.StatusMisdirectedRequest)

@@ -46,13 +46,13 @@ func startDemo(t *testing.T, args ...string) *browser {
 }
 
 // startOn runs it with a Descope of its own.
-func startOn(t *testing.T, descope http.Handler, projectID string) (*browser, *kittest.Program) {
+func startOn(t *testing.T, descope http.Handler, projectID string, args ...string) (*browser, *kittest.Program) {
 	t.Helper()
 	server := httptest.NewServer(descope)
 	t.Cleanup(server.Close)
 	t.Setenv("DESCOPE_PROJECT_ID", projectID)
 	t.Setenv("DESCOPE_BASE_URL", server.URL)
-	p := kittest.Start(t, program())
+	p := kittest.Start(t, program(args...))
 	return newBrowser(t, p.URL), p
 }
 
@@ -226,6 +226,9 @@ func TestDemoAnswersOwnPagesOnly(t *testing.T) {
 		u.Host:                      http.StatusOK,
 		"localhost:" + u.Port():     http.StatusOK,
 		"[::1]:" + u.Port():         http.StatusOK,
+		"localhost":                 http.StatusOK, // on port 80
+		"127.0.0.1":                 http.StatusOK,
+		"[::1]":                     http.StatusOK,
 		"evil.example:" + u.Port():  http.StatusMisdirectedRequest,
 		"evil.example":              http.StatusMisdirectedRequest,
 		"127.0.0.1.evil.example:80": http.StatusMisdirectedRequest,
@@ -291,15 +294,31 @@ func TestDescopeAway(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, b.open("/orders").StatusCode)
 }
 
+// Other machines can write any Host: where they can connect, nobody is told a code.
+func TestNoPanelOffLoopback(t *testing.T) {
+	b := startDemo(t, "-addr", "0.0.0.0:0")
+	u, err := url.Parse(b.base)
+	require.NoError(t, err)
+	b.base = "http://127.0.0.1:" + u.Port()
+	for _, what := range []string{"GET code", "GET requests", "GET demo.js", "POST expire", "POST rotate"} {
+		method, name, _ := strings.Cut(what, " ")
+		r := b.send(method, "/demo/"+name+"?loginId="+kittest.Ada, "", "Host", "localhost:"+u.Port())
+		assert.Equal(t, http.StatusNotFound, r.StatusCode, what)
+	}
+	assert.NotContains(t, b.open("/account/signin").body, "/demo/", "no page asks for it")
+}
+
 // Off loopback there must be TLS in front, and the cookies are made for it.
 func TestCookiesAreSecureOffLoopback(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "0.0.0.0:0"} {
 		t.Run(addr, func(t *testing.T) {
-			b := startDemo(t, "-addr", addr)
+			project := descopetest.NewServer()
+			project.AddUser(descopetest.User{LoginID: kittest.Ada})
+			b, _ := startOn(t, project, project.ProjectID(), "-addr", addr)
 			u, err := url.Parse(b.base)
 			require.NoError(t, err)
 			b.base = "http://127.0.0.1:" + u.Port()
-			r := b.send(http.MethodPost, mount+kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+b.code(kittest.Ada)+`"}`, "Content-Type", "application/json")
+			r := b.send(http.MethodPost, mount+kittest.VerifyPath, `{"loginId":"`+kittest.Ada+`","code":"`+project.Code(kittest.Ada)+`"}`, "Content-Type", "application/json")
 			require.Equal(t, http.StatusOK, r.StatusCode, r.body)
 			require.Len(t, r.Cookies(), 2)
 			for _, c := range r.Cookies() {
