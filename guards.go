@@ -73,10 +73,10 @@ func StepUp() Guard {
 
 // StepUpWithin returns a Guard that asks for a code typed at most d ago: in a step-up, or in
 // the sign-in or other verify through this Auth that brought the very session token of the
-// request. A renewal ends that, whatever its "iat" says; replicas know of each other's for
-// ten minutes with a Config.RefreshStore, and ask again without one. It answers 401
-// step_up_required with the challenge of RFC 9470, d as its max_age. It panics unless d is a
-// second or more.
+// request. A renewal ends that, whatever its "iat" says, and so does a sign-out; replicas
+// know of each other's for ten minutes with a Config.RefreshStore, and ask again without
+// one. It answers 401 step_up_required with the challenge of RFC 9470, d as its max_age. It
+// panics unless d is a second or more.
 func StepUpWithin(d time.Duration) Guard {
 	if d < time.Second {
 		panic("descopehttp: StepUpWithin needs a second or more")

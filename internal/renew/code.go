@@ -61,7 +61,7 @@ func (r *Renewer) CodeTyped(ctx context.Context, session string, issued time.Tim
 
 // ForgetCode has a session token be the answer to no code any more: its user has signed out.
 func (r *Renewer) ForgetCode(ctx context.Context, session string) {
-	r.codes.put(session, time.Time{}, time.Now(), sharedKept)
+	r.codes.put(session, time.Time{}, time.Now(), toldKept)
 	if r.shared != nil {
 		r.shared.noteCode(ctx, session, time.Time{}, sharedKept)
 	}
