@@ -61,9 +61,9 @@ func rowOf(name string, attributes attribute.Set) string {
 		case !ok:
 			row += " | "
 		case key == "descopehttp.cached":
-			row += " | " + map[bool]string{true: "cached"}[value.Emit() == "true"]
+			row += " | " + map[bool]string{true: "cached"}[value.String() == "true"]
 		default:
-			row += " | " + value.Emit()
+			row += " | " + value.String()
 		}
 	}
 	return row
