@@ -68,11 +68,10 @@ type flow struct {
 
 // A caller is who sent the request of a flow, as far as that can be told here.
 type caller struct {
-	refresh  *token.Token // nil: err says why
-	inHeader bool         // it came in the Authorization header
-	stepUp   bool         // the session cookie is valid and shows a step-up
-	session  string       // the session token, if the cookie is valid
-	err      error
+	refresh *token.Token // nil: err says why
+	stepUp  bool         // the session cookie is valid and shows a step-up
+	session string       // the session token, if the cookie is valid
+	err     error
 }
 
 // restart begins the budget of the flow anew.
@@ -155,7 +154,7 @@ func (a *Auth) callerOf(f *flow, bearer string) caller {
 		if err != nil {
 			return caller{err: problem.InvalidRefreshToken.Because(problem.Of(err).Reason)}
 		}
-		return caller{refresh: t, inHeader: true}
+		return caller{refresh: t}
 	}
 	// Behind a middleware that has just renewed the session, the cookies are gone from the
 	// request, and those in the answer may never arrive: it is the token from before that

@@ -56,7 +56,8 @@ func (a *Auth) SignUp(w http.ResponseWriter, r *http.Request, in SignUp) (*NewKe
 	return run(a, signUpTerms, w, r, func(f *flow) (*NewKey, error) {
 		req := &descope.SignUpRequest{LoginID: in.LoginID}
 		req.User.Name, req.User.Email, req.User.Phone = in.Name, in.Email, in.Phone
-		return a.newKeyOf(f)(a.signUp(f, req))
+		answer, err := a.signUp(f, req)
+		return a.newKeyOf(f, answer, err)
 	})
 }
 
@@ -95,7 +96,8 @@ func (a *Auth) SignIn(w http.ResponseWriter, r *http.Request, in SignIn) (*Sessi
 // Config.StepUpForUpdate the problem may be step_up_required.
 func (a *Auth) NewKey(w http.ResponseWriter, r *http.Request, loginID string) (*NewKey, error) {
 	return run(a, updateTerms, w, r, func(f *flow) (*NewKey, error) {
-		return a.newKeyOf(f)(a.newKey(f, loginID))
+		answer, err := a.newKey(f, loginID)
+		return a.newKeyOf(f, answer, err)
 	})
 }
 
@@ -135,15 +137,13 @@ func (a *Auth) User(w http.ResponseWriter, r *http.Request) (*User, error) {
 }
 
 // newKeyOf reads the key of an answer, which no cache may keep with the page that shows it.
-func (a *Auth) newKeyOf(f *flow) func(*descope.Answer, error) (*NewKey, error) {
-	return func(answer *descope.Answer, err error) (*NewKey, error) {
-		if err != nil {
-			return nil, err
-		}
-		a.cookies.ForbidCaching(f.w)
-		key := answer.NewKey()
-		return &NewKey{ProvisioningURL: key.ProvisioningURL, Key: key.Key, QR: key.Image}, nil
+func (a *Auth) newKeyOf(f *flow, answer *descope.Answer, err error) (*NewKey, error) {
+	if err != nil {
+		return nil, err
 	}
+	a.cookies.ForbidCaching(f.w)
+	key := answer.NewKey()
+	return &NewKey{ProvisioningURL: key.ProvisioningURL, Key: key.Key, QR: key.Image}, nil
 }
 
 func userOf(u *descope.User) *User {
@@ -306,8 +306,11 @@ func (a *Auth) secondFactorOf(f *flow, options map[string]any) (*token.Token, er
 	return f.caller.refresh, err
 }
 
-// findCaller is for a flow that does not need one in each case.
+// findCaller is for a flow that does not need one in each case; once is enough.
 func (a *Auth) findCaller(f *flow) error {
+	if f.caller.refresh != nil {
+		return nil
+	}
 	bearer, err := a.api.RefreshBearer(f.r.Header)
 	if err != nil {
 		return err
