@@ -54,6 +54,7 @@ var arrows = map[string]struct{ own, others string }{
 
 	// For tests alone.
 	"internal/adaptertest": {own: "descopehttp descopetest kittest", others: "stretchr/testify"},
+	"internal/audittest":   {own: "descopehttp descopetest/audit kittest", others: "stretchr/testify"},
 	"internal/kittest":     {own: "descopehttp descopetest", others: "stretchr/testify golang-jwt/jwt/v5"},
 	"internal/redistest":   {},
 	"internal/consumers":   {},

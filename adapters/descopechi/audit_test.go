@@ -4,14 +4,13 @@ import (
 	"io"
 	"net/http"
 	"testing"
-	"testing/synctest"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/stretchr/testify/assert"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/adapters/descopechi"
 	"github.com/descopehttp/descopehttp/descopetest/audit"
+	"github.com/descopehttp/descopehttp/internal/audittest"
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
@@ -21,34 +20,21 @@ var editor = descopehttp.TenantRole(func(r *http.Request) string { return r.Path
 
 // Nothing is found of a router whose routes are guarded.
 func TestAuditOfGuardedRoutes(t *testing.T) {
-	for _, loginURL := range []string{"", "/signin"} {
-		synctest.Test(t, func(t *testing.T) {
-			k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = loginURL })
-			e := chi.NewRouter()
-			e.With(descopechi.LoadSession(k.Auth)).Handle("/", secret)
-			e.Group(func(e chi.Router) {
-				e.Use(descopechi.RequireSession(k.Auth))
-				e.Handle("/account", secret)
-			})
-			e.Route("/admin", func(e chi.Router) {
-				e.Use(descopechi.Require(k.Auth, descopehttp.Role("admin")))
-				e.Handle("/users", secret)
-			})
-			e.With(descopechi.Require(k.Auth, editor)).Handle("/t/{tenant}", secret)
-			e.With(descopechi.Require(k.Auth, descopehttp.StepUp())).Handle("/payout", secret)
-			report := audit.Routes(e, k.Project,
-				audit.Route{For: audit.Anyone()},
-				audit.Route{Path: "/account"},
-				audit.Route{Method: "POST", Path: "/account", Body: "name=ada", ContentType: "application/x-www-form-urlencoded"},
-				audit.Route{Path: "/admin/users", For: audit.Role("admin")},
-				audit.Route{Method: "DELETE", Path: "/admin/users", For: audit.Role("admin")},
-				audit.Route{Path: "/t/acme", For: audit.TenantRole("acme", "editor")},
-				audit.Route{Path: "/payout", For: audit.SteppedUp()},
-				audit.Route{Method: "POST", Path: "/payout", Body: "{}", For: audit.SteppedUp()},
-			)
-			assert.NoError(t, report.Check(), "%s", report)
+	audittest.Guarded(t, func(auth *descopehttp.Auth) http.Handler {
+		e := chi.NewRouter()
+		e.With(descopechi.LoadSession(auth)).Handle("/", secret)
+		e.Group(func(e chi.Router) {
+			e.Use(descopechi.RequireSession(auth))
+			e.Handle("/account", secret)
 		})
-	}
+		e.Route("/admin", func(e chi.Router) {
+			e.Use(descopechi.Require(auth, descopehttp.Role("admin")))
+			e.Handle("/users", secret)
+		})
+		e.With(descopechi.Require(auth, editor)).Handle("/t/{tenant}", secret)
+		e.With(descopechi.Require(auth, descopehttp.StepUp())).Handle("/payout", secret)
+		return e
+	})
 }
 
 // What people get wrong in chi, and what is found of it.
@@ -119,13 +105,11 @@ func TestAuditOfMistakes(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := kittest.New(t)
+			audittest.Mistake(t, func(k *kittest.Kit) http.Handler {
 				e := chi.NewRouter()
 				test.mount(e, k)
-				report := audit.Routes(e, k.Project, audit.Route{Path: "/x", For: test.who})
-				assert.ErrorContains(t, report.Check(), "descopetest/audit: GET /x, for "+test.who.String()+": "+test.want)
-			})
+				return e
+			}, test.who, test.want)
 		})
 	}
 }

@@ -3,14 +3,13 @@ package descopeecho_test
 import (
 	"net/http"
 	"testing"
-	"testing/synctest"
 
 	"github.com/labstack/echo/v5"
-	"github.com/stretchr/testify/assert"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/adapters/descopeecho"
 	"github.com/descopehttp/descopehttp/descopetest/audit"
+	"github.com/descopehttp/descopehttp/internal/audittest"
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
@@ -20,28 +19,15 @@ var editor = descopehttp.TenantRole(func(r *http.Request) string { return r.Path
 
 // Nothing is found of a router whose routes are guarded.
 func TestAuditOfGuardedRoutes(t *testing.T) {
-	for _, loginURL := range []string{"", "/signin"} {
-		synctest.Test(t, func(t *testing.T) {
-			k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = loginURL })
-			e := echo.New()
-			e.GET("/", secret, descopeecho.LoadSession(k.Auth))
-			e.Any("/account", secret, descopeecho.RequireSession(k.Auth))
-			e.Group("/admin", descopeecho.Require(k.Auth, descopehttp.Role("admin"))).Any("/users", secret)
-			e.Any("/t/:tenant", secret, descopeecho.Require(k.Auth, editor))
-			e.Any("/payout", secret, descopeecho.Require(k.Auth, descopehttp.StepUp()))
-			report := audit.Routes(e, k.Project,
-				audit.Route{For: audit.Anyone()},
-				audit.Route{Path: "/account"},
-				audit.Route{Method: "POST", Path: "/account", Body: "name=ada", ContentType: "application/x-www-form-urlencoded"},
-				audit.Route{Path: "/admin/users", For: audit.Role("admin")},
-				audit.Route{Method: "DELETE", Path: "/admin/users", For: audit.Role("admin")},
-				audit.Route{Path: "/t/acme", For: audit.TenantRole("acme", "editor")},
-				audit.Route{Path: "/payout", For: audit.SteppedUp()},
-				audit.Route{Method: "POST", Path: "/payout", Body: "{}", For: audit.SteppedUp()},
-			)
-			assert.NoError(t, report.Check(), "%s", report)
-		})
-	}
+	audittest.Guarded(t, func(auth *descopehttp.Auth) http.Handler {
+		e := echo.New()
+		e.GET("/", secret, descopeecho.LoadSession(auth))
+		e.Any("/account", secret, descopeecho.RequireSession(auth))
+		e.Group("/admin", descopeecho.Require(auth, descopehttp.Role("admin"))).Any("/users", secret)
+		e.Any("/t/:tenant", secret, descopeecho.Require(auth, editor))
+		e.Any("/payout", secret, descopeecho.Require(auth, descopehttp.StepUp()))
+		return e
+	})
 }
 
 // What people get wrong in echo, and what is found of it.
@@ -103,13 +89,11 @@ func TestAuditOfMistakes(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := kittest.New(t)
+			audittest.Mistake(t, func(k *kittest.Kit) http.Handler {
 				e := echo.New()
 				test.mount(e, k)
-				report := audit.Routes(e, k.Project, audit.Route{Path: "/x", For: test.who})
-				assert.ErrorContains(t, report.Check(), "descopetest/audit: GET /x, for "+test.who.String()+": "+test.want)
-			})
+				return e
+			}, test.who, test.want)
 		})
 	}
 }

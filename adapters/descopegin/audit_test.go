@@ -3,14 +3,13 @@ package descopegin_test
 import (
 	"net/http"
 	"testing"
-	"testing/synctest"
 
 	"github.com/gin-gonic/gin"
-	"github.com/stretchr/testify/assert"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/adapters/descopegin"
 	"github.com/descopehttp/descopehttp/descopetest/audit"
+	"github.com/descopehttp/descopehttp/internal/audittest"
 	"github.com/descopehttp/descopehttp/internal/kittest"
 )
 
@@ -27,28 +26,15 @@ func withoutAbort(k *kittest.Kit) gin.HandlerFunc {
 
 // Nothing is found of a router whose routes are guarded.
 func TestAuditOfGuardedRoutes(t *testing.T) {
-	for _, loginURL := range []string{"", "/signin"} {
-		synctest.Test(t, func(t *testing.T) {
-			k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = loginURL })
-			e := gin.New()
-			e.GET("/", descopegin.LoadSession(k.Auth), secret)
-			e.Any("/account", descopegin.RequireSession(k.Auth), secret)
-			e.Group("/admin", descopegin.Require(k.Auth, descopehttp.Role("admin"))).Any("/users", secret)
-			e.Any("/t/:tenant", descopegin.Require(k.Auth, editor), secret)
-			e.Any("/payout", descopegin.Require(k.Auth, descopehttp.StepUp()), secret)
-			report := audit.Routes(e, k.Project,
-				audit.Route{For: audit.Anyone()},
-				audit.Route{Path: "/account"},
-				audit.Route{Method: "POST", Path: "/account", Body: "name=ada", ContentType: "application/x-www-form-urlencoded"},
-				audit.Route{Path: "/admin/users", For: audit.Role("admin")},
-				audit.Route{Method: "DELETE", Path: "/admin/users", For: audit.Role("admin")},
-				audit.Route{Path: "/t/acme", For: audit.TenantRole("acme", "editor")},
-				audit.Route{Path: "/payout", For: audit.SteppedUp()},
-				audit.Route{Method: "POST", Path: "/payout", Body: "{}", For: audit.SteppedUp()},
-			)
-			assert.NoError(t, report.Check(), "%s", report)
-		})
-	}
+	audittest.Guarded(t, func(auth *descopehttp.Auth) http.Handler {
+		e := gin.New()
+		e.GET("/", descopegin.LoadSession(auth), secret)
+		e.Any("/account", descopegin.RequireSession(auth), secret)
+		e.Group("/admin", descopegin.Require(auth, descopehttp.Role("admin"))).Any("/users", secret)
+		e.Any("/t/:tenant", descopegin.Require(auth, editor), secret)
+		e.Any("/payout", descopegin.Require(auth, descopehttp.StepUp()), secret)
+		return e
+	})
 }
 
 // What people get wrong in gin, and what is found of it.
@@ -120,13 +106,11 @@ func TestAuditOfMistakes(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := kittest.New(t)
+			audittest.Mistake(t, func(k *kittest.Kit) http.Handler {
 				e := gin.New()
 				test.mount(e, k)
-				report := audit.Routes(e, k.Project, audit.Route{Path: "/x", For: test.who})
-				assert.ErrorContains(t, report.Check(), "descopetest/audit: GET /x, for "+test.who.String()+": "+test.want)
-			})
+				return e
+			}, test.who, test.want)
 		})
 	}
 }
