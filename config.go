@@ -120,7 +120,8 @@ type Config struct {
 	LoginURL string
 
 	// PathPrefix is what a proxy in front cuts off every path, such as "/shop", to be put in
-	// front of "return_to". Prefixes that this server's own router cuts off are known.
+	// front of "return_to", and of "/" for a form without a way back. Prefixes that this
+	// server's own router cuts off are known.
 	PathPrefix string
 
 	// StepUpForUpdate makes the update flow ask for a step-up before it replaces

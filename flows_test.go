@@ -309,16 +309,17 @@ func TestFormsSignIn(t *testing.T) {
 // A form is sent back to its own page, or else to the one that LoginURL names, and to no
 // other site.
 func TestFormsGoBack(t *testing.T) {
-	for _, tt := range []struct{ name, referer, login, want string }{
-		{"its page", "http://example.com/a?b=c", "/signin", "/a?b=c&error=missing_field"},
-		{"another site", "http://evil.example/a", "/signin", "/signin?error=missing_field"},
-		{"an address that is read as another site", "http://example.com//evil.example/x", "/signin", "/signin?error=missing_field"},
-		{"none", "", "/signin", "/signin?error=missing_field"},
-		{"none at all", "", "", "/?error=missing_field"},
-		{"no address", "::", "", "/?error=missing_field"},
+	for _, tt := range []struct{ name, referer, login, prefix, want string }{
+		{"its page", "http://example.com/a?b=c", "/signin", "", "/a?b=c&error=missing_field"},
+		{"another site", "http://evil.example/a", "/signin", "", "/signin?error=missing_field"},
+		{"an address that is read as another site", "http://example.com//evil.example/x", "/signin", "", "/signin?error=missing_field"},
+		{"none", "", "/signin", "", "/signin?error=missing_field"},
+		{"none at all", "", "", "", "/?error=missing_field"},
+		{"none behind a proxy that cuts a prefix off", "", "", "/shop", "/shop/?error=missing_field"},
+		{"no address", "::", "", "", "/?error=missing_field"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = tt.login })
+			k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL, c.PathPrefix = tt.login, tt.prefix })
 			r := posted(kittest.VerifyPath)
 			r.Header.Set("Referer", tt.referer)
 			requireSent(t, kittest.Serve(k.Handler(), r), tt.want)

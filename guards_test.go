@@ -549,6 +549,8 @@ func TestWhatIsAPageView(t *testing.T) {
 	res := onWire(t, h, http.MethodPost, "/part", "HX-Request", "true", "HX-Current-URL", "https://app.example/list?page=2", "Sec-Fetch-Mode", "cors")
 	assert.Equal(t, "/signin?return_to=%2Flist%3Fpage%3D2", res.Header.Get("HX-Redirect"))
 	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
+	res = onWire(t, h, http.MethodGet, "/list?page=3", "HX-Request", "true", "HX-Boosted", "true", "HX-Current-URL", "https://app.example/list?page=2")
+	assert.Equal(t, "/signin?return_to=%2Flist%3Fpage%3D3", res.Header.Get("HX-Redirect"), "a whole page")
 	res = onWire(t, h, http.MethodGet, "/part", "HX-Request", "true", "HX-Current-URL", "https://evil.example/list")
 	assert.Equal(t, "/signin", res.Header.Get("HX-Redirect"))
 }

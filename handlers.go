@@ -1,6 +1,7 @@
 package descopehttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -173,7 +174,8 @@ func (a *Auth) panicked(r *http.Request, p any) error {
 // wrong, never a text, which any link could put there.
 func (a *Auth) sendBack(w http.ResponseWriter, r *http.Request, sent url.Values, err error) {
 	h := w.Header()
-	to := visit.LocalOr(sent.Get(visit.ReturnTo), visit.WayBack(r))
+	home := a.refusals.pathPrefix + "/"
+	to := visit.LocalOr(sent.Get(visit.ReturnTo), visit.WayBack(r, home))
 	if err != nil {
 		f := problem.Of(err)
 		problem.AnnounceRetry(h, f)
@@ -181,7 +183,7 @@ func (a *Auth) sendBack(w http.ResponseWriter, r *http.Request, sent url.Values,
 		if page == "" && a.refusals.loginURL != nil {
 			page = a.refusals.loginURL.String()
 		}
-		to = visit.WithError(page, f.Code)
+		to = visit.WithError(cmp.Or(page, home), f.Code)
 	}
 	h.Set("Location", to)
 	h.Set("Cache-Control", "no-store")

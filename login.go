@@ -16,8 +16,9 @@ import (
 // path of this server. Whatever else a link to the login page may carry, such as
 // "//evil.example", comes back as "/": a login page that sends people where a
 // link says lends its name to any site.
+// Behind a proxy that cuts off a prefix, "/" is what says that there is no way back.
 func ReturnTo(r *http.Request) string {
-	return visit.WayBack(r)
+	return visit.WayBack(r, "/")
 }
 
 // acrValues tell the login page that a session is not enough.
@@ -37,7 +38,7 @@ func (x *refusals) sendToLogin(w http.ResponseWriter, r *http.Request, f *proble
 		return problem.LoginPage.Because("the login page asks for a session")
 	}
 	back := asked
-	if !isPage || r.Method == http.MethodPost {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || visit.IsPart(r) {
 		back = visit.Shown(r)
 	}
 	h := w.Header()

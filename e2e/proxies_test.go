@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,7 @@ import (
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
 	"github.com/descopehttp/descopehttp/internal/kittest"
+	"github.com/descopehttp/descopehttp/pages"
 )
 
 // nginxConfig has the lines of docs/production.md, and a cache in front of /cached/ that keeps
@@ -37,6 +39,7 @@ http {
 	server {
 		listen %[2]s;
 		location / { proxy_pass http://%[3]s; proxy_buffer_size 32k; proxy_buffers 8 32k; }
+		location /shop/ { proxy_pass http://%[3]s/; proxy_buffer_size 32k; proxy_buffers 8 32k; }
 		location /small/ { proxy_pass http://%[3]s/; proxy_buffer_size 1k; proxy_buffers 8 1k; proxy_busy_buffers_size 2k; }
 		location /cached/ { proxy_pass http://%[3]s; proxy_cache c; proxy_cache_valid 200 1m; proxy_ignore_headers Set-Cookie; add_header X-Cache $upstream_cache_status; }
 	}
@@ -192,6 +195,61 @@ func TestNginxLines(t *testing.T) {
 	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
 	res, _ = ask(t, "POST", site+"/small"+kittest.VerifyPath, fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Bob, k.Project.Code(kittest.Bob)), header...)
 	assert.Equal(t, http.StatusBadGateway, res.StatusCode)
+}
+
+// Nginx cuts a prefix off every path: each address that a browser gets has it all the same.
+func TestNginxCutsAPrefix(t *testing.T) {
+	b := newBrowser(t)
+	project := descopetest.NewServer()
+	project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+	auth, p, err := pages.New(descopehttp.Config{
+		ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client(),
+		Cookies: descopehttp.Cookies{InsecureHTTP: true}, PathPrefix: "/shop", Logger: slog.New(slog.DiscardHandler),
+	}, pages.Options{})
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	mux.Handle("/account/", p)
+	mux.Handle("/orders", auth.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, `<p>Orders</p><form method="post"><button>Order</button></form>`)
+	})))
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "shop window") })
+	mux.HandleFunc("/form", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<form method="post" action="/shop/account%s"><input type="hidden" name="loginId" value="%s">
+			<input type="hidden" name="code" value="%s"><button>In</button></form>`, kittest.VerifyPath, kittest.Ada, project.Code(kittest.Ada))
+	})
+	mux.HandleFunc("/favicon.ico", http.NotFound)
+	project.AddUser(descopetest.User{LoginID: kittest.Ada})
+	site := startNginx(t, mux)
+	signIn := func() {
+		b.fill("Login ID", kittest.Ada)
+		b.fill("Code", project.Code(kittest.Ada))
+		b.sendForm()
+	}
+
+	b.open(site + "/shop/orders?page=2")
+	b.at("/shop/account/signin")
+	signIn()
+	b.at("/shop/orders")
+	assert.Equal(t, "?page=2", evaluate[string](b, "location.search"))
+
+	b.setCookies(site, map[string]string{"DS": "", "DSR": ""})
+	b.click("Order")
+	b.at("/shop/account/signin")
+	assert.Equal(t, "?return_to=%2Fshop%2Forders%3Fpage%3D2", evaluate[string](b, "location.search"))
+
+	// Without a way back.
+	b.open(site + "/shop/account/signin")
+	signIn()
+	b.at("/shop/account/")
+	b.click("Sign out")
+	b.at("/shop/account/signed-out")
+	assert.Equal(t, "/shop/", evaluate[string](b, `[...document.links].find((a) => !a.pathname.includes("/account/")).pathname`), "the way home")
+	b.open(site + "/shop/form")
+	b.click("In")
+	b.at("/shop/")
+	b.sees("shop window")
 }
 
 // Caddy as it comes: it passes Host on, with its port, and writes X-Forwarded-For itself, so

@@ -62,7 +62,8 @@ type Options struct {
 	// URL. The default is a lock.
 	Logo string
 
-	// Home is the address of the application's own first page. The default is "/".
+	// Home is the address of the application's own first page. The default is "/", behind
+	// what Config.PathPrefix names.
 	Home string
 
 	// CSS is added to the style sheet. Custom properties are enough for most:
@@ -112,7 +113,7 @@ type Pages struct {
 // [descopehttp.New] reports it, and in o. Each template is executed with samples of
 // what it may see, so a mistake in one is an error here and not of a request.
 func New(cfg descopehttp.Config, o Options) (*descopehttp.Auth, *Pages, error) {
-	o.Prefix, o.Home = cmp.Or(o.Prefix, "/account/"), cmp.Or(o.Home, "/")
+	o.Prefix, o.Home = cmp.Or(o.Prefix, "/account/"), cmp.Or(o.Home, cfg.PathPrefix+"/")
 	p := &Pages{
 		log:        cmp.Or(cfg.Logger, slog.Default()),
 		options:    o,

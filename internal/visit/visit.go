@@ -77,6 +77,10 @@ func isForm(h http.Header) bool {
 // and goes elsewhere if HX-Redirect says so.
 func IsHTMX(r *http.Request) bool { return r.Header.Get("HX-Request") == "true" }
 
+// IsPart reports whether the answer will be a part of the page that the user looks at. htmx
+// also asks for whole pages, where it takes links over.
+func IsPart(r *http.Request) bool { return IsHTMX(r) && r.Header.Get("HX-Boosted") != "true" }
+
 // Asked returns the path with its query that the browser has asked for, as far as the request
 // shows it: net/http keeps it where routers cut prefixes off. prefix is what a proxy has
 // cut off before. It is "" for what is no path.
@@ -168,9 +172,9 @@ func LoginAddress(login *url.URL, back, acr string) string {
 	return address.String()
 }
 
-// WayBack reads it from the request for the login page, "/" if there is none on this server.
-func WayBack(r *http.Request) string {
-	return LocalOr(r.URL.Query().Get(ReturnTo), "/")
+// WayBack reads it from the request for the login page; home is where none on this server leads.
+func WayBack(r *http.Request, home string) string {
+	return LocalOr(r.URL.Query().Get(ReturnTo), home)
 }
 
 // LocalOr returns path if it is one of this server, or else otherwise.
@@ -181,10 +185,10 @@ func LocalOr(path, otherwise string) string {
 	return otherwise
 }
 
-// WithError returns the address of a page, "/" for "", that is told the code of an error.
+// WithError returns the address of a page that is told the code of an error.
 func WithError(page, code string) string {
 	u, err := url.Parse(page)
-	if err != nil || page == "" {
+	if err != nil {
 		u = &url.URL{Path: "/"}
 	}
 	q := u.Query()
