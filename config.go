@@ -176,9 +176,9 @@ type Config struct {
 // ClientIPFromHeader returns a Config.ClientIP for a server behind proxies, which believes
 // the header name, such as X-Forwarded-For or X-Real-IP, from trusted peers only: from the
 // right, the first address counts that is not one of trusted. With or without a port, it
-// must parse: an entry that does not is "cannot be told", never skipped. It panics without
-// trusted, and on Forwarded (RFC 7239), which is of another form. The function is safe for
-// concurrent use.
+// must parse: an entry that does not is "cannot be told", never skipped; so is a peer on a
+// Unix socket, which has no address. It panics without trusted, on one that is not valid, and
+// on Forwarded (RFC 7239), which is of another form. The function is safe for concurrent use.
 func ClientIPFromHeader(name string, trusted ...netip.Prefix) func(*http.Request) netip.Addr {
 	return guess.FromHeader(name, trusted)
 }

@@ -413,7 +413,7 @@ func TestClassroom(t *testing.T) {
 // A header is believed from trusted proxies only, from the right, and what does not parse is
 // never skipped.
 func TestClientIPFromHeader(t *testing.T) {
-	lan, ip6 := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")
+	lan, ip6, mapped := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("::ffff:192.0.2.0/120")
 	const none = "invalid IP"
 	for name, tt := range map[string]struct {
 		peer  string
@@ -436,12 +436,21 @@ func TestClientIPFromHeader(t *testing.T) {
 		"an empty entry":              {"10.0.0.1:1", []string{"203.0.113.7,"}, none},
 		"no header":                   {"10.0.0.1:1", nil, none},
 		"a socket without addresses":  {"@", []string{"203.0.113.7"}, none},
+		"with a zone":                 {"[fd00::1%eth0]:1", []string{"fe80::7%eth0"}, "fe80::7"},
+		"half a bracket":              {"10.0.0.1:1", []string{"[2001:db8::7"}, none},
+		"the other half":              {"10.0.0.1:1", []string{"2001:db8::7]"}, none},
+		"a port that is none":         {"10.0.0.1:1", []string{"203.0.113.7:http"}, none},
+		"of RFC 7239":                 {"10.0.0.1:1", []string{`for="[2001:db8::7]:443"`}, none},
+		"an empty line":               {"10.0.0.1:1", []string{"203.0.113.7", ""}, none},
+		"mapped prefix":               {"192.0.2.1:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		"beside the mapped prefix":    {"192.0.3.1:1", []string{"203.0.113.7"}, "192.0.3.1"},
 	} {
 		r := kittest.Get("/")
 		r.RemoteAddr, r.Header["X-Forwarded-For"] = tt.peer, tt.lines
-		assert.Equal(t, tt.want, descopehttp.ClientIPFromHeader("X-Forwarded-For", lan, ip6)(r).String(), name)
+		assert.Equal(t, tt.want, descopehttp.ClientIPFromHeader("X-Forwarded-For", lan, ip6, mapped)(r).String(), name)
 	}
 	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("X-Real-IP") })
+	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("X-Real-IP", lan, netip.Prefix{}) }, "nobody would be believed, without a word")
 	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("forwarded", lan) })
 }
 

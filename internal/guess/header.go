@@ -10,13 +10,18 @@ import (
 // FromHeader returns the address that a header names which trusted proxies write. The root
 // package documents and exports it.
 func FromHeader(name string, trusted []netip.Prefix) func(*http.Request) netip.Addr {
-	if len(trusted) == 0 {
+	if len(trusted) == 0 || slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return !p.IsValid() }) {
 		panic("descopehttp: ClientIPFromHeader needs the addresses of your proxies")
 	}
 	if name == "" || strings.EqualFold(name, "Forwarded") {
 		panic("descopehttp: ClientIPFromHeader takes a header of addresses, such as X-Forwarded-For")
 	}
 	trusted = slices.Clone(trusted)
+	for i, p := range trusted {
+		if p.Addr().Is4In6() && p.Bits() >= 96 { // as addresses are
+			trusted[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+	}
 	isTrusted := func(addr netip.Addr) bool {
 		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 	}
@@ -40,6 +45,9 @@ func parseAddr(s string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return ap.Addr().Unmap().WithZone("")
 	}
-	addr, _ := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		s = s[1 : len(s)-1]
+	}
+	addr, _ := netip.ParseAddr(s)
 	return addr.Unmap().WithZone("")
 }
