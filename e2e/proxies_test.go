@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,30 +26,40 @@ import (
 	"github.com/descopehttp/descopehttp/pages"
 )
 
-// nginxConfig has the lines of docs/production.md, and a cache in front of /cached/ that keeps
-// whatever it may.
+// nginxConfig has the LINES of docs/production.md, the same without some of them, and a cache
+// in front of /cached/ that keeps whatever it may.
 const nginxConfig = `daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
 events { worker_connections 64; }
 http {
 	access_log off;
 	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
 	proxy_cache_path %[1]s/cache keys_zone=c:1m;
-	proxy_set_header Host $http_host;
-	proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-	proxy_set_header X-Forwarded-Proto $scheme;
 	server {
 		listen %[2]s;
-		location / { proxy_pass http://%[3]s; proxy_buffer_size 32k; proxy_buffers 8 32k; }
-		location /shop/ { proxy_pass http://%[3]s/; proxy_buffer_size 32k; proxy_buffers 8 32k; }
-		location /small/ { proxy_pass http://%[3]s/; proxy_buffer_size 1k; proxy_buffers 8 1k; proxy_busy_buffers_size 2k; }
+		LINES
+		location /default/ { proxy_pass http://%[3]s/; proxy_set_header Host $http_host; }
+		location /portless/ { proxy_pass http://%[3]s/; proxy_set_header Host $host; }
+		location /shop/ { proxy_pass http://%[3]s/; proxy_set_header Host $http_host; proxy_buffer_size 32k; proxy_buffers 8 32k; }
 		location /cached/ { proxy_pass http://%[3]s; proxy_cache c; proxy_cache_valid 200 1m; proxy_ignore_headers Set-Cookie; add_header X-Cache $upstream_cache_status; }
 	}
 }`
 
+// nginxLines are those of docs/production.md.
+func nginxLines(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("testdata", "docs", "production.md"))
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(page), "\n```nginx\n")
+	lines, _, found := strings.Cut(rest, "```\n")
+	require.True(t, found)
+	require.Contains(t, lines, "http://127.0.0.1:8080")
+	return strings.ReplaceAll(lines, "127.0.0.1:8080", "%[3]s")
+}
+
 // startNginx runs nginx in front of h and returns its address.
 func startNginx(t *testing.T, h http.Handler) string {
 	t.Helper()
-	return startProxy(t, "nginx", h, nginxConfig, func(folder, config string) []string {
+	return startProxy(t, "nginx", h, strings.Replace(nginxConfig, "LINES", nginxLines(t), 1), func(folder, config string) []string {
 		args := []string{"-p", folder, "-c", config, "-e", "stderr"}
 		if os.Getuid() == 0 {
 			args = append(args, "-g", "user root;")
@@ -122,12 +133,18 @@ func startProxy(t *testing.T, name string, h http.Handler, config string, args f
 
 func ask(t *testing.T, method, address, body string, header ...string) (*http.Response, string) {
 	t.Helper()
+	return askBy(t, http.DefaultTransport, method, address, body, header...)
+}
+
+func askBy(t *testing.T, way http.RoundTripper, method, address, body string, header ...string) (*http.Response, string) {
+	t.Helper()
 	r, err := http.NewRequest(method, address, strings.NewReader(body))
 	require.NoError(t, err)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	res, err := http.DefaultTransport.RoundTrip(r)
+	r.Host = cmp.Or(r.Header.Get("Host"), r.Host)
+	res, err := way.RoundTrip(r)
 	require.NoError(t, err)
 	defer res.Body.Close()
 	read, err := io.ReadAll(res.Body)
@@ -149,9 +166,15 @@ func TestNginxCachesNothingOfAUser(t *testing.T) {
 		w.Header().Set("Cache-Control", "public, max-age=60")
 		greet(w, r)
 	})
+	forAll := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		w.Header().Del("Vary")
+		io.WriteString(w, "for all")
+	})
 	files := http.FileServerFS(fstest.MapFS{"cached/static": {Data: []byte("for all"), ModTime: time.Now().Add(-time.Hour)}})
 	mux.Handle("/cached/greeting", k.LoadSession(greet))
 	mux.Handle("/cached/shared", k.LoadSession(shared))
+	mux.Handle("/cached/for-all", k.LoadSession(forAll))
 	mux.Handle("/cached/static", files)
 	site := startNginx(t, mux)
 
@@ -172,29 +195,65 @@ func TestNginxCachesNothingOfAUser(t *testing.T) {
 			assert.Empty(t, res.Cookies())
 		}
 	}
+
+	// What a handler wants shared is, but for an answer with somebody's cookies.
+	tokens := k.Project.SignIn(kittest.Ada)
+	for _, from := range []struct{ cookie, cached string }{
+		{kittest.RefreshCookie + "=" + tokens.Refresh, "MISS"}, {"", "MISS"}, {"", "HIT"}, {kittest.SessionCookie + "=" + tokens.Session, "HIT"},
+	} {
+		res, page := ask(t, "GET", site+"/cached/for-all", "", "Cookie", from.cookie)
+		assert.Equal(t, "for all", page)
+		assert.Equal(t, from.cached, res.Header.Get("X-Cache"))
+	}
 }
 
 // The lines of docs/production.md: the client's address, a Host with its port, and room for
-// the cookies of a sign-in.
+// the tokens of a sign-in, on their way out and on their way back.
 func TestNginxLines(t *testing.T) {
 	byHeader := descopehttp.ClientIPFromHeader("X-Forwarded-For", netip.MustParsePrefix("127.0.0.1/32"))
 	var seen netip.Addr
 	k := kittest.New(t, func(c *descopehttp.Config) {
-		c.Cookies.InsecureHTTP = true
 		c.ClientIP = func(r *http.Request) netip.Addr { seen = byHeader(r); return netip.MustParseAddr("203.0.113.9") }
 	})
-	site := startNginx(t, k.Handler())
-	signIn := fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Ada, k.Project.Code(kittest.Ada))
-	header := []string{"Content-Type", "application/json", "X-Forwarded-For", "203.0.113.7"}
-	res, body := ask(t, "POST", site+kittest.VerifyPath, signIn, append(header, "Origin", site)...)
-	assert.Equal(t, http.StatusOK, res.StatusCode, "Origin and Host are one, port included: %s", body)
-	assert.Len(t, res.Cookies(), 2)
-	assert.Equal(t, "203.0.113.7", seen.String(), "nginx is trusted; of what the client itself has written, the rightmost counts that is not")
+	k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+	// A JWT template may fill a token up to what a cookie holds.
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob, CustomClaims: map[string]any{"more": strings.Repeat("x", 2550)}})
+	mux := http.NewServeMux()
+	mux.Handle("/v1/auth/", k.Handler())
+	mux.Handle("/page", k.RequireSession(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	site := startNginx(t, mux)
+	from := func(ip string) http.RoundTripper {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+		transport := &http.Transport{DialContext: dialer.DialContext}
+		t.Cleanup(transport.CloseIdleConnections)
+		return transport
+	}
+	signIn := func(ip, prefix string, header ...string) *http.Response {
+		body := fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Bob, k.Project.Code(kittest.Bob))
+		res, _ := askBy(t, from(ip), "POST", site+prefix+kittest.VerifyPath, body, append(header, "Content-Type", "application/json", "X-Forwarded-For", "203.0.113.7")...)
+		return res
+	}
 
-	// Too small a buffer loses a sign-in that was good.
-	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
-	res, _ = ask(t, "POST", site+"/small"+kittest.VerifyPath, fmt.Sprintf(`{"loginId":%q,"code":%q}`, kittest.Bob, k.Project.Code(kittest.Bob)), header...)
-	assert.Equal(t, http.StatusBadGateway, res.StatusCode)
+	res := signIn("127.0.0.2", "", "Origin", site)
+	assert.Equal(t, http.StatusOK, res.StatusCode, "Origin and Host are one, port included")
+	assert.Equal(t, "127.0.0.2", seen.String(), "what the client itself has written says nothing")
+	cookies := kittest.CookiesOf(res)
+	require.Len(t, cookies, 2)
+	sent := "theme=dark"
+	for _, name := range []string{kittest.SessionCookie, kittest.RefreshCookie} {
+		require.Greater(t, len(cookies[name].Value), 4000)
+		sent += "; " + name + "=" + cookies[name].Value
+	}
+	res, _ = ask(t, "GET", site+"/page", "", "Cookie", sent)
+	assert.Equal(t, http.StatusOK, res.StatusCode)
+	require.NotContains(t, k.Logs.String(), "cookie_dropped")
+	signIn("127.0.0.1", "", "Host", "shop.example")
+	assert.Equal(t, "203.0.113.7", seen.String(), "whoever speaks from where the proxies are is one")
+	assert.Contains(t, k.Logs.String(), "cookie_dropped", "it came over http, and not from this machine")
+
+	// Without them a good sign-in is lost, and one of an older browser refused.
+	assert.Equal(t, http.StatusBadGateway, signIn("127.0.0.1", "/default").StatusCode)
+	assert.Equal(t, http.StatusForbidden, signIn("127.0.0.1", "/portless", "Origin", site).StatusCode)
 }
 
 // Nginx cuts a prefix off every path: each address that a browser gets has it all the same.
