@@ -406,6 +406,7 @@ func Example_frontEndOnAnotherPort() {
 			h := w.Header()
 			h.Set("Access-Control-Allow-Origin", frontEnd) // never "*" with credentials
 			h.Set("Access-Control-Allow-Credentials", "true")
+			h.Set("Access-Control-Expose-Headers", "Retry-After") // or the page cannot read it
 			if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 				h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
 				h.Set("Access-Control-Allow-Headers", "Content-Type, Authorization")
