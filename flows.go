@@ -48,10 +48,10 @@ type NewKey struct {
 
 // SignUp starts a sign-up and returns the key to show; a code of it, given to SignIn,
 // finishes it. Like all flows it judges r as a POST of a handler of [Auth.Handler] would
-// be: the refresh token of who calls is the cookie's, or that of the Authorization header in
-// Descope's form, where a session token is refused. It may set header fields and cookies on
-// w, writes no answer, and is safe for concurrent use. The error holds a [*Problem], which
-// says what to tell the user.
+// be: the refresh token of who calls is the cookie's, or that of the Authorization header,
+// alone or in Descope's form, where a session token is refused. It may set header fields and
+// cookies on w, writes no answer, and is safe for concurrent use. The error holds a
+// [*Problem], which says what to tell the user.
 func (a *Auth) SignUp(w http.ResponseWriter, r *http.Request, in SignUp) (*NewKey, error) {
 	return run(a, signUpTerms, w, r, func(f *flow) (*NewKey, error) {
 		req := &descope.SignUpRequest{LoginID: in.LoginID}

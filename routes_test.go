@@ -159,13 +159,14 @@ func TestFlowsEndInTime(t *testing.T) {
 
 // What the Authorization header of a flow may be.
 //
-// Rule: flows: Bearer names the project.
+// Rule: flows: Bearer names the project, or is a refresh token alone.
 func TestFlowAuthorization(t *testing.T) {
 	h := kittest.NewHostile(t)
 	h.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
 	project := h.Project.ProjectID()
 	adas, bobs := h.Project.SignIn(kittest.Ada), h.Project.SignIn(kittest.Bob)
 	dead := h.With(map[string]any{"drn": "DSR", "exp": time.Now().Add(-time.Minute).Unix()})
+	foreign := h.With(map[string]any{"drn": "DSR", "iss": "P2otherotherotherotherotherother"})
 	forged := adas.Refresh[:len(adas.Refresh)-6] + "AAAAAA"
 	require.NoError(t, h.Ready(t.Context()))
 
@@ -193,6 +194,10 @@ func TestFlowAuthorization(t *testing.T) {
 		{"session token in the refresh cookie", nil, adas.Session, "no_refresh_token"},
 		{"session token as bearer", []string{"Bearer " + adas.Session}, adas.Refresh, "foreign_project"},
 		{"refresh token as bearer", []string{"Bearer " + adas.Refresh}, adas.Refresh, kittest.Ada},
+		{"dead token alone, good cookie", []string{"Bearer " + dead}, adas.Refresh, "invalid_refresh_token"},
+		{"forged token alone, good cookie", []string{"Bearer " + forged}, adas.Refresh, "invalid_refresh_token"},
+		{"another project's token alone, good cookie", []string{"Bearer " + foreign}, adas.Refresh, "invalid_refresh_token"},
+		{"another project's token", []string{"Bearer " + project + ":" + foreign}, "", "invalid_refresh_token"},
 		{"another project", []string{"Bearer P2otherotherotherotherotherother:" + adas.Refresh}, adas.Refresh, "foreign_project"},
 		{"our id and more", []string{"Bearer " + project + "x:" + adas.Refresh}, adas.Refresh, "foreign_project"},
 		{"id in another case", []string{"Bearer " + strings.ToLower(project)}, adas.Refresh, "foreign_project"},
@@ -467,7 +472,8 @@ func TestNativePages(t *testing.T) {
 			res := call(http.MethodPost, kittest.VerifyPath, signIn, from...)
 			if !ok {
 				kittest.RequireProblem(t, res, http.StatusForbidden, "cross_origin")
-				assert.Contains(t, k.Logs.String(), "TrustedOrigins")
+				assert.Regexp(t, `level=WARN .*TrustedOrigins" event=cross_origin`, k.Logs.String())
+				assert.Equal(t, 1, strings.Count(k.Logs.String(), "event=cross_origin"), "once a minute")
 				continue
 			}
 			assert.NotEmpty(t, kittest.RequireOK(t, res)["refreshJwt"], from)
