@@ -452,6 +452,16 @@ func TestClientIPFromHeader(t *testing.T) {
 	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("X-Real-IP") })
 	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("X-Real-IP", lan, netip.Prefix{}) }, "nobody would be believed, without a word")
 	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("forwarded", lan) })
+	assert.Panics(t, func() { descopehttp.ClientIPFromHeader("", lan) })
+
+	proxies := []netip.Prefix{lan, mapped}
+	clientIP := descopehttp.ClientIPFromHeader("X-Real-IP", proxies...)
+	assert.Equal(t, []netip.Prefix{lan, mapped}, proxies, "whose it is")
+	proxies[0] = ip6
+	r := kittest.Get("/")
+	r.RemoteAddr = "10.0.0.1:1"
+	r.Header.Set("X-Real-IP", "203.0.113.7")
+	assert.Equal(t, "203.0.113.7", clientIP(r).String())
 }
 
 // Clients whose address cannot be told share one limit: that is logged, once a minute.
@@ -461,17 +471,19 @@ func TestUnknownAddressIsLogged(t *testing.T) {
 			c.ClientIP = func(r *http.Request) netip.Addr { a, _ := netip.ParseAddr(r.Header.Get("X-Real-IP")); return a }
 		})
 		lines := func() int { return strings.Count(k.Logs.String(), "ClientIPFromHeader") }
-		guess := func() {
+		guess := func(address string) {
 			r := kittest.Post(kittest.SignUpPath, `{"loginId":"a"}`)
-			r.Header.Set("X-Real-IP", "203.0.113.7:50000")
+			r.Header.Set("X-Real-IP", address)
 			kittest.Serve(k.Handler(), r)
 		}
+		guess("203.0.113.7")
+		assert.Zero(t, lines())
 		for range 5 {
-			guess()
+			guess("203.0.113.7:50000")
 		}
 		assert.Equal(t, 1, lines())
 		kittest.Elapse(time.Minute)
-		guess()
+		guess("")
 		assert.Equal(t, 2, lines())
 		assert.NotContains(t, k.Logs.String(), "203.0.113.7")
 	})
