@@ -56,6 +56,7 @@ func launch() (context.Context, error) {
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("disable-gpu", true),
+		chromedp.Flag("host-resolver-rules", "MAP *.example 127.0.0.1"), // hosts that are not loopback to it
 		// The tabs of all tests are one behind the other, yet each is in use.
 		chromedp.Flag("disable-background-timer-throttling", true),
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,7 +43,7 @@ func newSmallSite(t *testing.T, host string) *smallSite {
 	return s
 }
 
-func (s *smallSite) use(t *testing.T, c descopehttp.Cookies) {
+func (s *smallSite) use(t *testing.T, c descopehttp.Cookies) *kittest.Kit {
 	k := kittest.For(t, s.project, func(cfg *descopehttp.Config) { cfg.Cookies, cfg.LoginURL = c, "/signin" })
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, _ := descopehttp.SessionFromContext(r.Context())
@@ -59,6 +61,7 @@ func (s *smallSite) use(t *testing.T, c descopehttp.Cookies) {
 	mux.HandleFunc("/favicon.ico", http.NotFound)
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "home") })
 	s.h = mux
+	return k
 }
 
 func (s *smallSite) post(b *tab, path, body string) int {
@@ -125,4 +128,38 @@ func TestBrowserForgetsFormerDomains(t *testing.T) {
 	b.open(s.url + "/app/c")
 	b.sees("user " + s.subject(t, kittest.Bob))
 	assert.Len(t, b.cookies(), 2)
+}
+
+// Over plain http, off loopback, Chromium says nothing of where a request comes from but in
+// Origin, and drops Secure cookies.
+func TestBrowserOverPlainHTTP(t *testing.T) {
+	s := newSmallSite(t, "app.example")
+	k := s.use(t, descopehttp.Cookies{})
+	b := newBrowser(t)
+	b.open(s.url + "/")
+	s.signIn(b, kittest.Ada)
+	assert.Empty(t, b.cookies())
+	assert.Contains(t, k.Logs.String(), "event=cookie_dropped")
+
+	s.use(t, descopehttp.Cookies{InsecureHTTP: true})
+	var heard atomic.Int64
+	inner := s.h
+	s.h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.Header {
+			if strings.HasPrefix(name, "Sec-Fetch-") {
+				heard.Add(1)
+			}
+		}
+		inner.ServeHTTP(w, r)
+	})
+	b.open(s.url + "/app/a")
+	b.at("/signin")
+	s.signIn(b, kittest.Ada)
+	b.open(s.url + "/app/a")
+	b.sees("user " + s.subject(t, kittest.Ada))
+	assert.Zero(t, heard.Load())
+
+	b.open(strings.Replace(s.url, "app.", "evil.", 1) + "/")
+	evaluate[string](b, `fetch(%s, { method: "POST", mode: "no-cors", credentials: "include", body: "x" }).then((r) => r.type)`, s.url+"/auth"+kittest.LogoutPath)
+	assert.EqualValues(t, http.StatusForbidden, b.status("/auth"+kittest.LogoutPath))
 }
