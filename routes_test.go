@@ -481,6 +481,10 @@ func TestNativePages(t *testing.T) {
 		}
 
 		tokens := k.Project.SignIn(kittest.Ada)
+		if ok {
+			cookies := fmt.Sprintf("%[1]s=%[3]s; DS=%[3]s; %[2]s=%[4]s; DSR=%[4]s", kittest.SessionCookie, kittest.RefreshCookie, tokens.Session, tokens.Refresh)
+			kittest.RequireProblem(t, call(http.MethodPost, kittest.RefreshPath, "", "Cookie", cookies, "Origin", "null"), http.StatusUnauthorized, "no_refresh_token")
+		}
 		bearer := func(token string) []string { return []string{"Authorization", "Bearer " + token} }
 		kittest.RequireOK(t, call(http.MethodGet, kittest.MePath, "", bearer(tokens.Refresh)...))
 		kittest.RequireOK(t, call(http.MethodPost, kittest.RefreshPath, "", bearer(tokens.Refresh)...))
