@@ -139,7 +139,9 @@ func TestBrowserOnAnotherPort(t *testing.T) {
 	a := startAPI(t, descopehttp.Config{Cookies: descopehttp.Cookies{InsecureHTTP: true}}, onAnotherPort)
 	a.credentials = "include"
 	listener, err := net.Listen("tcp", "127.0.0.1:5173")
-	require.NoError(t, err)
+	if err != nil {
+		kittest.Missing(t, "needs the port that the page names: %v", err)
+	}
 	page := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 	go page.Serve(listener)
 	t.Cleanup(func() { page.Close() })
