@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -794,10 +796,14 @@ func TestNeighboursSessionsLive(t *testing.T) {
 
 // Hosts that have no domain get no cookies for one.
 func TestScopesOfOddHosts(t *testing.T) {
+	var said kittest.LogBuffer // where net/http says that it drops an attribute
+	log.SetOutput(&said)
+	defer log.SetOutput(os.Stderr)
 	for host, want := range map[string]int{
 		"own.example:8443": 1, "OWN.example": 1, "127.0.0.1:80": 0, "[::1]:80": 0, "::1": 0, "localhost": 0, "own.example.": 0,
 		"a..example": 0, "0x7f.1": 0, "a b.example": 0, "a;b.example": 0, "": 0, ":80": 0, "x.1": 0,
 		"a.b.c.d.e.f.g.example": 5, strings.Repeat("a.", 100) + "example": 5,
+		"my_app.own.example": 1, "app-.own.example": 1, strings.Repeat("x", 64) + ".own.example": 1, // no domains of cookies, but hosts
 	} {
 		k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies.PlainNames = true })
 		r := kittest.Post(kittest.LogoutPath, "{}")
@@ -813,6 +819,7 @@ func TestScopesOfOddHosts(t *testing.T) {
 		assert.Len(t, domains, want, host)
 		assert.Less(t, size, 6<<10, host)
 	}
+	assert.Empty(t, said.String())
 }
 
 // Of cookies of two users those count that the marker names, which no neighbour can plant:
@@ -888,6 +895,12 @@ func TestCookiesThatNobodyKeeps(t *testing.T) {
 		"a proxy":           {[]string{"X-Forwarded-Proto", "http"}, false, "app.example:80", true},
 		"a proxy, https":    {[]string{"X-Forwarded-Proto", "https"}, false, "app.example", false},
 		"a proxy, loopback": {[]string{"X-Forwarded-Proto", "http"}, false, "[::1]:80", false},
+		"loopback, no port": {[]string{"X-Forwarded-Proto", "http"}, false, "[::1]", false},
+		"*.localhost":       {[]string{"Origin", "http://shop.localhost:8080"}, false, "shop.localhost:8080", false}, // Chromium keeps them
+		"Shop.LOCALHOST":    {[]string{"X-Forwarded-Proto", "http"}, false, "Shop.LOCALHOST", false},
+		"no localhost":      {[]string{"Origin", "http://notlocalhost"}, false, "notlocalhost", true},
+		"two proxies":       {[]string{"X-Forwarded-Proto", "HTTP, https"}, false, "app.example", true},
+		"https at the edge": {[]string{"X-Forwarded-Proto", "https, http"}, false, "app.example", false},
 		"nobody tells":      {nil, false, "app.example", false},
 		"not Secure":        {[]string{"Origin", "http://app.example"}, true, "app.example", false},
 	} {
@@ -1263,4 +1276,40 @@ func TestPartitionedCookies(t *testing.T) {
 		assert.Empty(t, set)
 		assert.Equal(t, two(false, true), deleted)
 	})
+
+	// Those of a wider scope, and the marker, too.
+	k := kittest.New(t, func(c *descopehttp.Config) {
+		c.Cookies = descopehttp.Cookies{PlainNames: true, SameSite: http.SameSiteNoneMode, Partitioned: true}
+	})
+	k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+	srv := httptest.NewServer(k.Handler())
+	defer srv.Close()
+	for path, set := range map[string]int{kittest.VerifyPath: 3, kittest.LogoutPath: 0} {
+		r, err := http.NewRequest(http.MethodPost, srv.URL+path, strings.NewReader(`{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+		require.NoError(t, err)
+		r.Host = appHost
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Cookie", "DS="+k.Project.SignIn(kittest.Ada).Session)
+		res, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		res.Body.Close()
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		deleted := make(map[string]bool)
+		for i, c := range res.Cookies() {
+			if c.MaxAge < 0 {
+				deleted[fmt.Sprint(c.Name, " ", c.Domain, " ", c.Partitioned)] = true
+				assert.True(t, set == 0 || i < len(res.Cookies())-1, "%s: before the new ones", path)
+			} else {
+				set--
+			}
+		}
+		assert.Zero(t, set, path)
+		for _, domain := range []string{"", "own.example", appHost} {
+			for _, name := range []string{"DS", "DSR"} {
+				assert.True(t, deleted[name+" "+domain+" false"], "%s: %s of %q", path, name, domain)
+				assert.True(t, domain == "" && path == kittest.VerifyPath || deleted[name+" "+domain+" true"], "%s: %s of %q, partitioned", path, name, domain)
+			}
+		}
+		assert.True(t, deleted["__Host-DSU  false"], path)
+	}
 }

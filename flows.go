@@ -429,6 +429,7 @@ func (a *Auth) signOutEverywhere(f *flow) (jsontext.Value, error) {
 // deliver sets the cookies of tokens and returns Descope's answer, as Config.Tokens says.
 // Whatever goes into a cookie is emptied in the body, where scripts could read it.
 func (a *Auth) deliver(f *flow, h renew.Handout, signIn bool) (jsontext.Value, error) {
+	a.cookies.ForbidCaching(f.w) // of a late session and of tokens in the body, too
 	session, refresh := "", ""
 	switch a.delivery {
 	case SessionInBody:

@@ -130,15 +130,25 @@ func TestPresentedSuccessorIsNotHandedOutAgain(t *testing.T) {
 		res := kittest.Serve(h, kittest.WithCookies(kittest.Get("/"), old.Session, old.Refresh))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Empty(t, res.Cookies())
-		assert.Equal(t, "no-store", res.Header.Get("CDN-Cache-Control"))
+		requireUncached(t, res)
 		seen := next.Last()
 		assert.Equal(t, kittest.SessionCookie+"="+b.Session, seen.Header.Get("Cookie"), "the handler sees the session and no refresh token")
 
 		res = kittest.Serve(k.Handler(), kittest.WithCookies(kittest.Post(kittest.RefreshPath, "{}"), old.Session, old.Refresh))
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 		assert.Empty(t, res.Cookies())
+		requireUncached(t, res)
 		assert.Equal(t, 1, k.Project.Requests(kittest.RefreshPath))
 	})
+}
+
+// requireUncached checks that no handler could have taken away what keeps an answer out of
+// caches.
+func requireUncached(t *testing.T, res *http.Response) {
+	t.Helper()
+	for _, name := range []string{"cache-control", "cdn-cache-control", "surrogate-control"} {
+		require.Equal(t, []string{"no-store"}, res.Header[name])
+	}
 }
 
 // Or by another flow than a refresh.

@@ -49,7 +49,7 @@ func (s *smallSite) use(t *testing.T, c descopehttp.Cookies) *kittest.Kit {
 		session, _ := descopehttp.SessionFromContext(r.Context())
 		w.Header().Set("Last-Modified", time.Now().Add(-240*time.Hour).UTC().Format(http.TimeFormat))
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, `<p>user %s at %s</p><form method="post" action="/app/comments"><button>Send</button></form>`, session.Subject(), html.EscapeString(r.URL.RequestURI()))
+		fmt.Fprintf(w, `<p>user %s at %s with %d cookies</p><form method="post" action="/app/comments"><button>Send</button></form>`, session.Subject(), html.EscapeString(r.URL.RequestURI()), len(r.Cookies()))
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", k.Handler())
@@ -127,7 +127,58 @@ func TestBrowserForgetsFormerDomains(t *testing.T) {
 	s.signIn(b, kittest.Bob)
 	b.open(s.url + "/app/c")
 	b.sees("user " + s.subject(t, kittest.Bob))
-	assert.Len(t, b.cookies(), 2)
+	b.sees("with 2 cookies")
+}
+
+// Chromium takes *.localhost for loopback, where it keeps Secure cookies over http too.
+const secureHost, neighbour = "app.own.localhost", "evil.own.localhost"
+
+// What a neighbour host plants turns nobody into somebody else, and locks nobody out: the
+// marker, which it cannot plant, says whose browser this is. A logout ends all of it.
+func TestBrowserSettlesAConflict(t *testing.T) {
+	s := newSmallSite(t, secureHost)
+	s.use(t, descopehttp.Cookies{PlainNames: true})
+	b := newBrowser(t)
+	b.open(s.url + "/")
+	s.signIn(b, kittest.Ada)
+	require.Contains(t, b.cookies(), "__Host-DSU")
+
+	bobs := s.project.SignIn(kittest.Bob)
+	b.open(strings.Replace(s.url, secureHost, neighbour, 1) + "/")
+	for name, value := range map[string]string{"DS": bobs.Session, "DSR": bobs.Refresh, "__Host-DSU": "planted"} {
+		evaluate[string](b, `document.cookie = %s`, name+"="+value+"; Domain=own.localhost; Path=/; Secure")
+	}
+	assert.Len(t, b.cookies(), 2, "the marker is not the neighbour's to plant")
+	b.open(s.url + "/app/a")
+	b.sees("user " + s.subject(t, kittest.Ada))
+
+	require.Equal(t, http.StatusOK, s.post(b, kittest.LogoutPath, "{}"))
+	assert.Empty(t, b.cookies())
+	b.open(s.url + "/app/b")
+	b.sees("sign in")
+}
+
+// Cookies from before they were partitioned, and of a wider scope, are others to a browser:
+// a logout ends them, and who signs in next is not taken for two.
+func TestBrowserForgetsFormerForms(t *testing.T) {
+	s := newSmallSite(t, secureHost)
+	before := descopehttp.Cookies{Domain: "own.localhost", SameSite: http.SameSiteNoneMode}
+	after := descopehttp.Cookies{PlainNames: true, SameSite: http.SameSiteNoneMode, Partitioned: true}
+	b := newBrowser(t)
+	s.use(t, before)
+	b.open(s.url + "/")
+	s.signIn(b, kittest.Ada)
+	s.use(t, after)
+	require.Equal(t, http.StatusOK, s.post(b, kittest.LogoutPath, "{}"))
+	assert.Empty(t, b.cookies())
+
+	s.use(t, before)
+	s.signIn(b, kittest.Ada)
+	s.use(t, after)
+	s.signIn(b, kittest.Bob)
+	b.open(s.url + "/app/a")
+	b.sees("user " + s.subject(t, kittest.Bob))
+	b.sees("with 3 cookies")
 }
 
 // Over plain http, off loopback, Chromium says nothing of where a request comes from but in

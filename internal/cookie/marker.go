@@ -26,17 +26,17 @@ func (p *Policy) writeMarker(w http.ResponseWriter, r *http.Request, f *Fresh) {
 	}
 	mark := Mark(p.ProjectID, f.User)
 	if f.SignIn || p.Read(r).Marker == mark {
+		if p.Partitioned {
+			p.expireMarker(w, false)
+		}
 		http.SetCookie(w, p.marker(mark, maxAge(f.Until)))
 	}
 }
 
-func (p *Policy) expireMarker(w http.ResponseWriter) {
-	http.SetCookie(w, p.marker("", -1))
-	if p.Partitioned {
-		c := p.marker("", -1) // from before it was
-		c.Partitioned = false
-		http.SetCookie(w, c)
-	}
+func (p *Policy) expireMarker(w http.ResponseWriter, partitioned bool) {
+	c := p.marker("", -1)
+	c.Partitioned = partitioned
+	http.SetCookie(w, c)
 }
 
 func (p *Policy) marker(value string, maxAge int) *http.Cookie {

@@ -100,8 +100,11 @@ func (p *Policy) Delete(w http.ResponseWriter, scopes []string) {
 	for _, name := range p.names() {
 		p.expire(w, name)
 	}
-	if p.Marker != "" {
-		p.expireMarker(w)
+	if p.Marker == "" {
+		return
+	}
+	for _, partitioned := range p.forms() {
+		p.expireMarker(w, partitioned)
 	}
 }
 
@@ -124,13 +127,19 @@ func (p *Policy) expireFormer(w http.ResponseWriter) {
 	}
 }
 
-// expire deletes a cookie, and the one from before it was partitioned: to a browser they
-// are two, and each goes by a deletion of its form.
-func (p *Policy) expire(w http.ResponseWriter, name string) {
+// forms are those in which a cookie may be there, Partitioned or not: to a browser the one
+// from before it was partitioned is another, and each goes by a deletion of its form.
+func (p *Policy) forms() []bool {
 	if p.Partitioned {
-		p.expireForm(w, name, false)
+		return []bool{false, true}
 	}
-	p.expireForm(w, name, p.Partitioned)
+	return []bool{false}
+}
+
+func (p *Policy) expire(w http.ResponseWriter, name string) {
+	for _, partitioned := range p.forms() {
+		p.expireForm(w, name, partitioned)
+	}
 }
 
 func (p *Policy) expireForm(w http.ResponseWriter, name string, partitioned bool) {
@@ -193,12 +202,12 @@ func (p *Policy) Mark(h http.Header, m *Marks) {
 // ForbidCaching keeps an answer with somebody's cookies out of every cache, whatever a
 // handler says of it. A key that is not canonical is out of reach for Set and Del, such
 // as those of http.FileServer; on the wire the lines are one field, and of what that says
-// the strictest counts (RFC 9111, section 4.2.1; RFC 9110, section 5.3).
+// the strictest counts (RFC 9111, section 4.2.1; RFC 9110, section 5.3). What is said to
+// CDNs takes precedence with them (RFC 9213, section 2.2).
 func (p *Policy) ForbidCaching(w http.ResponseWriter) {
 	h := w.Header()
-	h["cache-control"] = []string{"no-store"}
-	h.Set("Cache-Control", "no-store")
-	h.Set("CDN-Cache-Control", "no-store")
-	h.Set("Surrogate-Control", "no-store")
-	p.Mark(h, new(Marks))
+	for _, name := range [...]string{"cache-control", "cdn-cache-control", "surrogate-control"} {
+		h[name] = []string{"no-store"}
+	}
+	h.Set("Cache-Control", "no-store") // for whoever asks before it sets its own
 }

@@ -28,7 +28,10 @@ func (p *Policy) Scopes(host string) (domains []string) {
 	}
 	labels := strings.Split(host, ".")
 	for i := len(labels) - 2; i >= 0 && len(domains) < maxScopes; i-- {
-		if domain := strings.Join(labels[i:], "."); domain != strings.ToLower(strings.TrimPrefix(p.Domain, ".")) {
+		domain := strings.Join(labels[i:], ".")
+		// Of a host with an underscore, or the like, net/http would set one without a domain.
+		c := http.Cookie{Name: "x", Domain: domain}
+		if c.Valid() == nil && domain != strings.ToLower(strings.TrimPrefix(p.Domain, ".")) {
 			domains = append(domains, domain)
 		}
 	}
@@ -67,10 +70,12 @@ func (p *Policy) expireScopes(w http.ResponseWriter, domains []string) {
 		for _, name := range p.plainNames() {
 			c := p.cookie(name, "")
 			c.Domain, c.MaxAge = domain, -1
-			if size += len(c.String()); size > maxScopesSize {
-				return
+			for _, c.Partitioned = range p.forms() {
+				if size += len(c.String()); size > maxScopesSize {
+					return
+				}
+				http.SetCookie(w, c)
 			}
-			http.SetCookie(w, c)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package cookie
 import (
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/visit"
@@ -16,14 +17,22 @@ func (p *Policy) warnInsecure(r *http.Request) {
 	}
 }
 
-// cameOverPlainHTTP goes by Origin, which the browser itself writes, and else by what a proxy
-// says. Of loopback addresses browsers keep Secure cookies, or most do.
+// cameOverPlainHTTP goes by Origin, which the browser itself writes, and else by what the
+// outermost proxy says.
 func cameOverPlainHTTP(r *http.Request) bool {
 	if r.TLS != nil {
 		return false
 	}
 	if u, err := url.Parse(r.Header.Get("Origin")); err == nil && u.Host != "" {
-		return u.Scheme == "http" && !visit.IsLoopback(u.Hostname())
+		return u.Scheme == "http" && !keepsSecure(u.Hostname())
 	}
-	return r.Header.Get("X-Forwarded-Proto") == "http" && !visit.IsLoopback(visit.Hostname(r.Host))
+	proto, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+	return strings.EqualFold(strings.TrimSpace(proto), "http") && !keepsSecure(visit.Hostname(r.Host))
+}
+
+// keepsSecure reports whether browsers, or most of them, keep Secure cookies of a host that
+// they reach over http: *.localhost is loopback to them (RFC 6761, section 6.3).
+func keepsSecure(host string) bool {
+	host = strings.ToLower(host)
+	return visit.IsLoopback(host) || strings.HasSuffix(host, ".localhost")
 }

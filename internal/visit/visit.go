@@ -134,12 +134,9 @@ func IsLocalPath(s string) bool {
 // IsLoopback reports whether host names this machine, whose traffic nobody else sees.
 func IsLoopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
 
-// Hostname returns the host of a Host header, without its port.
+// Hostname returns the host of a Host header, without its port and brackets.
 func Hostname(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		return h
-	}
-	return host
+	return (&url.URL{Host: host}).Hostname()
 }
 
 // GiveBack hands what was read of a request's body, and the pattern that it matched, to
