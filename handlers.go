@@ -13,7 +13,6 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/descopehttp/descopehttp/internal/cookie"
 	"github.com/descopehttp/descopehttp/internal/descope"
 	"github.com/descopehttp/descopehttp/internal/problem"
 	"github.com/descopehttp/descopehttp/internal/token"
@@ -148,7 +147,6 @@ func (a *Auth) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	if r.Method != rt.method {
-		a.cookies.Mark(w.Header(), new(cookie.Marks))
 		answer(nil, &problem.Failure{Problem: problem.Method, Allow: rt.method})
 		return
 	}

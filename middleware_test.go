@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -978,15 +979,23 @@ func TestAnswersSayThatTheyDependOnTheUser(t *testing.T) {
 	k := kittest.New(t)
 	custom := kittest.For(t, k.Project, func(c *descopehttp.Config) { c.ErrorHandler = refuse })
 	native := kittest.For(t, k.Project, func(c *descopehttp.Config) { c.Tokens = descopehttp.InBody })
-	gzip := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Add("Vary", "Accept-Encoding")
-		k.RequireSession(files).ServeHTTP(w, r)
-	})
+	varies := func(by string, h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Add("Vary", by)
+			h.ServeHTTP(w, r)
+		})
+	}
 	decided := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := k.Authenticate(w, r); err != nil {
 			w.WriteHeader(http.StatusTeapot)
 		}
 	})
+	shareThen := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			shared(w, r)
+			h.ServeHTTP(w, r)
+		})
+	}
 	const both = "Cookie, Authorization"
 	session := k.Project.SignIn(kittest.Ada).Session
 	dead := kittest.Expired(k.Project, kittest.Ada, "DSR")
@@ -1007,11 +1016,14 @@ func TestAnswersSayThatTheyDependOnTheUser(t *testing.T) {
 		{"a header that is no token", "__Host-DS=" + session, "junk", k.RequireSession(files), 401, []string{both}, []string{"no-store"}},
 		{"a dead session", "__Host-DSR=" + dead, "", k.LoadSession(files), 200, []string{both}, []string{"private"}},
 		{"nested", "__Host-DS=" + session, "", k.LoadSession(k.RequireSession(files)), 200, []string{both}, []string{"private"}},
-		{"beside others", "", session, gzip, 200, []string{"Accept-Encoding", both}, []string{"private"}},
+		{"nested, after the handler's word", "__Host-DS=" + session, "", k.LoadSession(shareThen(k.RequireSession(files))), 200, nil, []string{"public, max-age=60"}},
+		{"Authenticate, after the handler's word", "__Host-DS=" + session, "", k.LoadSession(shareThen(decided)), 200, nil, []string{"public, max-age=60"}},
+		{"beside others", "", session, varies("Accept-Encoding", k.RequireSession(files)), 200, []string{"Accept-Encoding", both}, []string{"private"}},
 		{"Authenticate", "", session, decided, 200, []string{both}, []string{"private"}},
 		{"Authenticate, nobody", "", "", decided, 418, []string{both}, []string{"private"}},
 		{"in the body", "", session, native.RequireSession(files), 200, []string{"Authorization"}, []string{"private"}},
 		{"the handler's word", "__Host-DS=" + session, "", k.RequireSession(shared), 200, nil, []string{"public, max-age=60"}},
+		{"everything is different anyway", "__Host-DS=" + session, "", varies("*", k.RequireSession(files)), 200, []string{"*", both}, []string{"private"}},
 		{"renewed, whatever the handler says", "__Host-DSR=" + k.Project.SignIn(kittest.Ada).Refresh, "", k.RequireSession(shared), 200, nil, []string{"public, max-age=60", "no-store"}},
 		{"a dead session in an ErrorHandler", "__Host-DSR=" + dead, "", custom.RequireSession(files), 418, []string{both}, []string{"no-store", "no-store"}},
 	} {
@@ -1038,6 +1050,52 @@ func TestAnswersSayThatTheyDependOnTheUser(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nor does a cache keep what was refused while Descope was away, or a session that is handed
+// out without cookies because the browser has newer ones.
+//
+// Rule: cookies: against a cache that keeps an answer with cookies: `no-store` that no handler
+// can take away, and `Vary`.
+func TestLateAndUnknownAnswersAreNotCached(t *testing.T) {
+	k := kittest.New(t)
+	k.Project.Configure(kittest.Rotating)
+	srv := httptest.NewServer(k.LoadSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, s-maxage=60")
+		_, ok := descopehttp.SessionFromContext(r.Context())
+		fmt.Fprint(w, ok)
+	})))
+	defer srv.Close()
+	ask := func(method, cookie string) *http.Response {
+		r, err := http.NewRequest(method, srv.URL, nil)
+		require.NoError(t, err)
+		r.Header.Set("Cookie", cookie)
+		res, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		defer res.Body.Close()
+		assert.Equal(t, []string{"Cookie, Authorization"}, res.Header["Vary"])
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		if res.StatusCode == http.StatusOK {
+			assert.Equal(t, "true", string(body))
+		}
+		return res
+	}
+	old := kittest.RefreshCookie + "=" + k.Project.SignIn(kittest.Ada).Refresh
+	renewed := ask(http.MethodGet, old)
+	require.Len(t, renewed.Cookies(), 2)
+	ask(http.MethodGet, kittest.SessionCookie+"="+kittest.CookiesOf(renewed)[kittest.SessionCookie].Value)
+	late := ask(http.MethodGet, old)
+	assert.Empty(t, late.Cookies())
+	for _, res := range []*http.Response{renewed, late} {
+		assert.ElementsMatch(t, []string{"public, s-maxage=60", "no-store"}, res.Header["Cache-Control"])
+		assert.Equal(t, []string{"no-store"}, res.Header["Cdn-Cache-Control"])
+	}
+
+	k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Status: 500, Times: -1})
+	away := ask(http.MethodPost, kittest.RefreshCookie+"="+k.Project.SignIn(kittest.Ada).Refresh)
+	assert.Equal(t, http.StatusServiceUnavailable, away.StatusCode)
+	assert.Equal(t, []string{"no-store"}, away.Header["Cache-Control"])
 }
 
 // What a handler has read of a request is given back to whoever holds it from before: files
