@@ -1053,26 +1053,29 @@ func TestAnswersSayThatTheyDependOnTheUser(t *testing.T) {
 }
 
 // Nor does a cache keep what was refused while Descope was away, or a session that is handed
-// out without cookies because the browser has newer ones.
+// out without cookies because the browser has newer ones; over HTTP/2, too.
 //
 // Rule: cookies: against a cache that keeps an answer with cookies: `no-store` that no handler
 // can take away, and `Vary`.
 func TestLateAndUnknownAnswersAreNotCached(t *testing.T) {
 	k := kittest.New(t)
 	k.Project.Configure(kittest.Rotating)
-	srv := httptest.NewServer(k.LoadSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(k.LoadSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, s-maxage=60")
 		_, ok := descopehttp.SessionFromContext(r.Context())
 		fmt.Fprint(w, ok)
 	})))
+	srv.EnableHTTP2 = true // where names are in lower case
+	srv.StartTLS()
 	defer srv.Close()
 	ask := func(method, cookie string) *http.Response {
 		r, err := http.NewRequest(method, srv.URL, nil)
 		require.NoError(t, err)
 		r.Header.Set("Cookie", cookie)
-		res, err := http.DefaultClient.Do(r)
+		res, err := srv.Client().Do(r)
 		require.NoError(t, err)
 		defer res.Body.Close()
+		assert.Equal(t, 2, res.ProtoMajor)
 		assert.Equal(t, []string{"Cookie, Authorization"}, res.Header["Vary"])
 		body, err := io.ReadAll(res.Body)
 		require.NoError(t, err)
