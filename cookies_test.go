@@ -801,7 +801,7 @@ func TestScopesOfOddHosts(t *testing.T) {
 	defer log.SetOutput(os.Stderr)
 	for host, want := range map[string]int{
 		"own.example:8443": 1, "OWN.example": 1, "127.0.0.1:80": 0, "[::1]:80": 0, "::1": 0, "localhost": 0, "own.example.": 0,
-		"a..example": 0, "0x7f.1": 0, "a b.example": 0, "a;b.example": 0, "": 0, ":80": 0, "x.1": 0,
+		"a;b.own.example": 0, "ä.own.example": 0, "a..example": 0, "0x7f.1": 0, "a b.example": 0, "a;b.example": 0, "": 0, ":80": 0, "x.1": 0,
 		"a.b.c.d.e.f.g.example": 5, strings.Repeat("a.", 100) + "example": 5,
 		"my_app.own.example": 1, "app-.own.example": 1, strings.Repeat("x", 64) + ".own.example": 1, // no domains of cookies, but hosts
 	} {
@@ -820,6 +820,32 @@ func TestScopesOfOddHosts(t *testing.T) {
 		assert.Less(t, size, 6<<10, host)
 	}
 	assert.Empty(t, said.String())
+}
+
+// However many names and however long the host, deletions leave room for the rest of the
+// header.
+func TestScopesAreBounded(t *testing.T) {
+	k := kittest.New(t, names("a b c d", "e f g h"))
+	tokens := k.Project.SignIn(kittest.Ada)
+	srv := httptest.NewServer(k.Handler())
+	defer srv.Close()
+	r, err := http.NewRequest(http.MethodPost, srv.URL+kittest.LogoutPath, nil)
+	require.NoError(t, err)
+	r.Host = strings.Repeat(strings.Repeat("x", 60)+".", 4) + "example"
+	r.Header.Set("Cookie", "d="+tokens.Session+"; h="+tokens.Refresh)
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	res.Body.Close()
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	size, scoped := 0, 0
+	for _, c := range res.Cookies() {
+		if c.Domain != "" {
+			size, scoped = size+len(c.Raw), scoped+1
+		}
+	}
+	assert.LessOrEqual(t, size, 4<<10)
+	assert.Greater(t, size, 3<<10)
+	assert.Len(t, res.Cookies(), scoped+len("abcdefgh")+len("u"), "all go for the host itself, and the marker")
 }
 
 // Of cookies of two users those count that the marker names, which no neighbour can plant:
