@@ -128,6 +128,13 @@ func TestBrowserForgetsFormerDomains(t *testing.T) {
 	b.open(s.url + "/app/c")
 	b.sees("user " + s.subject(t, kittest.Bob))
 	b.sees("with 2 cookies")
+
+	// The other way round. To a browser, unlike Go's jar, those for the host alone are others.
+	s.use(t, wide)
+	s.signIn(b, kittest.Ada)
+	b.open(s.url + "/app/d")
+	b.sees("user " + s.subject(t, kittest.Ada))
+	b.sees("with 2 cookies")
 }
 
 // Chromium takes *.localhost for loopback, where it keeps Secure cookies over http too.
