@@ -825,14 +825,14 @@ func TestScopesOfOddHosts(t *testing.T) {
 // However many names and however long the host, deletions leave room for the rest of the
 // header.
 func TestScopesAreBounded(t *testing.T) {
-	k := kittest.New(t, names("a b c d", "e f g h"))
+	k := kittest.New(t, names("a b c __Host-s", "e f g __Host-r"))
 	tokens := k.Project.SignIn(kittest.Ada)
 	srv := httptest.NewServer(k.Handler())
 	defer srv.Close()
 	r, err := http.NewRequest(http.MethodPost, srv.URL+kittest.LogoutPath, nil)
 	require.NoError(t, err)
 	r.Host = strings.Repeat(strings.Repeat("x", 60)+".", 4) + "example"
-	r.Header.Set("Cookie", "d="+tokens.Session+"; h="+tokens.Refresh)
+	r.Header.Set("Cookie", "c="+tokens.Session+"; g="+tokens.Refresh)
 	res, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
 	res.Body.Close()
@@ -841,11 +841,12 @@ func TestScopesAreBounded(t *testing.T) {
 	for _, c := range res.Cookies() {
 		if c.Domain != "" {
 			size, scoped = size+len(c.Raw), scoped+1
+			assert.NotContains(t, c.Name, "__Host-", "which has no domain")
 		}
 	}
 	assert.LessOrEqual(t, size, 4<<10)
 	assert.Greater(t, size, 3<<10)
-	assert.Len(t, res.Cookies(), scoped+len("abcdefgh")+len("u"), "all go for the host itself, and the marker")
+	assert.Len(t, res.Cookies(), scoped+8+1, "all go for the host itself, and the marker")
 }
 
 // Of cookies of two users those count that the marker names, which no neighbour can plant:
