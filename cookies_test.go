@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"hash"
 	"io"
@@ -884,6 +885,39 @@ func TestMarkerSettlesAConflict(t *testing.T) {
 		s.h.ServeHTTP(w, r)
 		kittest.RequireProblem(t, w.Result(), http.StatusUnauthorized, "conflicting_cookies")
 	}
+}
+
+// The marker lives as long as the refresh token, with each new one; but a renewal makes none,
+// because what is renewed may have been planted.
+func TestMarkerLivesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies.PlainNames = true })
+		k.Project.Configure(kittest.Rotating)
+		jar, u := jarOf(t, kittest.Guess(k, "192.0.2.7", kittest.Ada, k.Project.Code(kittest.Ada)).Cookies())
+		renew := func() map[string]*http.Cookie {
+			kittest.Elapse(kittest.Past)
+			r := kittest.Get("/")
+			for _, c := range jar.Cookies(u) {
+				r.AddCookie(c)
+			}
+			res := kittest.Serve(k.RequireSession(new(kittest.Spy)), r)
+			require.Equal(t, http.StatusOK, res.StatusCode)
+			jar.SetCookies(u, res.Cookies())
+			require.Contains(t, kittest.CookiesOf(res), "DSR")
+			return kittest.CookiesOf(res)
+		}
+		sum := sha256.Sum256([]byte(k.Project.ProjectID() + "\x00" + kittest.SubjectOf(t, k, k.Project.SignIn(kittest.Ada).Session)))
+		for range 2 {
+			set := renew()
+			c := set["__Host-DSU"]
+			require.NotNil(t, c)
+			assert.Equal(t, base64.RawURLEncoding.EncodeToString(sum[:16]), c.Value)
+			assert.Equal(t, set["DSR"].MaxAge, c.MaxAge)
+			assert.True(t, c.HttpOnly && c.Secure && c.Path == "/" && c.Domain == "")
+		}
+		jar.SetCookies(u, []*http.Cookie{{Name: "__Host-DSU", Path: "/", Secure: true, MaxAge: -1}})
+		assert.NotContains(t, renew(), "__Host-DSU")
+	})
 }
 
 // Junk before the good cookie does not keep its owner out.
