@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -925,19 +926,33 @@ func TestMarkerLivesOn(t *testing.T) {
 // Rule: cookies: against a thousand cookies, to have a thousand signatures checked: of each
 // name 16 are looked at and 4 verified.
 func TestJunkDoesNotCount(t *testing.T) {
-	for junk, want := range map[int]int{6: http.StatusOK, 15: http.StatusOK, 16: http.StatusUnauthorized} {
-		k := kittest.New(t)
-		tokens := k.Project.SignIn(kittest.Ada)
-		foreign := kittest.New(t, func(c *descopehttp.Config) {}).Project.SignIn(kittest.Ada).Session
-		srv := httptest.NewServer(k.RequireSession(new(kittest.Spy)))
-		r, err := http.NewRequest(http.MethodGet, srv.URL, nil)
+	k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies.PlainNames = true })
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", k.Handler())
+	mux.Handle("/", k.RequireSession(new(kittest.Spy)))
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+	ask := func(method, path, cookies string) *http.Response {
+		r, err := http.NewRequest(method, srv.URL+path, nil)
 		require.NoError(t, err)
-		r.Header.Set("Cookie", strings.Repeat("__Host-DS=junk."+foreign[:20]+".x; ", junk)+"__Host-DS="+tokens.Session)
+		r.Host = appHost
+		r.Header.Set("Cookie", cookies)
 		res, err := http.DefaultClient.Do(r)
 		require.NoError(t, err)
 		res.Body.Close()
-		srv.Close()
-		assert.Equal(t, want, res.StatusCode, "%d before it", junk)
+		return res
+	}
+	foreign := kittest.New(t).Project.SignIn(kittest.Ada).Session
+	for _, name := range []string{"DS", "DSR"} {
+		for junk, want := range map[int]int{6: http.StatusOK, 15: http.StatusOK, 16: http.StatusUnauthorized} {
+			tokens := k.Project.SignIn(kittest.Ada)
+			good := map[string]string{"DS": tokens.Session, "DSR": tokens.Refresh}[name]
+			cookies := strings.Repeat(name+"=junk."+foreign[:20]+".x; ", junk) + name + "=" + good
+			assert.Equal(t, want, ask(http.MethodGet, "/", cookies).StatusCode, "%d before %s", junk, name)
+			// A sign-out finds what is this project's by the same rule.
+			scoped := slices.ContainsFunc(ask(http.MethodPost, "/auth"+kittest.LogoutPath, cookies).Cookies(), func(c *http.Cookie) bool { return c.Domain != "" })
+			assert.Equal(t, want == http.StatusOK, scoped, "%d before %s", junk, name)
+		}
 	}
 }
 
