@@ -1006,6 +1006,22 @@ func TestCookiesThatNobodyKeeps(t *testing.T) {
 		})
 	}
 
+	t.Run("https from a page over http", func(t *testing.T) {
+		k := kittest.New(t)
+		srv := httptest.NewTLSServer(k.Handler())
+		defer srv.Close()
+		r, err := http.NewRequest(http.MethodPost, srv.URL+kittest.VerifyPath, strings.NewReader(`{"loginId":"`+kittest.Ada+`","code":"`+k.Project.Code(kittest.Ada)+`"}`))
+		require.NoError(t, err)
+		r.Host = "app.example"
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Origin", "http://app.example")
+		res, err := srv.Client().Do(r)
+		require.NoError(t, err)
+		res.Body.Close()
+		require.Len(t, res.Cookies(), 2)
+		assert.NotContains(t, k.Logs.String(), "InsecureHTTP")
+	})
+
 	synctest.Test(t, func(t *testing.T) {
 		k := kittest.New(t)
 		k.Project.Configure(func(s *descopetest.Settings) {

@@ -1016,6 +1016,7 @@ func TestAnswersSayThatTheyDependOnTheUser(t *testing.T) {
 		{"a header that is no token", "__Host-DS=" + session, "junk", k.RequireSession(files), 401, []string{both}, []string{"no-store"}},
 		{"a dead session", "__Host-DSR=" + dead, "", k.LoadSession(files), 200, []string{both}, []string{"private"}},
 		{"nested", "__Host-DS=" + session, "", k.LoadSession(k.RequireSession(files)), 200, []string{both}, []string{"private"}},
+		{"after an outer word", "__Host-DS=" + session, "", shareThen(k.RequireSession(files)), 200, []string{both}, []string{"public, max-age=60"}},
 		{"nested, after the handler's word", "__Host-DS=" + session, "", k.LoadSession(shareThen(k.RequireSession(files))), 200, nil, []string{"public, max-age=60"}},
 		{"Authenticate, after the handler's word", "__Host-DS=" + session, "", k.LoadSession(shareThen(decided)), 200, nil, []string{"public, max-age=60"}},
 		{"beside others", "", session, varies("Accept-Encoding", k.RequireSession(files)), 200, []string{"Accept-Encoding", both}, []string{"private"}},
