@@ -208,6 +208,6 @@ func (p *Policy) ForbidCaching(w http.ResponseWriter) {
 	h := w.Header()
 	for _, name := range [...]string{"cache-control", "cdn-cache-control", "surrogate-control"} {
 		h[name] = []string{"no-store"}
+		h.Set(name, "no-store") // for whoever asks before it sets its own
 	}
-	h.Set("Cache-Control", "no-store") // for whoever asks before it sets its own
 }

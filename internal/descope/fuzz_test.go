@@ -51,7 +51,7 @@ func requireOwnHeader(t *testing.T, header http.Header) {
 	t.Helper()
 	require.Empty(t, header.Get("X-Upstream"))
 	for name := range header {
-		require.Contains(t, []string{"Cache-Control", "cache-control", "cdn-cache-control", "surrogate-control", "Vary", "Content-Type", "Content-Length", "X-Content-Type-Options", "Www-Authenticate", "Retry-After", "Set-Cookie", "X-Spy"}, name)
+		require.Contains(t, []string{"Cache-Control", "cache-control", "Cdn-Cache-Control", "cdn-cache-control", "Surrogate-Control", "surrogate-control", "Vary", "Content-Type", "Content-Length", "X-Content-Type-Options", "Www-Authenticate", "Retry-After", "Set-Cookie", "X-Spy"}, name)
 	}
 	if after := header.Get("Retry-After"); after != "" {
 		seconds, err := strconv.Atoi(after)
