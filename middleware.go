@@ -361,7 +361,9 @@ func (a *Auth) checkOrigin(r *http.Request, method string) error {
 //	upgrader.Upgrade(w, r, http.Header{"Set-Cookie": w.Header()["Set-Cookie"]})
 func (a *Auth) RefreshUpgrades(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, visit.MarkUpgrades(r))
+		inner := visit.MarkUpgrades(r)
+		defer visit.GiveBack(r, inner)
+		next.ServeHTTP(w, inner)
 	})
 }
 

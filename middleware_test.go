@@ -1110,6 +1110,12 @@ func TestWhatWasReadIsGivenBack(t *testing.T) {
 	k := kittest.New(t)
 	read := func(r *http.Request) { assert.NoError(t, r.ParseMultipartForm(1)) }
 	page := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { read(r) })
+	byHand := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if parts, err := r.MultipartReader(); assert.NoError(t, err) {
+			r.MultipartForm, err = parts.ReadForm(1)
+			assert.NoError(t, err)
+		}
+	})
 	panics := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { read(r); panic(http.ErrAbortHandler) })
 	guard := func(r *http.Request, _ *descopehttp.Session) error { read(r); return descopehttp.ErrForbidden }
 	for name, tt := range map[string]struct {
@@ -1120,6 +1126,9 @@ func TestWhatWasReadIsGivenBack(t *testing.T) {
 		"LoadSession":         {k.LoadSession(page), true},
 		"LoadSession, nobody": {k.LoadSession(page), false},
 		"nested":              {k.LoadSession(k.RequireSession(page)), true},
+		"Require in Require":  {k.Require()(k.Require()(page)), true},
+		"RefreshUpgrades":     {k.RefreshUpgrades(k.RequireSession(page)), true},
+		"read by hand":        {k.RequireSession(byHand), true},
 		"panic":               {k.RequireSession(panics), true},
 		"guard":               {k.Require(guard)(page), true},
 	} {

@@ -143,7 +143,7 @@ func Hostname(host string) string {
 // whoever holds the request from before: net/http removes the files of an upload by it, and
 // loggers name the route. The rest stays inside.
 func GiveBack(outer, inner *http.Request) {
-	if inner.Form != nil { // else nothing was read
+	if inner.Form != nil || inner.MultipartForm != nil { // else nothing was read
 		outer.Form, outer.PostForm, outer.MultipartForm = inner.Form, inner.PostForm, inner.MultipartForm
 	}
 	if inner.Pattern != outer.Pattern {
