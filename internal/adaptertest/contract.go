@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -142,7 +143,7 @@ func (w want) check(q request, a *answer) error {
 
 // pageClauses are about a page and what stands before it.
 func pageClauses() []clause {
-	return slices.Concat(requiredClauses(), optionalClauses(), guardClauses(), nestedClauses(), answerClauses(), errorHandlerClauses(), panics())
+	return slices.Concat(requiredClauses(), optionalClauses(), guardClauses(), nestedClauses(), loginClauses(), bodyClauses(), answerClauses(), errorHandlerClauses(), panics())
 }
 
 var unavailable = refused(503, "unavailable")
@@ -234,8 +235,8 @@ func nestedClauses() []clause {
 	}
 }
 
-// answerClauses are about answers that are neither a page nor a problem document.
-func answerClauses() []clause {
+// loginClauses are about browsers that are sent to the login page.
+func loginClauses() []clause {
 	return []clause{
 		{name: "to the login page", rule: "a browser is sent to Config.LoginURL as net/http would send it",
 			layers: required,
@@ -246,11 +247,6 @@ func answerClauses() []clause {
 				differs: acting,
 				instead: refused(401, "no_session"),
 			}.run},
-
-		{name: "upload", rule: "the file that an upload went to is gone with its request, whichever copy of the request the page has read it from",
-			layers: slices.Concat(optional, required), serve: readUpload, visit: upload},
-		{name: "form", rule: "a page reads a form and its path as it would without the kit",
-			layers: required, serve: readForm, visit: sendForm},
 		{name: "to the login page, under a prefix", rule: "the way back is what the browser has asked for, whoever cuts prefixes off",
 			layers: required,
 			config: func(c *descopehttp.Config) { c.LoginURL, c.PathPrefix = "/shop/signin", "/shop" },
@@ -273,6 +269,49 @@ func answerClauses() []clause {
 				a, err := v.ask(q)
 				if location := "/signin?return_to=%2Fform%3Fq%3D1"; err == nil && a.header.Get("Location") != location {
 					err = fmt.Errorf("sent to %q, want %q", a.header.Get("Location"), location)
+				}
+				return err
+			}},
+	}
+}
+
+// bodyClauses are about what a page reads of its request.
+func bodyClauses() []clause {
+	return []clause{
+		{name: "upload", rule: "the file that an upload went to is gone with its request, whichever copy of the request the page has read it from",
+			layers: slices.Concat(optional, required), around: (*descopehttp.Auth).RefreshUpgrades, serve: readUpload, visit: upload(http.StatusOK)},
+		{name: "upload, and a panic", rule: "the file of an upload is gone also when its page panics",
+			layers: required, visit: upload(http.StatusInternalServerError),
+			serve: func(v *visitor, w http.ResponseWriter, r *http.Request, in inner) error {
+				if err := readUpload(v, httptest.NewRecorder(), r, in); err != nil {
+					return err
+				}
+				panic(errPanic)
+			}},
+		{name: "form", rule: "a page reads a form and its path as it would without the kit",
+			layers: required, serve: readForm, visit: sendForm},
+	}
+}
+
+// answerClauses are about what a page answers.
+func answerClauses() []clause {
+	return []clause{
+		{name: "what others vary by", rule: "Vary is added to, and what the page sets of its own wins",
+			layers: slices.Concat(optional, required),
+			around: func(_ *descopehttp.Auth, h http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Vary", "Accept-Encoding")
+					h.ServeHTTP(w, r)
+				})
+			},
+			serve: func(_ *visitor, w http.ResponseWriter, _ *http.Request, _ inner) error {
+				w.Header().Set("Cache-Control", "max-age=1")
+				return nil
+			},
+			visit: func(v *visitor) error {
+				a, err := v.ask(request{method: http.MethodGet, path: page, header: cookiesOf(ann)(v.project)})
+				if err == nil && (!slices.Equal(a.header["Vary"], []string{"Accept-Encoding", "Cookie, Authorization"}) || !slices.Equal(a.header["Cache-Control"], []string{"max-age=1"})) {
+					err = fmt.Errorf("Vary is %q, Cache-Control %q", a.header["Vary"], a.header["Cache-Control"])
 				}
 				return err
 			}},
@@ -309,27 +348,30 @@ func readUpload(v *visitor, w http.ResponseWriter, r *http.Request, _ inner) err
 	return err
 }
 
-func upload(v *visitor) error {
-	const boundary = "a-boundary"
-	q := request{method: http.MethodPost, path: page, header: append(cookiesOf(ann)(v.project), "Content-Type: multipart/form-data; boundary="+boundary),
-		body: "--" + boundary + "\r\nContent-Disposition: form-data; name=\"photo\"; filename=\"photo.jpg\"\r\n\r\n" +
-			strings.Repeat("x", 11<<20) + "\r\n--" + boundary + "--\r\n"}
-	a, err := v.send(q) // eleven megabytes are not written down
-	switch {
-	case err != nil:
-		return err
-	case a.status != 200 || len(a.body) != 11<<20:
-		return fmt.Errorf("an upload is answered %d with %d bytes", a.status, len(a.body))
+// upload sends a file that is answered with the status, and looks for what is left of it.
+func upload(status int) func(*visitor) error {
+	const boundary, size = "a-boundary", 11 << 20
+	return func(v *visitor) error {
+		q := request{method: http.MethodPost, path: page, header: append(cookiesOf(ann)(v.project), "Content-Type: multipart/form-data; boundary="+boundary),
+			body: "--" + boundary + "\r\nContent-Disposition: form-data; name=\"photo\"; filename=\"photo.jpg\"\r\n\r\n" +
+				strings.Repeat("x", size) + "\r\n--" + boundary + "--\r\n"}
+		a, err := v.send(q) // eleven megabytes are not written down
+		switch {
+		case err != nil:
+			return err
+		case a.status != status || status == http.StatusOK && len(a.body) != size:
+			return fmt.Errorf("an upload is answered %d with %d bytes", a.status, len(a.body))
+		}
+		name, err := wait(v.uploaded, "the page has read no upload")
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			os.Remove(name)
+			return fmt.Errorf("the file of an upload is left behind: %v", err)
+		}
+		return nil
 	}
-	name, err := wait(v.uploaded, "the page has read no upload")
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		os.Remove(name)
-		return fmt.Errorf("the file of an upload is left behind: %v", err)
-	}
-	return nil
 }
 
 func readForm(_ *visitor, w http.ResponseWriter, r *http.Request, in inner) error {
