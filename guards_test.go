@@ -493,14 +493,33 @@ func TestReturnToIsTheBrowsersAddress(t *testing.T) {
 
 // A login page that asks for a session itself is not a redirect to itself for ever.
 func TestLoginPageBehindTheMiddleware(t *testing.T) {
-	for _, login := range []string{"/signin", "/signin?lang=en", "https://app.example/signin"} {
-		k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = login })
-		for range 3 {
-			res := onWire(t, k.RequireSession(new(kittest.Spy)), http.MethodGet, "/signin?return_to=%2F", "Sec-Fetch-Mode", "navigate")
-			p := kittest.RequireProblem(t, res, http.StatusUnauthorized, "login_page_protected")
-			assert.Contains(t, p.ErrorMessage, "mistake")
-		}
-		assert.Equal(t, 1, strings.Count(k.Logs.String(), "Config.LoginURL"), "once")
+	for _, tt := range []struct{ login, asked string }{
+		{"/signin", "/signin"},
+		{"/signin?lang=en", "/signin"},
+		{"https://app.example/signin", "/signin"},
+		{"https://App.Example/signin", "/signin"},
+		{"https://app.example", "/"},
+		{"/signin", "/signin/"}, // where a router has led
+		{"/signin/", "/signin"},
+		{"/einlaß", "/einla%C3%9F"}, // as browsers write it
+		{"/sign%20in", "/sign%20in"},
+		{"/shop/signin", "http://app.example/signin"},
+	} {
+		t.Run(tt.login+" "+tt.asked, func(t *testing.T) {
+			k := kittest.New(t, func(c *descopehttp.Config) {
+				c.LoginURL = tt.login
+				if strings.HasPrefix(tt.login, "/shop") {
+					c.PathPrefix = "/shop"
+				}
+			})
+			for range 3 {
+				res := onWire(t, k.RequireSession(new(kittest.Spy)), http.MethodGet, tt.asked+"?return_to=%2F", "Sec-Fetch-Mode", "navigate")
+				p := kittest.RequireProblem(t, res, http.StatusUnauthorized, "login_page_protected")
+				assert.Contains(t, p.ErrorMessage, "mistake")
+				assert.Empty(t, res.Header.Get("Location"))
+			}
+			assert.Equal(t, 1, strings.Count(k.Logs.String(), "Config.LoginURL"), "once")
+		})
 	}
 }
 
@@ -524,12 +543,16 @@ func TestWhatIsAPageView(t *testing.T) {
 		"form with a file":             {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", "multipart/form-data; boundary=x", "Referer", "http://app.example/posts"}, "/signin?return_to=%2Fposts"},
 		"form, older browser":          {"POST", []string{"Accept", "text/html, */*", "Content-Type", form + "; charset=utf-8"}, home},
 		"form of another site":         {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form, "Referer", "https://evil.example/posts"}, home},
+		"form of the login page":       {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form, "Referer", "https://app.example/signin?return_to=%2Forders%3Fid%3D7"}, "/signin?return_to=%2Forders%3Fid%3D7"},
+		"form of it, from nowhere":     {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form, "Referer", "https://app.example/signin"}, home},
+		"form, no referer":             {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form, "Referer", ""}, home},
 		"form, odd referer":            {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form, "Referer", `https://app.example//evil.example`}, home},
 		"form that is none":            {"POST", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", "application/json"}, nowhere},
 		"PUT":                          {"PUT", []string{"Sec-Fetch-Mode", "navigate", "Content-Type", form}, nowhere},
 		"download":                     {"GET", []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "empty"}, nowhere},
 		"prefetch":                     {"GET", []string{"Sec-Fetch-Mode", "navigate", "Sec-Purpose", "prefetch;prerender"}, nowhere},
 		"prefetch, older browser":      {"GET", []string{"Accept", "text/html", "Purpose", "prefetch"}, nowhere},
+		"web view of an app":           {"GET", []string{"Sec-Fetch-Mode", "navigate", "X-Requested-With", "org.example.app"}, "/signin?return_to=%2Fcomments"},
 		"script":                       {"GET", []string{"Accept", "text/html, */*", "X-Requested-With", "XMLHttpRequest"}, nowhere},
 		"fetch":                        {"POST", []string{"Sec-Fetch-Mode", "cors", "Content-Type", form, "Accept", "text/html"}, nowhere},
 		"an offer of another protocol": {"GET", []string{"Sec-Fetch-Mode", "navigate", "Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c"}, "/signin?return_to=%2Fcomments"},
@@ -551,8 +574,15 @@ func TestWhatIsAPageView(t *testing.T) {
 	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
 	res = onWire(t, h, http.MethodGet, "/list?page=3", "HX-Request", "true", "HX-Boosted", "true", "HX-Current-URL", "https://app.example/list?page=2")
 	assert.Equal(t, "/signin?return_to=%2Flist%3Fpage%3D3", res.Header.Get("HX-Redirect"), "a whole page")
-	res = onWire(t, h, http.MethodGet, "/part", "HX-Request", "true", "HX-Current-URL", "https://evil.example/list")
-	assert.Equal(t, "/signin", res.Header.Get("HX-Redirect"))
+	for current, want := range map[string]string{
+		"https://evil.example/list":                 "/signin",
+		"https://app.example/signin?return_to=%2Fa": "/signin?return_to=%2Fa",
+		"": "/signin",
+	} {
+		res = onWire(t, h, http.MethodDelete, "/part", "HX-Request", "true", "HX-Current-URL", current, "Sec-Fetch-Mode", "cors")
+		assert.Equal(t, want, res.Header.Get("HX-Redirect"), current)
+		assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
+	}
 }
 
 // An offer of another protocol is no upgrade, and some proxies write one into every

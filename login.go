@@ -3,7 +3,6 @@ package descopehttp
 import (
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/descopehttp/descopehttp/internal/notice"
 	"github.com/descopehttp/descopehttp/internal/problem"
@@ -33,13 +32,16 @@ func (x *refusals) sendToLogin(w http.ResponseWriter, r *http.Request, f *proble
 		return f
 	}
 	asked := visit.Asked(r, x.pathPrefix)
-	if path, _, _ := strings.Cut(asked, "?"); path == x.loginURL.Path && (x.loginURL.Host == "" || x.loginURL.Host == r.Host) {
+	if visit.IsAt(x.loginURL, asked, r.Host) {
 		x.notices.Tell(r.Context(), notice.LoginPageGuarded, notice.Fields{})
 		return problem.LoginPage.Because("the login page asks for a session")
 	}
 	back := asked
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || visit.IsPart(r) {
 		back = visit.Shown(r)
+		if visit.IsAt(x.loginURL, back, r.Host) {
+			back = visit.WayBackOf(back)
+		}
 	}
 	h := w.Header()
 	h.Add("Vary", "Sec-Fetch-Mode, Accept")

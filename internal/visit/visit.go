@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 )
@@ -38,7 +39,7 @@ func hasToken(lines []string, token string) bool {
 // a login page.
 func IsPageView(r *http.Request) bool {
 	switch h := r.Header; {
-	case IsUpgrade(r) || h.Get("X-Requested-With") != "" || IsHTMX(r) || isPrefetch(h):
+	case IsUpgrade(r) || IsHTMX(r) || isPrefetch(h):
 		return false
 	case r.Method == http.MethodPost:
 		if !isForm(h) {
@@ -49,6 +50,9 @@ func IsPageView(r *http.Request) bool {
 	}
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate" && r.Header.Get("Sec-Fetch-Dest") != "empty"
+	}
+	if r.Header.Get("X-Requested-With") != "" {
+		return false // no earlier: web views write the name of their app into every request
 	}
 	// Older browsers: a navigation asks for HTML before anything else.
 	first, _, _ := strings.Cut(r.Header.Get("Accept"), ",")
@@ -167,6 +171,22 @@ func LoginAddress(login *url.URL, back, acr string) string {
 	}
 	address.RawQuery = q.Encode()
 	return address.String()
+}
+
+// IsAt reports whether an address of this server, under the name of host, is that of the
+// login page, however routers and browsers write it: a redirect from there would have no end.
+func IsAt(login *url.URL, address, host string) bool {
+	u, err := url.Parse(address)
+	return err == nil && path.Clean("/"+u.Path) == path.Clean("/"+login.Path) && (login.Host == "" || strings.EqualFold(login.Host, host))
+}
+
+// WayBackOf reads the way back from the address of the login page, "" if there is none.
+func WayBackOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Query().Get(ReturnTo)
 }
 
 // WayBack reads it from the request for the login page; home is where none on this server leads.
