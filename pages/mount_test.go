@@ -170,8 +170,15 @@ func TestRefuse(t *testing.T) {
 	for header, value := range map[string]string{
 		"HX-Request": "true", "X-Requested-With": "XMLHttpRequest", "Sec-Purpose": "prefetch;prerender", "Purpose": "prefetch",
 	} {
-		res := b.send(http.MethodGet, "/admin", nil, header, value)
+		res := b.send(http.MethodGet, "/admin", nil, header, value, "Sec-Fetch-Mode", "cors")
 		assert.Equal(t, "application/problem+json", res.Header.Get("Content-Type"), header)
+	}
+	for _, header := range [][]string{
+		{"Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c"}, {"Upgrade", "websocket"}, // proxies offer what they like
+		{"Sec-Fetch-Mode", "navigate", "X-Requested-With", "org.example.app"},
+	} {
+		page := b.send(http.MethodGet, "/admin", nil, header...)
+		says(t, page, "a role that you do not have")
 	}
 	page = b.send(http.MethodPost, "/orders", url.Values{}, "Sec-Fetch-Site", "cross-site")
 	require.Equal(t, http.StatusForbidden, page.StatusCode)

@@ -39,7 +39,9 @@ func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 func wantsPage(r *http.Request) bool {
 	h := r.Header
 	ahead := strings.Contains(h.Get("Sec-Purpose"), "prefetch") || h.Get("Purpose") == "prefetch"
-	return strings.Contains(h.Get("Accept"), "text/html") && !ahead && h.Get("HX-Request") == "" && h.Get("X-Requested-With") == "" && h.Get("Upgrade") == ""
+	// Web views write the name of their app into X-Requested-With; no script can say "navigate".
+	script := h.Get("HX-Request") != "" || h.Get("X-Requested-With") != "" && h.Get("Sec-Fetch-Mode") != "navigate"
+	return strings.Contains(h.Get("Accept"), "text/html") && !ahead && !script
 }
 
 // refused says what somebody may not do. Who that is, is not asked: anybody can have as many of
