@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -413,13 +415,11 @@ func TestUpdateWithoutLoginIDs(t *testing.T) {
 	}
 }
 
-// Codes and login ids come as fingers and phones type them, over real HTTP.
-func TestAsFingersType(t *testing.T) {
-	k := kittest.New(t)
-	k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+// typist posts to the flows over real HTTP.
+func typist(t *testing.T, k *kittest.Kit) func(path string, body map[string]string, header ...string) int {
 	srv := httptest.NewServer(k.Handler())
-	defer srv.Close()
-	post := func(path string, body map[string]string, header ...string) int {
+	t.Cleanup(srv.Close)
+	return func(path string, body map[string]string, header ...string) int {
 		encoded, err := json.Marshal(body)
 		require.NoError(t, err)
 		r, err := http.NewRequest(http.MethodPost, srv.URL+path, bytes.NewReader(encoded))
@@ -433,6 +433,13 @@ func TestAsFingersType(t *testing.T) {
 		res.Body.Close()
 		return res.StatusCode
 	}
+}
+
+// Codes and login ids come as fingers and phones type them, over real HTTP.
+func TestAsFingersType(t *testing.T) {
+	k := kittest.New(t)
+	k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+	post := typist(t, k)
 	shifted := func(code string, zero rune) string {
 		return strings.Map(func(r rune) rune { return zero + r - '0' }, code)
 	}
@@ -452,7 +459,7 @@ func TestAsFingersType(t *testing.T) {
 		code := typed(k.Project.Code(kittest.Ada))
 		assert.Equal(t, http.StatusOK, post(kittest.VerifyPath, map[string]string{"loginId": kittest.Ada, "code": code}), name)
 	}
-	for _, code := range []string{"12a456", "\u2460\u2461\u2462\u2463\u2464\u2465", "\u00b2\u00b3\u00b2\u00b3\u00b2\u00b3", "1.2345", "------"} {
+	for _, code := range []string{"12a456", "your code: 123456", "123456 (30 s)", "123456\n654321", "\u2460\u2461\u2462\u2463\u2464\u2465", "\u00b2\u00b3\u00b2\u00b3\u00b2\u00b3", "1.2345", "------"} {
 		assert.Equal(t, http.StatusBadRequest, post(kittest.VerifyPath, map[string]string{"loginId": kittest.Ada, "code": code}), code)
 	}
 
@@ -473,4 +480,98 @@ func TestAsFingersType(t *testing.T) {
 		last = post(kittest.VerifyPath, map[string]string{"loginId": strings.Repeat("\u200b", i) + "nobody@example.com" + strings.Repeat("\u00a0", i), "code": "000000"})
 	}
 	assert.Equal(t, http.StatusTooManyRequests, last)
+}
+
+// Every script has its digits in a row, from 0 to 9. Whatever dash, space or mark stands
+// between them, nobody has typed it.
+func TestEveryDigitAndDash(t *testing.T) {
+	k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.SignInCalls, c.Limits.GuessesPerDay = 1000, 1000 })
+	k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+	post := typist(t, k)
+	var digits []rune
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		switch {
+		case unicode.Is(unicode.Nd, r):
+			digits = append(digits, r)
+		case unicode.In(r, unicode.Dash, unicode.White_Space, unicode.Variation_Selector) && r < 0xE0000 || unicode.Is(unicode.Cf, r) && r < 0xE0000:
+			c := k.Project.Code(kittest.Ada)
+			code := string(r) + c[:3] + string(r) + c[3:] + string(r)
+			assert.Equal(t, http.StatusOK, post(kittest.VerifyPath, map[string]string{"loginId": kittest.Ada, "code": code}), "%U", r)
+		}
+	}
+	require.Greater(t, len(digits), 600)
+	for i := 0; i < len(digits); i += 10 {
+		code := strings.Map(func(r rune) rune { return digits[i+int(r-'0')] }, k.Project.Code(kittest.Ada))
+		assert.Equal(t, http.StatusOK, post(kittest.VerifyPath, map[string]string{"loginId": kittest.Ada, "code": code}), "%U", digits[i])
+	}
+}
+
+// A login id is the same whatever stands around it, in each flow, in Go as in JSON and forms.
+func TestLoginIDsAreOneInEachFlow(t *testing.T) {
+	for name, around := range map[string][2]string{
+		"no-break spaces": {"\u00a0", "\u00a0\u202f"}, "zero-width spaces": {"\u200b", "\u200b\u2060"}, "byte order mark": {"\ufeff", "\ufeff"},
+		"direction": {"\u2068", "\u2069\u200f"}, "fillers": {"\u3164", "\u034f"}, "line break": {"\t", "\r\n"}, "ideographic space": {"\u3000", "\u3000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := kittest.New(t, func(c *descopehttp.Config) { c.Limits.GuessesPerLogin = 1 })
+			k.Project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
+			h := http.NewServeMux()
+			h.Handle("/auth/", k.Handler())
+			answer := func(w http.ResponseWriter, err error) {
+				if err != nil {
+					http.Error(w, err.Error(), http.StatusTeapot)
+				}
+			}
+			h.HandleFunc("/go/signup", func(w http.ResponseWriter, r *http.Request) {
+				_, err := k.SignUp(w, r, descopehttp.SignUp{LoginID: r.FormValue("loginId")})
+				answer(w, err)
+			})
+			h.HandleFunc("/go/signin", func(w http.ResponseWriter, r *http.Request) {
+				_, _, err := k.SignIn(w, r, descopehttp.SignIn{LoginID: r.FormValue("loginId"), Code: r.FormValue("code")})
+				answer(w, err)
+			})
+			h.HandleFunc("/go/newkey", func(w http.ResponseWriter, r *http.Request) {
+				_, err := k.NewKey(w, r, r.FormValue("loginId"))
+				answer(w, err)
+			})
+			srv := httptest.NewServer(h)
+			defer srv.Close()
+			client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+			send := func(path, id, code string, isForm bool) *http.Response {
+				form := url.Values{"loginId": {around[0] + id + around[1]}, "code": {code}}
+				body, kind := form.Encode(), "application/x-www-form-urlencoded"
+				if !isForm {
+					encoded, err := json.Marshal(map[string]string{"loginId": form.Get("loginId"), "code": code})
+					require.NoError(t, err)
+					body, kind = string(encoded), "application/json"
+				}
+				r, err := http.NewRequest(http.MethodPost, srv.URL+path, strings.NewReader(body))
+				require.NoError(t, err)
+				r.Header.Set("Content-Type", kind)
+				r.Header.Set("Authorization", "Bearer "+k.Project.ProjectID()+":"+k.Project.SignIn(kittest.Ada).Refresh)
+				res, err := client.Do(r)
+				require.NoError(t, err)
+				res.Body.Close()
+				return res
+			}
+			code := k.Project.Code(kittest.Ada)
+			assert.Equal(t, http.StatusOK, send("/go/signin", kittest.Ada, code, true).StatusCode)
+			assert.Equal(t, http.StatusOK, send("/go/newkey", kittest.Ada, "", true).StatusCode)
+			assert.Equal(t, http.StatusOK, send("/auth"+kittest.UpdatePath, kittest.Ada, "", false).StatusCode)
+			assert.Equal(t, http.StatusOK, send("/auth"+kittest.VerifyPath, kittest.Ada, code, false).StatusCode)
+			res := send("/auth"+kittest.VerifyPath, kittest.Ada, code, true)
+			assert.Equal(t, http.StatusSeeOther, res.StatusCode)
+			assert.Equal(t, "/", res.Header.Get("Location"))
+			assert.Equal(t, http.StatusOK, send("/go/signup", "grace@example.com", "", true).StatusCode)
+			assert.Equal(t, http.StatusOK, send("/auth"+kittest.SignUpPath, kittest.Bob, "", false).StatusCode)
+			assert.True(t, k.Project.HasUser("grace@example.com"))
+			assert.True(t, k.Project.HasUser(kittest.Bob))
+
+			// One limit, however it is written.
+			wrong := kittest.OtherCode(code)
+			assert.Equal(t, http.StatusUnauthorized, kittest.Guess(k, "127.0.0.1", kittest.Ada, wrong).StatusCode)
+			assert.Equal(t, http.StatusTooManyRequests, send("/auth"+kittest.VerifyPath, kittest.Ada, code, false).StatusCode)
+			assert.Equal(t, http.StatusTeapot, send("/go/signin", kittest.Ada, code, true).StatusCode)
+		})
+	}
 }

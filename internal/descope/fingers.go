@@ -10,7 +10,7 @@ import (
 func CleanCode(code string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
-		case isBlank(r) || unicode.Is(unicode.Pd, r) || r == '\u2212': // the minus sign
+		case isBlank(r) || unicode.Is(unicode.Dash, r):
 			return -1
 		case unicode.Is(unicode.Nd, r):
 			return '0' + digitOf(r)
