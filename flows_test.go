@@ -332,6 +332,16 @@ func TestFormsThatAreRefused(t *testing.T) {
 	code := k.Project.Code(kittest.Ada)
 	res := kittest.Serve(k.Handler(), posted(kittest.VerifyPath, "loginId", kittest.Ada, "loginId", kittest.Bob, "code", code))
 	requireSent(t, res, "/enter?error=malformed_body&return_to=%2Fx")
+	for _, id := range []string{"ada\xff", "\xed\xa0\x80", "ada\x00"} {
+		res = kittest.Serve(k.Handler(), posted(kittest.VerifyPath, "loginId", id, "code", code))
+		requireSent(t, res, "/enter?error=invalid_field&return_to=%2Fx")
+	}
+	for _, in := range []descopehttp.SignUp{{LoginID: "grace\xff"}, {LoginID: "grace", Name: "Grace\xff"}} {
+		var p *descopehttp.Problem
+		_, err := k.SignUp(httptest.NewRecorder(), posted("/join"), in)
+		require.ErrorAs(t, err, &p)
+		assert.Equal(t, "invalid_field", p.Code)
+	}
 	res = kittest.Serve(k.Handler(), posted(kittest.VerifyPath, "loginId", strings.Repeat("x", 64<<10)))
 	requireSent(t, res, "/enter?error=body_too_large&return_to=%2Fx")
 	r := posted(kittest.VerifyPath, "loginId", kittest.Ada, "code", code)

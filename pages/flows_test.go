@@ -165,6 +165,25 @@ func TestHintsAboutALoginID(t *testing.T) {
 	omits(t, page, "Use another login ID")
 }
 
+// What completion and pasting leave around a login id is not part of it, on any page.
+func TestPastedLoginIDs(t *testing.T) {
+	t.Parallel()
+	for _, around := range []string{"\u00a0", "\u200b", "\ufeff", "\u2068"} {
+		s := newSite(t, edits{})
+		b := newBrowser(t, s)
+		page := b.submit(b.open("/account/signup"), url.Values{"loginId": {around + grace + around}})
+		require.Equal(t, http.StatusOK, page.StatusCode)
+		page = b.submit(page, url.Values{"code": {"12"}})
+		require.Equal(t, http.StatusBadRequest, page.StatusCode)
+		page = b.submit(page, url.Values{"code": {s.project.Code(grace)}})
+		require.Equal(t, "./", location(t, page).String(), "%q", around)
+
+		b = newBrowser(t, s)
+		page = b.submit(b.open("/account/signin"), url.Values{"loginId": {around + ada + around}, "code": {around + s.project.Code(ada)}})
+		require.Equal(t, "./", location(t, page).String(), "%q", around)
+	}
+}
+
 func TestTooManyAttempts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, edits{config: func(c *descopehttp.Config) { c.Limits.GuessesPerLogin = 1 }})

@@ -2,6 +2,7 @@ package descope
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/descopehttp/descopehttp/internal/problem"
 )
@@ -38,7 +39,7 @@ func (r *SignUpRequest) Check() error {
 		"user.name": u.Name, "user.email": u.Email, "user.phone": u.Phone,
 		"user.givenName": u.GivenName, "user.middleName": u.MiddleName, "user.familyName": u.FamilyName,
 	} {
-		if len(value) > maxProfileSize {
+		if len(value) > maxProfileSize || !utf8.ValidString(value) {
 			return &problem.Failure{Problem: problem.InvalidField, Field: name}
 		}
 	}
@@ -73,7 +74,7 @@ func CheckLoginID(id string) error {
 	switch {
 	case strings.TrimSpace(id) == "":
 		return &problem.Failure{Problem: problem.MissingField, Field: "loginId"}
-	case len(id) > maxLoginIDSize || strings.ContainsFunc(id, isControl):
+	case len(id) > maxLoginIDSize || !utf8.ValidString(id) || strings.ContainsFunc(id, isControl):
 		return &problem.Failure{Problem: problem.InvalidField, Field: "loginId"}
 	}
 	return nil
