@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -57,6 +58,10 @@ func (s *smallSite) use(t *testing.T, c descopehttp.Cookies) *kittest.Kit {
 	mux.HandleFunc("/signin", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, "<p>sign in, then %s</p>", html.EscapeString(descopehttp.ReturnTo(r)))
+	})
+	mux.HandleFunc("/quiet", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		io.WriteString(w, "quiet")
 	})
 	mux.HandleFunc("/favicon.ico", http.NotFound)
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "home") })
@@ -220,4 +225,102 @@ func TestBrowserOverPlainHTTP(t *testing.T) {
 	b.open(strings.Replace(s.url, "app.", "evil.", 1) + "/")
 	evaluate[string](b, `fetch(%s, { method: "POST", mode: "no-cors", credentials: "include", body: "x" }).then((r) => r.type)`, s.url+"/auth"+kittest.LogoutPath)
 	assert.EqualValues(t, http.StatusForbidden, b.status("/auth"+kittest.LogoutPath))
+}
+
+// An asked is how a request of the browser was answered.
+type asked struct {
+	path, location string
+	status         int
+	header         http.Header // of the request
+}
+
+// watched has every answer told.
+func (s *smallSite) watched() <-chan asked {
+	answers, h := make(chan asked, 100), s.h
+	s.h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = answer.Body.WriteTo(w)
+		answers <- asked{r.URL.Path, answer.Header().Get("Location"), answer.Code, r.Header}
+	})
+	return answers
+}
+
+// What Chromium itself writes into its requests tells pages from what shows none.
+func TestBrowserPageViews(t *testing.T) {
+	s := newSmallSite(t, "127.0.0.1")
+	s.use(t, descopehttp.Cookies{InsecureHTTP: true})
+	answers := s.watched()
+	b := newBrowser(t)
+	b.open(s.url + "/")
+	answerTo := func(path string) asked {
+		t.Helper()
+		deadline := time.NewTimer(patience)
+		defer deadline.Stop()
+		for {
+			select {
+			case a := <-answers:
+				if a.path == path {
+					return a
+				}
+			case <-deadline.C:
+				require.FailNow(t, "it was not asked for", path)
+			}
+		}
+	}
+	for name, script := range map[string]string{
+		"download": `Object.assign(document.createElement("a"), { href: %s, download: "x" }).click()`,
+		"prefetch": `document.head.append(Object.assign(document.createElement("link"), { rel: "prefetch", href: %s }))`,
+		"ahead": `document.head.append(Object.assign(document.createElement("script"), { type: "speculationrules",
+			textContent: JSON.stringify({ prefetch: [{ source: "list", urls: [%s], eagerness: "immediate" }] }) }))`,
+		"fetch":   `fetch(%s, { headers: { Accept: "text/html" } })`,
+		"picture": `new Image().src = %s`,
+		"htmx":    `fetch(%s, { headers: { "HX-Request": "true", "HX-Current-URL": location.href } })`,
+	} {
+		evaluate[bool](b, `(`+script+`, true)`, "/app/"+name)
+		a := answerTo("/app/" + name)
+		assert.Equal(t, http.StatusUnauthorized, a.status, "%s: %v", name, a.header)
+		assert.Empty(t, a.location, name)
+	}
+	b.at("/")
+	assert.Equal(t, "/signin?return_to=%2F", evaluate[string](b, `fetch("/app/x", { method: "DELETE", headers: { "HX-Request": "true", "HX-Current-URL": location.href } }).then((r) => r.headers.get("HX-Redirect"))`))
+
+	// A form is a page view, with files and without; where its page keeps its address to
+	// itself, nothing leads back.
+	for _, form := range []struct{ name, page, enctype, want string }{
+		{"plain", "/?x=1", "application/x-www-form-urlencoded", "/?x=1"},
+		{"file", "/?x=2", "multipart/form-data", "/?x=2"},
+		{"of the login page", "/signin?return_to=%2Fapp%2Forders", "text/plain", "/app/orders"},
+		{"no referrer", "/quiet", "application/x-www-form-urlencoded", "/"},
+	} {
+		b.open(s.url + form.page)
+		evaluate[bool](b, `(() => {
+			const form = document.createElement("form");
+			Object.assign(form, { method: "post", enctype: %s, action: "/app/comments" });
+			document.body.append(form);
+			form.submit();
+			return true;
+		})()`, form.enctype)
+		b.sees("sign in, then " + form.want)
+		b.at("/signin")
+		assert.Equal(t, http.StatusSeeOther, answerTo("/app/comments").status, form.name)
+	}
+}
+
+// A login page behind the middleware says so, and does not go round for ever.
+func TestBrowserAtAGuardedLoginPage(t *testing.T) {
+	s := newSmallSite(t, "127.0.0.1")
+	for login, path := range map[string]string{"/einlaß": "/einla%C3%9F", "/signin": "/signin/"} {
+		k := kittest.For(t, s.project, func(cfg *descopehttp.Config) { cfg.LoginURL = login })
+		mux := http.NewServeMux()
+		mux.Handle("/", k.RequireSession(http.NotFoundHandler()))
+		mux.Handle("/signin/", k.RequireSession(http.NotFoundHandler()))
+		s.h = mux
+		b := newBrowser(t)
+		b.open(s.url + "/orders")
+		b.sees("login_page_protected")
+		b.at(path)
+	}
 }
