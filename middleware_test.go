@@ -1132,38 +1132,53 @@ func TestWhatWasReadIsGivenBack(t *testing.T) {
 		"panic":               {k.RequireSession(panics), true},
 		"guard":               {k.Require(guard)(page), true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			mux := http.NewServeMux()
-			mux.Handle("POST /upload/{id}", tt.h)
-			outside := make(chan *http.Request, 1)
-			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				defer func() { _ = recover(); outside <- r }() // net/http itself cleans up after no panic
-				k.LoadSession(mux).ServeHTTP(w, r)
-			}))
-			var body bytes.Buffer
-			m := multipart.NewWriter(&body)
-			f, err := m.CreateFormFile("f", "photo.jpg")
-			require.NoError(t, err)
-			_, _ = f.Write(make([]byte, 11<<20))
-			require.NoError(t, m.Close())
-			r, err := http.NewRequest(http.MethodPost, srv.URL+"/upload/7", &body)
-			require.NoError(t, err)
-			r.Header.Set("Content-Type", m.FormDataContentType())
-			if tt.as {
-				kittest.WithBearer(r, k.Project.SignIn(kittest.Ada).Session)
-			}
-			if res, err := http.DefaultClient.Do(r); err == nil {
-				res.Body.Close()
-			}
-			srv.Close()
-			seen := <-outside
-			assert.Equal(t, "POST /upload/{id}", seen.Pattern)
-			require.NotNil(t, seen.MultipartForm)
-			_, ok := descopehttp.SessionFromContext(seen.Context())
-			assert.False(t, ok)
-			left, err := filepath.Glob(filepath.Join(os.TempDir(), "multipart-*"))
-			require.NoError(t, err)
-			assert.Empty(t, left)
-		})
+		for _, outside := range []func(http.Handler) http.Handler{k.LoadSession, func(h http.Handler) http.Handler { return h }} {
+			t.Run(name, func(t *testing.T) {
+				mux := http.NewServeMux()
+				mux.Handle("POST /upload/{id}", tt.h)
+				seen := sendUpload(t, k, outside(mux), tt.as)
+				assert.Equal(t, "POST /upload/{id}", seen.Pattern)
+				require.NotNil(t, seen.MultipartForm)
+				assert.Equal(t, []string{"hello"}, seen.MultipartForm.Value["note"])
+				if name != "read by hand" {
+					assert.Equal(t, "7", seen.Form.Get("n"))
+					assert.Equal(t, "hello", seen.PostForm.Get("note"))
+				}
+				_, ok := descopehttp.SessionFromContext(seen.Context())
+				assert.False(t, ok)
+				left, err := filepath.Glob(filepath.Join(os.TempDir(), "multipart-*"))
+				require.NoError(t, err)
+				assert.Empty(t, left)
+			})
+		}
 	}
+}
+
+// sendUpload sends a file over real HTTP, and returns the request as whoever is outside of
+// the handler finds it then.
+func sendUpload(t *testing.T, k *kittest.Kit, h http.Handler, signedIn bool) *http.Request {
+	t.Helper()
+	outside := make(chan *http.Request, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { _ = recover(); outside <- r }() // net/http itself cleans up after no panic
+		h.ServeHTTP(w, r)
+	}))
+	var body bytes.Buffer
+	m := multipart.NewWriter(&body)
+	require.NoError(t, m.WriteField("note", "hello"))
+	f, err := m.CreateFormFile("f", "photo.jpg")
+	require.NoError(t, err)
+	_, _ = f.Write(make([]byte, 11<<20))
+	require.NoError(t, m.Close())
+	r, err := http.NewRequest(http.MethodPost, srv.URL+"/upload/7?n=7", &body)
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", m.FormDataContentType())
+	if signedIn {
+		kittest.WithBearer(r, k.Project.SignIn(kittest.Ada).Session)
+	}
+	if res, err := http.DefaultClient.Do(r); err == nil {
+		res.Body.Close()
+	}
+	srv.Close()
+	return <-outside
 }
