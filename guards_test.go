@@ -416,7 +416,11 @@ func TestLoginURL(t *testing.T) {
 	kittest.RequireProblem(t, kittest.Serve(other.RequireSession(next), r), http.StatusServiceUnavailable, "unavailable")
 	assert.Zero(t, next.Calls)
 
-	for _, login := range []string{"signin", "//evil.example", "http://x.example/", "javascript:x", "https://u:p@x.example/", "/x#y"} {
+	for _, login := range []string{"http://localhost/signin", "http://localhost:5173", "http://127.0.0.1:8080/signin", "http://[::1]/", "https://login.example"} {
+		_, err := descopehttp.New(descopehttp.Config{ProjectID: kittest.ProjectID, LoginURL: login})
+		assert.NoError(t, err, login)
+	}
+	for _, login := range []string{"signin", "//evil.example", "http://x.example/", "http://localhost.evil.example/", "http://127.0.0.1.evil.example/", "http://10.0.0.1/", "http:///signin", "javascript:x", "https://u:p@x.example/", "http://u:p@localhost/", "/x#y"} {
 		_, err := descopehttp.New(descopehttp.Config{ProjectID: kittest.ProjectID, LoginURL: login})
 		assert.ErrorContains(t, err, "LoginURL", login)
 	}
@@ -449,7 +453,7 @@ func onWire(t *testing.T, h http.Handler, method, target string, header ...strin
 	r.URL.Opaque = target // as it is, unescaped
 	r.Host = "app.example"
 	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
+		r.Header.Add(header[i], header[i+1])
 	}
 	res, err := http.DefaultTransport.RoundTrip(r)
 	require.NoError(t, err)
@@ -483,7 +487,12 @@ func TestReturnToIsTheBrowsersAddress(t *testing.T) {
 			assert.Equal(t, tt.want, res.Header.Get("Location"))
 		})
 	}
-	r := kittest.Get(`/signin?return_to=%2Fapp%2Fx%3Fq%3Da%5Cb`)
+	r := kittest.Get("/orders?id=7")
+	r.RequestURI = "" // made by hand
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = "/signin" })
+	assert.Equal(t, "/signin?return_to=%2Forders%3Fid%3D7", kittest.Serve(k.RequireSession(new(kittest.Spy)), r).Header.Get("Location"))
+	r = kittest.Get(`/signin?return_to=%2Fapp%2Fx%3Fq%3Da%5Cb`)
 	assert.Equal(t, `/app/x?q=a\b`, descopehttp.ReturnTo(r))
 	for _, prefix := range []string{"shop", "//shop", "/shop/", "/", "/shop?x", `/\shop`} {
 		_, err := descopehttp.New(descopehttp.Config{ProjectID: kittest.ProjectID, PathPrefix: prefix})
@@ -597,6 +606,8 @@ func TestOffersAreNoUpgrades(t *testing.T) {
 		"empty":                    {[]string{"Connection", "upgrade", "Upgrade", ""}, http.StatusOK},
 		"a proxy that always does": {[]string{"Connection", "close", "Upgrade", "websocket"}, http.StatusOK},
 		"WebSocket":                {[]string{"Connection", "keep-alive, Upgrade", "Upgrade", "WebSocket"}, http.StatusUnauthorized},
+		"capitals and lines":       {[]string{"Connection", "KEEP-ALIVE", "Connection", "x,UPGRADE", "Upgrade", "h2c", "Upgrade", "WEBSOCKET"}, http.StatusUnauthorized},
+		"a part of the word":       {[]string{"Connection", "Upgrade", "Upgrade", "websocket-of-mine"}, http.StatusOK},
 		"WebSocket or something":   {[]string{"Connection", "Upgrade", "Upgrade", "h2c, websocket"}, http.StatusUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
