@@ -2,6 +2,7 @@ package descopehttp_test
 
 import (
 	"bytes"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -665,5 +666,75 @@ func TestErrorHandlerThatWritesNothing(t *testing.T) {
 			assert.Equal(t, tt.status == 500, strings.Contains(k.Logs.String(), "ErrorHandler has written no answer"))
 			assert.Zero(t, next.Calls)
 		})
+	}
+}
+
+// Whatever is refused, a guard's 403 of a page view included, is for ErrorHandler.
+func TestErrorHandlerAnswersEachRefusal(t *testing.T) {
+	k := kittest.New(t, func(c *descopehttp.Config) {
+		c.LoginURL = "/signin"
+		c.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) {
+			var p *descopehttp.Problem
+			if errors.As(err, &p) {
+				w.Header().Set("X-Refused", p.Code)
+			}
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	tokens := k.Project.SignIn(kittest.Ada)
+	next := new(kittest.Spy)
+	own := func(*http.Request, *descopehttp.Session) error { return errors.New("mine") }
+	for name, tt := range map[string]struct {
+		h            http.Handler
+		method, code string
+	}{
+		"nobody":        {k.RequireSession(next), http.MethodGet, "no_session"},
+		"role":          {k.Require(descopehttp.Role("captain"))(next), http.MethodGet, "missing_role"},
+		"guard":         {k.Require(own)(next), http.MethodGet, "forbidden"},
+		"nested guard":  {k.RequireSession(k.Require(own)(next)), http.MethodGet, "forbidden"},
+		"step-up":       {k.Require(descopehttp.StepUp())(next), http.MethodGet, "step_up_required"},
+		"cross-origin":  {k.RequireSession(next), http.MethodPost, "cross_origin"},
+		"away":          {k.RequireSession(next), http.MethodGet, "unavailable"},
+		"away, anybody": {k.LoadSession(next), http.MethodDelete, "unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			header := []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Site", "same-origin", "Cookie", kittest.SessionCookie + "=" + tokens.Session}
+			switch tt.code {
+			case "no_session":
+				header = header[:4]
+			case "cross_origin":
+				header[3] = "cross-site"
+			case "unavailable":
+				k.Project.Fail(kittest.RefreshPath, descopetest.Fault{Drop: true})
+				header[5] = kittest.RefreshCookie + "=" + k.Project.SignIn(kittest.Ada).Refresh
+			}
+			res := onWire(t, tt.h, tt.method, "/", header...)
+			assert.Equal(t, http.StatusTeapot, res.StatusCode)
+			assert.Equal(t, tt.code, res.Header.Get("X-Refused"))
+			assert.Empty(t, res.Header.Get("Location"))
+			assert.Equal(t, "no-store", res.Header.Get("Cache-Control"))
+		})
+	}
+	assert.Zero(t, next.Calls)
+}
+
+// The next handler gets the server's own writer, in every middleware: what else that can do,
+// such as take a file from the kernel, is not lost.
+func TestNextGetsTheWriterItself(t *testing.T) {
+	k := kittest.New(t, func(c *descopehttp.Config) { c.ErrorHandler = func(http.ResponseWriter, *http.Request, error) {} })
+	for name, middleware := range map[string]func(http.Handler) http.Handler{
+		"RequireSession": k.RequireSession, "Require": k.Require(), "LoadSession": k.LoadSession, "RefreshUpgrades": k.RefreshUpgrades,
+		"nested": func(h http.Handler) http.Handler { return k.LoadSession(k.Require()(h)) },
+	} {
+		for _, cookie := range []string{kittest.SessionCookie + "=" + k.Project.SignIn(kittest.Ada).Session, kittest.RefreshCookie + "=" + k.Project.SignIn(kittest.Ada).Refresh} {
+			var outer, inner http.ResponseWriter
+			h := middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { inner = w }))
+			res := onWire(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				outer = w
+				h.ServeHTTP(w, r)
+			}), http.MethodGet, "/", "Cookie", cookie)
+			require.Equal(t, http.StatusOK, res.StatusCode, name)
+			assert.Same(t, outer, inner, name)
+		}
 	}
 }
