@@ -311,7 +311,7 @@ func answerClauses() []clause {
 			visit: func(v *visitor) error {
 				a, err := v.ask(request{method: http.MethodGet, path: page, header: cookiesOf(ann)(v.project)})
 				if err == nil && (!slices.Equal(a.header["Vary"], []string{"Accept-Encoding", "Cookie, Authorization"}) || !slices.Equal(a.header["Cache-Control"], []string{"max-age=1"})) {
-					err = fmt.Errorf("Vary is %q, Cache-Control %q", a.header["Vary"], a.header["Cache-Control"])
+					err = fmt.Errorf("the answer varies by %q, and its Cache-Control is %q", a.header["Vary"], a.header["Cache-Control"])
 				}
 				return err
 			}},
