@@ -584,6 +584,9 @@ func TestWhatIsAPageView(t *testing.T) {
 	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
 	res = onWire(t, h, http.MethodGet, "/list?page=3", "HX-Request", "true", "HX-Boosted", "true", "HX-Current-URL", "https://app.example/list?page=2")
 	assert.Equal(t, "/signin?return_to=%2Flist%3Fpage%3D3", res.Header.Get("HX-Redirect"), "a whole page")
+	res = onWire(t, h, http.MethodPost, "/part", "HX-Request", "true", "Accept", "text/html", "Content-Type", form, "HX-Current-URL", "https://app.example/list", "Referer", "https://app.example/other")
+	assert.Equal(t, "/signin?return_to=%2Flist", res.Header.Get("HX-Redirect"), "an older browser")
+	kittest.RequireProblem(t, res, http.StatusUnauthorized, "no_session")
 	for current, want := range map[string]string{
 		"https://evil.example/list":                 "/signin",
 		"https://app.example/signin?return_to=%2Fa": "/signin?return_to=%2Fa",
