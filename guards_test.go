@@ -620,6 +620,11 @@ func TestOffersAreNoUpgrades(t *testing.T) {
 			assert.Equal(t, tt.status, onWire(t, k.RequireSession(new(kittest.Spy)), http.MethodGet, "/", header...).StatusCode)
 		})
 	}
+	k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = "/signin" })
+	res := onWire(t, k.RequireSession(new(kittest.Spy)), http.MethodConnect, "app.example:443", "Accept", "text/html",
+		"Cookie", kittest.RefreshCookie+"="+k.Project.SignIn(kittest.Ada).Refresh, "Sec-Fetch-Site", "same-origin")
+	kittest.RequireProblem(t, res, http.StatusUnauthorized, "session_expired")
+	assert.Zero(t, k.Project.Requests(kittest.RefreshPath))
 }
 
 // A guard that is nil is found when routes are made.
