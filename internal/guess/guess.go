@@ -316,9 +316,10 @@ func (a *Attempts) key(parts ...string) countKey {
 }
 
 // foldLoginID makes the spellings of one login id equal, for counting only: what
-// Descope would take for the same user must not have counts of its own.
+// Descope would take for the same user must not have counts of its own. What stands around
+// an id is cut off before.
 func foldLoginID(id string) string {
-	return strings.ToLower(norm.NFKC.String(descope.CleanLoginID(id)))
+	return strings.ToLower(norm.NFKC.String(id))
 }
 
 // Network returns what stands for the client of a request. All whose address cannot be told
