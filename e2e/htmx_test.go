@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"html"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/descopehttp/descopehttp"
 	"github.com/descopehttp/descopehttp/descopetest"
@@ -60,11 +58,7 @@ func TestHTMX(t *testing.T) {
 
 func serveHTMX(t *testing.T, project *descopetest.Server, script http.Handler) string {
 	t.Helper()
-	auth, p, err := pages.New(descopehttp.Config{
-		ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client(),
-		Cookies: descopehttp.Cookies{InsecureHTTP: true}, Logger: slog.New(slog.DiscardHandler),
-	}, pages.Options{})
-	require.NoError(t, err)
+	auth, p := pagesOf(t, project, pages.Options{}, "")
 	mux := http.NewServeMux()
 	mux.Handle("/account/", p)
 	mux.Handle("/script/", http.StripPrefix("/script", script))

@@ -47,18 +47,7 @@ func mountPages(t *testing.T, o pages.Options, configure func(*descopetest.Setti
 			configure(s)
 		}
 	})
-	logs := new(kittest.LogBuffer)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(logs.String())
-		}
-	})
-	auth, p, err := pages.New(descopehttp.Config{
-		ProjectID: m.project.ProjectID(), BaseURL: m.project.URL(), HTTPClient: m.project.Client(),
-		Cookies: descopehttp.Cookies{InsecureHTTP: true},
-		Logger:  slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	}, o)
-	require.NoError(t, err)
+	auth, p := pagesOf(t, m.project, o, "")
 	mux := http.NewServeMux()
 	mux.Handle("/account/", p)
 	mux.Handle("/admin", auth.Require(descopehttp.Role("admin"))(new(kittest.Spy)))
@@ -81,6 +70,25 @@ func mountPages(t *testing.T, o pages.Options, configure func(*descopetest.Setti
 	t.Cleanup(srv.Close)
 	m.url = srv.URL
 	return m
+}
+
+// pagesOf returns the pages of a project behind a proxy that cuts prefix off. The log of a test
+// that fails is shown.
+func pagesOf(t *testing.T, project *descopetest.Server, o pages.Options, prefix string) (*descopehttp.Auth, *pages.Pages) {
+	t.Helper()
+	logs := new(kittest.LogBuffer)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(logs.String())
+		}
+	})
+	auth, p, err := pages.New(descopehttp.Config{
+		ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client(),
+		Cookies: descopehttp.Cookies{InsecureHTTP: true}, PathPrefix: prefix,
+		Logger: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}, o)
+	require.NoError(t, err)
+	return auth, p
 }
 
 func (m *mounted) payout(w http.ResponseWriter, _ *http.Request) {

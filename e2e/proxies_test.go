@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -261,11 +260,7 @@ func TestNginxCutsAPrefix(t *testing.T) {
 	b := newBrowser(t)
 	project := descopetest.NewServer()
 	project.Configure(func(s *descopetest.Settings) { s.AllowCodeReuse = true })
-	auth, p, err := pages.New(descopehttp.Config{
-		ProjectID: project.ProjectID(), BaseURL: project.URL(), HTTPClient: project.Client(),
-		Cookies: descopehttp.Cookies{InsecureHTTP: true}, PathPrefix: "/shop", Logger: slog.New(slog.DiscardHandler),
-	}, pages.Options{})
-	require.NoError(t, err)
+	auth, p := pagesOf(t, project, pages.Options{}, "/shop")
 	mux := http.NewServeMux()
 	mux.Handle("/account/", p)
 	mux.Handle("/orders", auth.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
