@@ -38,21 +38,26 @@ http {
 		LINES
 		location /default/ { proxy_pass http://%[3]s/; proxy_set_header Host $http_host; }
 		location /portless/ { proxy_pass http://%[3]s/; proxy_set_header Host $host; }
-		location /shop/ { proxy_pass http://%[3]s/; proxy_set_header Host $http_host; proxy_buffer_size 32k; proxy_buffers 8 32k; }
 		location /cached/ { proxy_pass http://%[3]s; proxy_cache c; proxy_cache_valid 200 1m; proxy_ignore_headers Set-Cookie; add_header X-Cache $upstream_cache_status; }
 	}
 }`
 
-// nginxLines are those of docs/production.md.
+// nginxLines are those of docs/production.md: for a whole server, and for a prefix, whose
+// location has the lines of the first in it.
 func nginxLines(t *testing.T) string {
 	t.Helper()
 	page, err := os.ReadFile(filepath.Join("testdata", "docs", "production.md"))
 	require.NoError(t, err)
-	_, rest, _ := strings.Cut(string(page), "\n```nginx\n")
-	lines, _, found := strings.Cut(rest, "```\n")
+	blocks := strings.Split(string(page), "\n```nginx\n")
+	require.Len(t, blocks, 3)
+	whole, _, _ := strings.Cut(blocks[1], "```\n")
+	prefix, _, _ := strings.Cut(blocks[2], "```\n")
+	const upstream = "http://127.0.0.1:8080"
+	_, inside, found := strings.Cut(whole, "proxy_pass "+upstream+";\n")
 	require.True(t, found)
-	require.Contains(t, lines, "http://127.0.0.1:8080")
-	return strings.ReplaceAll(lines, "127.0.0.1:8080", "%[3]s")
+	require.Contains(t, prefix, "proxy_pass "+upstream+"/;")
+	prefix = strings.Replace(prefix, "}\n", inside, 1)
+	return strings.ReplaceAll(whole+prefix, upstream, "http://%[3]s")
 }
 
 // startNginx runs nginx in front of h and returns its address.
@@ -292,6 +297,10 @@ func TestNginxCutsAPrefix(t *testing.T) {
 	b.click("Order")
 	b.at("/shop/account/signin")
 	assert.Equal(t, "?return_to=%2Fshop%2Forders%3Fpage%3D2", evaluate[string](b, "location.search"))
+
+	// A redirect of the router's own.
+	b.open(site + "/shop/account")
+	b.at("/shop/account/signin")
 
 	// Without a way back.
 	b.open(site + "/shop/account/signin")
