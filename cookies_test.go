@@ -14,7 +14,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -799,12 +798,13 @@ func TestNeighboursSessionsLive(t *testing.T) {
 // Hosts that have no domain get no cookies for one.
 func TestScopesOfOddHosts(t *testing.T) {
 	var said kittest.LogBuffer // where net/http says that it drops an attribute
+	defer log.SetOutput(log.Writer())
 	log.SetOutput(&said)
-	defer log.SetOutput(os.Stderr)
 	for host, want := range map[string]int{
 		"own.example:8443": 1, "OWN.example": 1, "127.0.0.1:80": 0, "[::1]:80": 0, "::1": 0, "localhost": 0, "own.example.": 0,
 		"a;b.own.example": 0, "ä.own.example": 0, "a..example": 0, "0x7f.1": 0, "a b.example": 0, "a;b.example": 0, "": 0, ":80": 0, "x.1": 0,
 		"a.b.c.d.e.f.g.example": 5, strings.Repeat("a.", 100) + "example": 5,
+		strings.Repeat("a.", 123) + "example": 5, strings.Repeat("a.", 124) + "example": 0, strings.Repeat("a_.", 10_000) + "example": 0, // whose parents are megabytes
 		"my_app.own.example": 1, "app-.own.example": 1, strings.Repeat("x", 64) + ".own.example": 1, // no domains of cookies, but hosts
 	} {
 		k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies.PlainNames = true })
@@ -821,7 +821,7 @@ func TestScopesOfOddHosts(t *testing.T) {
 		assert.Len(t, domains, want, host)
 		assert.Less(t, size, 6<<10, host)
 	}
-	assert.Empty(t, said.String())
+	assert.NotContains(t, said.String(), "Cookie.Domain")
 }
 
 // However many names and however long the host, deletions leave room for the rest of the

@@ -11,6 +11,7 @@ import (
 const (
 	maxScopes     = 5
 	maxScopesSize = 4 << 10 // bytes of header
+	maxHost       = 253     // RFC 1035, section 2.3.4, as text; anybody can send a longer one
 )
 
 // Scopes returns the domains for which a cookie that the browser sends to host may have been
@@ -23,7 +24,7 @@ func (p *Policy) Scopes(host string) (domains []string) {
 		return nil
 	}
 	host = strings.ToLower(visit.Hostname(host))
-	if !isName(host) {
+	if len(host) > maxHost || !isName(host) {
 		return nil
 	}
 	labels := strings.Split(host, ".")
