@@ -509,7 +509,8 @@ func TestLoginPageBehindTheMiddleware(t *testing.T) {
 		{"https://app.example/signin", "/signin"},
 		{"https://App.Example/signin", "/signin"},
 		{"https://app.example", "/"},
-		{"/signin", "/signin/"}, // where a router has led
+		{"https://app.example:443/signin", "/signin"}, // of which browsers leave the port out
+		{"/signin", "/signin/"},                       // where a router has led
 		{"/signin/", "/signin"},
 		{"/einlaß", "/einla%C3%9F"}, // as browsers write it
 		{"/sign%20in", "/sign%20in"},

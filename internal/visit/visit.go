@@ -177,7 +177,11 @@ func LoginAddress(login *url.URL, back, acr string) string {
 // login page, however routers and browsers write it: a redirect from there would have no end.
 func IsAt(login *url.URL, address, host string) bool {
 	u, err := url.Parse(address)
-	return err == nil && path.Clean("/"+u.Path) == path.Clean("/"+login.Path) && (login.Host == "" || strings.EqualFold(login.Host, host))
+	if err != nil || path.Clean("/"+u.Path) != path.Clean("/"+login.Path) {
+		return false
+	}
+	port := map[string]string{"https": ":443", "http": ":80"}[login.Scheme]
+	return login.Host == "" || strings.EqualFold(strings.TrimSuffix(login.Host, port), strings.TrimSuffix(host, port))
 }
 
 // WayBackOf reads the way back from the address of the login page, "" if there is none.
