@@ -534,6 +534,23 @@ func TestLoginPageBehindTheMiddleware(t *testing.T) {
 	}
 }
 
+// What is written like the address of the login page need not be that page: it leads there, and
+// nobody is told of a mistake that is none.
+func TestNeighboursOfTheLoginPage(t *testing.T) {
+	for asked, want := range map[string]string{
+		"/signin/":         "/signin?return_to=%2Fsignin%2F",
+		"/app/..%2fsignin": "/signin?return_to=%2Fapp%2F..%252fsignin",
+		"//signin":         "/signin",
+		"//other/signin":   "/signin",
+	} {
+		k := kittest.New(t, func(c *descopehttp.Config) { c.LoginURL = "/signin" })
+		res := onWire(t, k.RequireSession(new(kittest.Spy)), http.MethodGet, "http://app.example"+asked, "Sec-Fetch-Mode", "navigate")
+		assert.Equal(t, http.StatusSeeOther, res.StatusCode, asked)
+		assert.Equal(t, want, res.Header.Get("Location"), asked)
+		assert.NotContains(t, k.Logs.String(), "level=ERROR", asked)
+	}
+}
+
 // What a browser is about to show as a page goes to the login page, and nothing else.
 func TestWhatIsAPageView(t *testing.T) {
 	const (

@@ -32,7 +32,7 @@ func (x *refusals) sendToLogin(w http.ResponseWriter, r *http.Request, f *proble
 		return f
 	}
 	asked := visit.Asked(r, x.pathPrefix)
-	if visit.IsAt(x.loginURL, asked, r.Host) {
+	if visit.GoesRound(x.loginURL, asked, r.Host) {
 		x.notices.Tell(r.Context(), notice.LoginPageGuarded, notice.Fields{})
 		return problem.LoginPage.Because("the login page asks for a session")
 	}

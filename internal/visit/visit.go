@@ -174,14 +174,25 @@ func LoginAddress(login *url.URL, back, acr string) string {
 }
 
 // IsAt reports whether an address of this server, under the name of host, is that of the
-// login page, however routers and browsers write it: a redirect from there would have no end.
+// login page, however routers and browsers write it.
 func IsAt(login *url.URL, address, host string) bool {
 	u, err := url.Parse(address)
-	if err != nil || path.Clean("/"+u.Path) != path.Clean("/"+login.Path) {
+	if err != nil || u.Host != "" || path.Clean("/"+u.Path) != path.Clean("/"+login.Path) {
 		return false
 	}
 	port := map[string]string{"https": ":443", "http": ":80"}[login.Scheme]
 	return login.Host == "" || strings.EqualFold(strings.TrimSuffix(login.Host, port), strings.TrimSuffix(host, port))
+}
+
+// GoesRound reports whether a redirect to the login page, from the address that was asked for,
+// would have no end. Written in another way it may be a page of its own, and anybody can ask
+// for it so: there it takes a redirect that has led to it before.
+func GoesRound(login *url.URL, asked, host string) bool {
+	if !IsAt(login, asked, host) {
+		return false
+	}
+	path, _, _ := strings.Cut(asked, "?")
+	return path == login.EscapedPath() || WayBackOf(asked) != ""
 }
 
 // WayBackOf reads the way back from the address of the login page, "" if there is none.
