@@ -1368,8 +1368,10 @@ func TestPartitionedCookies(t *testing.T) {
 		assert.Empty(t, set)
 		assert.Equal(t, two(false, true), deleted)
 	})
+}
 
-	// Those of a wider scope, and the marker, too.
+// Those of a wider scope, and the marker, are two to a browser as well.
+func TestPartitionedCookiesOfAWiderScope(t *testing.T) {
 	k := kittest.New(t, func(c *descopehttp.Config) {
 		c.Cookies = descopehttp.Cookies{PlainNames: true, SameSite: http.SameSiteNoneMode, Partitioned: true}
 	})

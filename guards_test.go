@@ -401,10 +401,11 @@ func TestLoginURL(t *testing.T) {
 			r.Header.Set("Accept", "text/html")
 		},
 	} {
-		r := kittest.Get("/app")
-		edit(r)
-		kittest.RequireProblem(t, kittest.Serve(k.RequireSession(next), r), http.StatusUnauthorized, "no_session")
-		_ = name
+		t.Run(name, func(t *testing.T) {
+			r := kittest.Get("/app")
+			edit(r)
+			kittest.RequireProblem(t, kittest.Serve(k.RequireSession(next), r), http.StatusUnauthorized, "no_session")
+		})
 	}
 	r = kittest.Get("/app")
 	r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")

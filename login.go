@@ -9,13 +9,12 @@ import (
 	"github.com/descopehttp/descopehttp/internal/visit"
 )
 
-// ReturnTo returns the way back that the middleware added to Config.LoginURL:
-// the path, with its query, of the page that asked for a session, or of the page with the
-// form that was sent. It is always a
-// path of this server. Whatever else a link to the login page may carry, such as
-// "//evil.example", comes back as "/": a login page that sends people where a
-// link says lends its name to any site.
-// Behind a proxy that cuts off a prefix, "/" is what says that there is no way back.
+// ReturnTo returns the way back that the middleware added to Config.LoginURL: the path, with
+// its query, of the page that asked for a session, or of the page with the form that was
+// sent. It is always a path of this server. Whatever else a link to the login page may carry,
+// such as "//evil.example", comes back as "/": a login page that sends people where a link
+// says lends its name to any site. Behind a proxy that cuts off a prefix, "/" is what says that
+// there is no way back.
 func ReturnTo(r *http.Request) string {
 	return visit.WayBack(r, "/")
 }
