@@ -888,6 +888,28 @@ func TestMarkerSettlesAConflict(t *testing.T) {
 	}
 }
 
+// So many of the other user's that they alone would be judged make nobody somebody else
+// either. A neighbour can put them first, by a longer path.
+func TestMarkerFindsItsUserAmongMany(t *testing.T) {
+	k := kittest.New(t, func(c *descopehttp.Config) { c.Cookies.PlainNames = true })
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	ada := k.Project.SignIn(kittest.Ada)
+	sum := sha256.Sum256([]byte(k.Project.ProjectID() + "\x00" + kittest.SubjectOf(t, k, ada.Session)))
+	next := new(kittest.Spy)
+	var planted strings.Builder
+	for range 12 {
+		bob := k.Project.SignIn(kittest.Bob)
+		fmt.Fprintf(&planted, "DS=%s; DSR=%s; ", bob.Session, bob.Refresh)
+	}
+	for _, own := range []string{"DS=" + ada.Session + "; DSR=" + ada.Refresh, "DSR=" + ada.Refresh} {
+		res := onWire(t, k.RequireSession(next), http.MethodGet, "/", "Cookie", planted.String()+own+"; __Host-DSU="+base64.RawURLEncoding.EncodeToString(sum[:16]))
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		session, ok := descopehttp.SessionFromContext(next.Last().Context())
+		require.True(t, ok)
+		assert.Equal(t, kittest.SubjectOf(t, k, ada.Session), session.Subject())
+	}
+}
+
 // The marker lives as long as the refresh token, with each new one; but a renewal makes none,
 // because what is renewed may have been planted.
 func TestMarkerLivesOn(t *testing.T) {

@@ -123,28 +123,36 @@ type presented struct {
 
 func (j *judge) present(values *cookie.Values, now time.Time) (p presented) {
 	p.Values = *values
-	p.Session.Sift(j.hasShape(token.SessionDRN))
-	p.Refresh.Sift(j.hasShape(token.RefreshDRN))
+	p.Session.Sift(j.rank(token.SessionDRN, p.Marker))
+	p.Refresh.Sift(j.rank(token.RefreshDRN, p.Marker))
 	for i, raw := range p.Session.All() {
 		p.known[i] = j.cache.lookUp(raw, now)
 	}
 	return p
 }
 
-// hasShape returns what tells tokens of this project from junk, without a signature.
-func (j *judge) hasShape(drn string) func(string) bool {
-	return func(raw string) bool {
-		_, err := j.rules.Parse(raw, drn)
-		return err == nil
+// rank returns what tells tokens of this project from junk, and of those the ones whose user the
+// marker names from others, without a signature.
+func (j *judge) rank(drn, marker string) func(string) int {
+	return func(raw string) int {
+		t, err := j.rules.Parse(raw, drn)
+		switch {
+		case err != nil:
+			return 0
+		case marker != "" && cookie.Mark(j.rules.ProjectID, t.Claims.User()) == marker:
+			return cookie.MaxRank
+		}
+		return 1
 	}
 }
 
 // isOurs reports whether there is a cookie of this project.
 func (j *judge) isOurs(v *cookie.Values) bool {
-	session, refresh := j.hasShape(token.SessionDRN), j.hasShape(token.RefreshDRN)
+	session, refresh := j.rank(token.SessionDRN, ""), j.rank(token.RefreshDRN, "")
 	v.Session.Sift(session)
 	v.Refresh.Sift(refresh)
-	return slices.ContainsFunc(v.Session.All(), session) || slices.ContainsFunc(v.Refresh.All(), refresh)
+	isOne := func(rank func(string) int) func(string) bool { return func(raw string) bool { return rank(raw) > 0 } }
+	return slices.ContainsFunc(v.Session.All(), isOne(session)) || slices.ContainsFunc(v.Refresh.All(), isOne(refresh))
 }
 
 // usual is the short way for the usual request: one session cookie that has been judged

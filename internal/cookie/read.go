@@ -13,6 +13,8 @@ const (
 	MaxCandidates = 4
 	// So many are looked at to find those.
 	maxLooked = 16
+	// MaxRank is the highest rank of a candidate.
+	MaxRank = 2
 )
 
 // Candidates are the values of all cookies of one kind, at most a few: those of names that
@@ -63,17 +65,25 @@ func (c *Candidates) Has(hosted bool) bool {
 	return hosted && c.hosted > 0 || !hosted && c.N > c.hosted
 }
 
-// Sift drops what does not fit, if there are more than can be judged: junk that came
-// first must not keep the good one out.
-func (c *Candidates) Sift(fits func(string) bool) {
+// Sift drops what has no rank, and what has a lower one than others, if there are more than
+// can be judged: what a neighbour host has put before the good one must not keep that out.
+func (c *Candidates) Sift(rank func(string) int) {
 	if len(c.more) == 0 {
 		return
 	}
 	all, hosted := append(c.All(), c.more...), c.hosted
-	*c = Candidates{}
+	var ranks [maxLooked]int
 	for i, value := range all {
-		if c.N < MaxCandidates && fits(value) {
-			c.add(value, i < hosted)
+		if ranks[i] = rank(value); ranks[i] > 0 && i < hosted {
+			ranks[i] = MaxRank
+		}
+	}
+	*c = Candidates{}
+	for wanted := MaxRank; wanted > 0; wanted-- {
+		for i, value := range all {
+			if c.N < MaxCandidates && ranks[i] == wanted {
+				c.add(value, i < hosted)
+			}
 		}
 	}
 }
