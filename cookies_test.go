@@ -910,6 +910,22 @@ func TestMarkerFindsItsUserAmongMany(t *testing.T) {
 	}
 }
 
+// Nor can those that a neighbour makes up for the marker's user keep out one whose name it
+// cannot plant.
+func TestHostedNamesComeBeforeTheMarkersUser(t *testing.T) {
+	k := kittest.New(t, names("__Host-s DS", "__Host-r DSR"))
+	k.Project.AddUser(descopetest.User{LoginID: kittest.Bob})
+	ada, bob := k.Project.SignIn(kittest.Ada), k.Project.SignIn(kittest.Bob)
+	forged := ada.Session[:len(ada.Session)-6] + "AAAAAA"
+	sum := sha256.Sum256([]byte(k.Project.ProjectID() + "\x00" + kittest.SubjectOf(t, k, ada.Session)))
+	cookies := strings.Repeat("DS="+forged+"; ", 4) + "__Host-s=" + bob.Session + "; __Host-DSU=" + base64.RawURLEncoding.EncodeToString(sum[:16])
+	next := new(kittest.Spy)
+	require.Equal(t, http.StatusOK, onWire(t, k.RequireSession(next), http.MethodGet, "/", "Cookie", cookies).StatusCode)
+	session, ok := descopehttp.SessionFromContext(next.Last().Context())
+	require.True(t, ok)
+	assert.Equal(t, kittest.SubjectOf(t, k, bob.Session), session.Subject())
+}
+
 // The marker lives as long as the refresh token, with each new one; but a renewal makes none,
 // because what is renewed may have been planted.
 func TestMarkerLivesOn(t *testing.T) {
