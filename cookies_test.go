@@ -907,7 +907,12 @@ func TestMarkerFindsItsUserAmongMany(t *testing.T) {
 		session, ok := descopehttp.SessionFromContext(next.Last().Context())
 		require.True(t, ok)
 		assert.Equal(t, kittest.SubjectOf(t, k, ada.Session), session.Subject())
+
+		res = onWire(t, k.RequireSession(next), http.MethodGet, "/", "Cookie", planted.String()+own)
+		kittest.RequireProblem(t, res, http.StatusUnauthorized, "conflicting_cookies") // nothing says whose browser it is
 	}
+	res := onWire(t, k.RequireSession(next), http.MethodGet, "/", "Cookie", planted.String())
+	assert.Equal(t, http.StatusOK, res.StatusCode, "many of one user")
 }
 
 // Nor can those that a neighbour makes up for the marker's user keep out one whose name it

@@ -118,13 +118,14 @@ var errNoSessionCookie = problem.NoSession.Because("no session cookie")
 // sessions among it.
 type presented struct {
 	cookie.Values
-	known [cookie.MaxCandidates]lookup
+	known    [cookie.MaxCandidates]lookup
+	unjudged []string // users of those that are too many
 }
 
 func (j *judge) present(values *cookie.Values, now time.Time) (p presented) {
 	p.Values = *values
-	p.Session.Sift(j.rank(token.SessionDRN, p.Marker))
-	p.Refresh.Sift(j.rank(token.RefreshDRN, p.Marker))
+	p.unjudged = j.usersOf(p.unjudged, p.Session.Sift(j.rank(token.SessionDRN, p.Marker)), token.SessionDRN)
+	p.unjudged = j.usersOf(p.unjudged, p.Refresh.Sift(j.rank(token.RefreshDRN, p.Marker)), token.RefreshDRN)
 	for i, raw := range p.Session.All() {
 		p.known[i] = j.cache.lookUp(raw, now)
 	}
@@ -144,6 +145,16 @@ func (j *judge) rank(drn, marker string) func(string) int {
 		}
 		return 1
 	}
+}
+
+// usersOf appends the users that tokens name, without a look at their signatures.
+func (j *judge) usersOf(users, tokens []string, drn string) []string {
+	for _, raw := range tokens {
+		if t, err := j.rules.Parse(raw, drn); err == nil {
+			users = append(users, t.Claims.User())
+		}
+	}
+	return users
 }
 
 // isOurs reports whether there is a cookie of this project.
@@ -209,6 +220,7 @@ type findings struct {
 	sessions       [cookie.MaxCandidates]finding
 	refreshes      []*token.Token // that pass the local checks
 	refreshExpired bool
+	unjudged       []string // users whom others name that may be planted
 }
 
 // A finding is about one session cookie. An expired one has a user if its signature
@@ -226,6 +238,7 @@ func (j *judge) eachCookie(ctx context.Context, p *presented, c clock, fetch fet
 	j.someCookies(ctx, p, c, fetch, true, &f)
 	if !f.pass() {
 		j.someCookies(ctx, p, c, fetch, false, &f)
+		f.unjudged = p.unjudged
 	}
 	return f
 }
@@ -296,11 +309,15 @@ func (f *findings) owner() (user string, conflict bool) {
 			add(t.Claims.User())
 		}
 	}
-	if user != "" {
-		return user, conflict // what could not be verified does not speak against what could
+	if user == "" { // else what could not be verified does not speak against what could
+		for _, t := range f.refreshes {
+			add(t.Claims.User())
+		}
 	}
-	for _, t := range f.refreshes {
-		add(t.Claims.User())
+	if user != "" { // so many that one user's hide another's are as good as both
+		for _, name := range f.unjudged {
+			add(name)
+		}
 	}
 	return user, conflict
 }

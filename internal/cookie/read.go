@@ -66,10 +66,11 @@ func (c *Candidates) Has(hosted bool) bool {
 }
 
 // Sift drops what has no rank, and what has a lower one than others, if there are more than
-// can be judged: what a neighbour host has put before the good one must not keep that out.
-func (c *Candidates) Sift(rank func(string) int) {
+// can be judged: what a neighbour host has put before the good one must not keep that out. It
+// returns those with a rank that are left out all the same.
+func (c *Candidates) Sift(rank func(string) int) (unjudged []string) {
 	if len(c.more) == 0 {
-		return
+		return nil
 	}
 	all, hosted := append(c.All(), c.more...), c.hosted
 	var ranks [maxLooked]int
@@ -81,11 +82,16 @@ func (c *Candidates) Sift(rank func(string) int) {
 	*c = Candidates{}
 	for wanted := MaxRank; wanted > 0; wanted-- {
 		for i, value := range all {
-			if c.N < MaxCandidates && ranks[i] == wanted {
+			switch {
+			case ranks[i] != wanted:
+			case c.N < MaxCandidates:
 				c.add(value, i < hosted)
+			default:
+				unjudged = append(unjudged, value)
 			}
 		}
 	}
+	return unjudged
 }
 
 // Values are the session and refresh cookies of a request, and the marker.
