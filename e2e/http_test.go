@@ -25,7 +25,7 @@ import (
 // script's help but for one call.
 type smallSite struct {
 	project *descopetest.Server
-	h       http.Handler
+	h       atomic.Pointer[http.Handler]
 	url     string
 }
 
@@ -36,13 +36,16 @@ func newSmallSite(t *testing.T, host string) *smallSite {
 	for _, id := range []string{kittest.Ada, kittest.Bob} {
 		s.project.AddUser(descopetest.User{LoginID: id})
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.h.ServeHTTP(w, r) }))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.h.Load()).ServeHTTP(w, r) }))
 	t.Cleanup(srv.Close)
 	_, port, err := net.SplitHostPort(srv.Listener.Addr().String())
 	require.NoError(t, err)
 	s.url = "http://" + net.JoinHostPort(host, port)
 	return s
 }
+
+// serve has a handler answer from now on.
+func (s *smallSite) serve(h http.Handler) { s.h.Store(&h) }
 
 func (s *smallSite) use(t *testing.T, c descopehttp.Cookies) *kittest.Kit {
 	k := kittest.For(t, s.project, func(cfg *descopehttp.Config) { cfg.Cookies, cfg.LoginURL = c, "/signin" })
@@ -65,7 +68,7 @@ func (s *smallSite) use(t *testing.T, c descopehttp.Cookies) *kittest.Kit {
 	})
 	mux.HandleFunc("/favicon.ico", http.NotFound)
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "home") })
-	s.h = mux
+	s.serve(mux)
 	return k
 }
 
@@ -206,15 +209,15 @@ func TestBrowserOverPlainHTTP(t *testing.T) {
 
 	s.use(t, descopehttp.Cookies{InsecureHTTP: true})
 	var heard atomic.Int64
-	inner := s.h
-	s.h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	inner := *s.h.Load()
+	s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name := range r.Header {
 			if strings.HasPrefix(name, "Sec-Fetch-") {
 				heard.Add(1)
 			}
 		}
 		inner.ServeHTTP(w, r)
-	})
+	}))
 	b.open(s.url + "/app/a")
 	b.at("/signin")
 	s.signIn(b, kittest.Ada)
@@ -236,15 +239,15 @@ type asked struct {
 
 // watched has every answer told.
 func (s *smallSite) watched() <-chan asked {
-	answers, h := make(chan asked, 100), s.h
-	s.h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	answers, h := make(chan asked, 100), *s.h.Load()
+	s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := httptest.NewRecorder()
 		h.ServeHTTP(answer, r)
 		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
 		_, _ = answer.Body.WriteTo(w)
 		answers <- asked{r.URL.Path, answer.Header().Get("Location"), answer.Code, r.Header}
-	})
+	}))
 	return answers
 }
 
@@ -317,7 +320,7 @@ func TestBrowserAtAGuardedLoginPage(t *testing.T) {
 		mux := http.NewServeMux()
 		mux.Handle("/", k.RequireSession(http.NotFoundHandler()))
 		mux.Handle("/signin/", k.RequireSession(http.NotFoundHandler()))
-		s.h = mux
+		s.serve(mux)
 		b := newBrowser(t)
 		b.open(s.url + "/orders")
 		b.sees("login_page_protected")
