@@ -160,8 +160,12 @@ func (w *watch) config(handler func(io.Writer, *slog.HandlerOptions) slog.Handle
 	return func(c *descopehttp.Config) {
 		c.Logger = slog.New(handler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
 		c.AuthManagementKey = descopehttp.NewSecret(managementKey)
-		c.Observer = func(ctx context.Context, e descopehttp.Event) { w.say("%v\n%+v\n%#v\n%s", e, e, e, slog.AnyValue(e)) }
+		c.Observer = func(ctx context.Context, e descopehttp.Event) {
+			e.Took = 0 // six digits of it may be somebody's code
+			w.say("%v\n%+v\n%#v\n%s", e, e, e, slog.AnyValue(e))
+		}
 		c.OnEvent = func(ctx context.Context, e descopehttp.Event) {
+			e.Took = 0
 			w.say("%v\n%+v\n%#v\n%s %+v", e, e, e, slog.AnyValue(e), struct{ E *descopehttp.Event }{&e})
 			slog.Info("an application's own line", "event", e, "user", e.User, "nobody", (*descopehttp.Session)(nil))
 		}

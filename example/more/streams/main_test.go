@@ -85,8 +85,8 @@ func TestStreamsNeedASession(t *testing.T) {
 func TestEventsEndWithTheSession(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	tokens := s.project.SignIn(ada)
 	end := time.Now().Add(life).Truncate(time.Second) // a token has whole seconds
+	tokens := s.project.SignIn(ada)
 	res := s.get(t, "/events", cookies(tokens))
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	assert.Equal(t, "text/event-stream", res.Header.Get("Content-Type"))
@@ -109,8 +109,8 @@ func TestEventsEndWithTheSession(t *testing.T) {
 func TestSocketEndsWithTheSession(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	tokens := s.project.SignIn(ada)
 	end := time.Now().Add(life).Truncate(time.Second)
+	tokens := s.project.SignIn(ada)
 	c, _, err := s.dial(http.Header{"Cookie": {cookies(tokens)}})
 	require.NoError(t, err)
 	defer c.CloseNow()
