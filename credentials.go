@@ -147,7 +147,7 @@ func (j *judge) rank(drn, marker string) func(string) int {
 	}
 }
 
-// usersOf appends the users that tokens name, without a look at their signatures.
+// usersOf appends the users that tokens of this project name, without a look at their signatures.
 func (j *judge) usersOf(users, tokens []string, drn string) []string {
 	for _, raw := range tokens {
 		if t, err := j.rules.Parse(raw, drn); err == nil {
@@ -159,11 +159,9 @@ func (j *judge) usersOf(users, tokens []string, drn string) []string {
 
 // isOurs reports whether there is a cookie of this project.
 func (j *judge) isOurs(v *cookie.Values) bool {
-	session, refresh := j.rank(token.SessionDRN, ""), j.rank(token.RefreshDRN, "")
-	v.Session.Sift(session)
-	v.Refresh.Sift(refresh)
-	isOne := func(rank func(string) int) func(string) bool { return func(raw string) bool { return rank(raw) > 0 } }
-	return slices.ContainsFunc(v.Session.All(), isOne(session)) || slices.ContainsFunc(v.Refresh.All(), isOne(refresh))
+	v.Session.Sift(j.rank(token.SessionDRN, ""))
+	v.Refresh.Sift(j.rank(token.RefreshDRN, ""))
+	return len(j.usersOf(nil, v.Session.All(), token.SessionDRN)) > 0 || len(j.usersOf(nil, v.Refresh.All(), token.RefreshDRN)) > 0
 }
 
 // usual is the short way for the usual request: one session cookie that has been judged

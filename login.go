@@ -42,13 +42,14 @@ func (x *refusals) sendToLogin(w http.ResponseWriter, r *http.Request, f *proble
 			back = visit.WayBackOf(back)
 		}
 	}
+	address := visit.LoginAddress(x.loginURL, back, acrValues[f.Problem])
 	h := w.Header()
 	h.Add("Vary", "Sec-Fetch-Mode, Accept")
 	if !isPage {
-		h.Set("HX-Redirect", visit.LoginAddress(x.loginURL, back, acrValues[f.Problem]))
+		h.Set("HX-Redirect", address)
 		return f
 	}
-	h.Set("Location", visit.LoginAddress(x.loginURL, back, acrValues[f.Problem]))
+	h.Set("Location", address)
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusSeeOther)
 	return nil

@@ -191,8 +191,8 @@ func GoesRound(login *url.URL, asked, host string) bool {
 	if !IsAt(login, asked, host) {
 		return false
 	}
-	path, _, _ := strings.Cut(asked, "?")
-	return path == login.EscapedPath() || WayBackOf(asked) != ""
+	exact, _, _ := strings.Cut(asked, "?")
+	return exact == login.EscapedPath() || WayBackOf(asked) != ""
 }
 
 // WayBackOf reads the way back from the address of the login page, "" if there is none.
